@@ -9,7 +9,9 @@ from lib.ensemble.optimisers import NAMES, Rule
 
 VERSION = 1
 
-SCHEDULES = {"constant": (), "step": ((0.5, 0.1), (0.75, 0.1))}
+# name: (share of the steps in which the rate climbs, (share, factor) pairs). "ramp" is Razmi et al.'s for ALIBI: 30 of
+# 50 epochs up, then a tenth, and a hundredth for the last ten.
+SCHEDULES = {"constant": (0.0, ()), "step": (0.0, ((0.5, 0.1), (0.75, 0.1))), "ramp": (0.6, ((0.6, 0.1), (0.8, 0.1)))}
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Training:
 
     optimizer: "sgd", "rmsprop" or "adam". epochs: passes over the data in expectation (Poisson) or exactly (shuffle).
     batch_size: expected size of a batch. sampling: "poisson" (what the epsilons assume) or "shuffle".
-    schedule: "constant", or "step" (a tenth at a half and at three quarters). checkpoints: how many times along the way,
+    schedule: "constant", "step" (a tenth at a half and at three quarters) or "ramp" (up for 60%, then a tenth, then a hundredth). checkpoints: how many times along the way,
     in geometric steps, the model is measured; 0 for the end alone.
     """
 
@@ -59,7 +61,7 @@ class Training:
         steps = self.steps(n)
         return tuple(sorted({steps} | {round(step) for step in np.geomspace(max(1, steps / 500), steps, self.checkpoints)}))
 
-    def plan(self, n: int, precision: str) -> Schedule:
+    def plan(self, n: int, precision: str, *, labels: str = "targets") -> Schedule:
         """The ensemble's schedule for `n` records."""
-        rule = Rule(self.optimizer, self.momentum, self.nesterov, self.weight_decay)
-        return Schedule(self.steps(n), rule, self.sampling, SCHEDULES[self.schedule], self.snapshots(n), precision)
+        rule, (ramp, decay) = Rule(self.optimizer, self.momentum, self.nesterov, self.weight_decay), SCHEDULES[self.schedule]
+        return Schedule(self.steps(n), rule, self.sampling, decay, self.snapshots(n), precision, labels, ramp)

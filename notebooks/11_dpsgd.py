@@ -57,7 +57,7 @@ from lib.attacks.dirty_label import BadNets
 from lib.defences.dpsgd import DPSGD
 from lib.defences.label_noise import LabelNoise
 from lib.metrics import parts
-from lib.study import Run, curves, grid, run
+from lib.study import Run, curves, grid, instances, run, worlds
 from lib.training import Training
 
 # %% [markdown]
@@ -78,16 +78,11 @@ optimisers = {"RMSProp .001": Training("rmsprop", 0.001, momentum=0.0, **setting
 # An instance of the attack is a pair of classes with a trigger and poisoned rows of its own.
 
 # %%
-def instances(start, chosen):
-    """One run a pair of classes, each with a trigger and poisoned rows of its own."""
-    return [start.with_(attack__base=b, attack__target=t, attack_seed=i, init_seed=i, noise_seed=i) for i, (b, t) in enumerate(chosen)]
-
-
 over_noise = grid(base, training=optimisers.values(), defence=[DPSGD(z, max_grad_norm=figure_clipping_norm) for z in noise_multipliers])
 over_norm = grid(base, training=optimisers.values(), defence=[DPSGD(figure_noise, max_grad_norm=c) for c in clipping_norms])
-figure1a = run(one for start in over_noise for one in instances(start, figure_pairs))
-figure1c = run(one for start in over_norm for one in instances(start, figure_pairs))
-plain50 = run(instances(base.with_(training=optimisers["SGD .1"], defence=DPSGD(0.0, clip=False)), figure_pairs))
+figure1a = run(one for start in over_noise for one in instances(start, figure_pairs, seeds=None))
+figure1c = run(one for start in over_norm for one in instances(start, figure_pairs, seeds=None))
+plain50 = run(instances(base.with_(training=optimisers["SGD .1"], defence=DPSGD(0.0, clip=False)), figure_pairs, seeds=None))
 
 # %% [markdown]
 # What a noise multiplier means depends on how batches are drawn, which the paper leaves open, on who counts as a
@@ -157,17 +152,11 @@ plots.table(tuning.pivot(index="arm", columns="training.lr", values="accuracy").
 
 
 # %%
-def worlds(start):
-    """The poisoned run and its twins: relabelled only, and clean."""
-    return [start, start.with_(attack__stamp=False), start.with_(attack__stamp=False, attack__relabel=False)]
-
-
 def arm_runs(name):
     points = 0 if name.startswith("DP-SGD") else checkpoints
     start = base.with_(defence=arms[name], training=tuned, training__lr=best[name], training__checkpoints=points, attack=BadNets(fraction=fraction))
     # Three training seeds serve the ten pairs: runs of equal seed share one clean twin.
-    return [one for instance in instances(start, pairs)
-            for one in worlds(instance.with_(init_seed=instance.init_seed % 3, noise_seed=instance.noise_seed % 3))]
+    return [one for instance in instances(start, pairs) for one in worlds(instance)]
 
 
 # %% [markdown]

@@ -1,5 +1,6 @@
 """The trainer of many models against slow oracles: Opacus, torch.optim, a loop over samples, itself alone."""
 
+import dataclasses
 import math
 
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 
 from lib import ensemble, models
 from lib.defences import opacus_engine
-from lib.ensemble import Member, Rule, Schedule, fallback, layers, sampling
+from lib.ensemble import Member, Rule, Schedule, fallback, gram, layers, sampling
 
 SHAPES = {"cnn": (1, 28, 28), "head": (30,), "linear": (2, 5)}
 
@@ -114,8 +115,8 @@ def test_fast_precision_never_exceeds_the_clipping_norm():
     module = ensemble.initialise(build, 0)
     one = member(labels, batch_size=64, clipping_norm=0.2)
     step = ensemble.Step(module, nn.utils.parameters_to_vector(module.parameters()).detach()[None], pool, [one], Schedule(1, precision="fast"))
-    assert step.bounds.item() < 0.2 * (1 - 2**-8)
-    alone = step.gradient_sums(torch.tensor([[3]]), torch.ones(1, 1))
+    assert step.space.bounds.item() < 0.2 * (1 - 2**-8)
+    alone = step.space.gradient_sums(torch.tensor([[3]]), torch.ones(1, 1))
     assert alone.norm().item() <= 0.2
 
 
@@ -233,7 +234,7 @@ def test_a_step_in_chunks_equals_a_step_at_once(monkeypatch):
     in_chunks = ensemble.fit(build, pool, [one, one], Schedule(5)).parameters
     torch.testing.assert_close(at_once, in_chunks, rtol=1e-4, atol=1e-6)
     module = ensemble.initialise(build, 0)
-    assert sizes.models_at_once(module, pool.device, batch=16, numbers=100, snapshots=0) == 1
+    assert sizes.models_at_once(module, pool, [one], Schedule(5)) == 1
     assert sizes.samples_at_once(module, pool.device, models=1, numbers=100) == 8
 
 
@@ -263,3 +264,72 @@ def test_the_cnn_is_the_papers():
     module = models.build("cnn", (1, 28, 28), 10)
     assert sum(p.numel() for p in module.parameters()) == 26_010
     assert module(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("rule", [Rule("sgd"), Rule("sgd", 0.9, weight_decay=0.01), Rule("sgd", 0.9, nesterov=True, weight_decay=0.01)])
+@pytest.mark.parametrize("how", ["shuffle", "poisson"])
+def test_the_gram_form_is_the_same_training(monkeypatch, rule, how):
+    build, pool, labels = problem("head", 40)
+    random = torch.Generator().manual_seed(1)
+    members = [Member(torch.randperm(40, generator=random)[:count], labels[:count], 4, 0.1, init_seed=seed, batch_seed=seed)
+               for seed, count in enumerate((13, 15, 9))]
+    schedule = Schedule(60, rule, how, decay=((0.5, 0.3),), snapshots=(20, 60))
+    assert gram.applies(build(), pool, members, schedule)
+    coefficients = ensemble.fit(build, pool, members, schedule)
+    monkeypatch.setattr(gram, "PAYS", 0.0)
+    direct = ensemble.fit(build, pool, members, schedule)
+    torch.testing.assert_close(coefficients.parameters, direct.parameters, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(coefficients.snapshots[20], direct.snapshots[20], rtol=1e-4, atol=1e-5)
+    assert (direct.parameters[0] - ensemble._start(build, members[0])).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("change", [dict(clipping_norm=1.0), dict(noise=0.1)])
+def test_the_gram_form_is_not_taken_where_it_is_wrong(change):
+    build, pool, labels = problem("head", 12)
+    assert gram.applies(build(), pool, [member(labels[:12])], Schedule(1))
+    assert not gram.applies(build(), pool, [member(labels[:12], **change)], Schedule(1))
+    assert not gram.applies(build(), pool, [member(labels[:12])], Schedule(1, Rule("adam")))
+    build, pool, labels = problem("cnn", 12)
+    assert not gram.applies(build(), pool, [member(labels[:12])], Schedule(1))
+
+
+@pytest.mark.parametrize("name", ["cnn", "head"])
+def test_evidence_is_cross_entropy_against_the_posterior(name):
+    build, pool, labels = problem(name, 12)
+    evidence = torch.randn(12, 4, generator=torch.Generator().manual_seed(2))
+    module = ensemble.initialise(build, 0)
+    parameters = ensemble.unflatten(module, nn.utils.parameters_to_vector(module.parameters()).detach()[None])
+    logits = module(pool)
+    posterior = torch.softmax(logits, 1).detach() * evidence.exp()
+    loss = -(posterior / posterior.sum(1, keepdim=True) * torch.log_softmax(logits, 1)).sum()
+    expected = torch.autograd.grad(loss, list(module.parameters()))
+    for sums in (layers.gradient_sums, fallback.sums):
+        got = sums(module, parameters, pool[None], evidence[None], torch.ones(1, 12), None, kind="evidence")
+        for ours, theirs in zip(got, expected):
+            torch.testing.assert_close(ours[0], theirs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", [Rule("sgd", 0.9, weight_decay=0.1), Rule("adam", weight_decay=0.1)])
+def test_a_member_with_fewer_steps_rests(rule):
+    build, pool, labels = problem("linear", 40)
+    members = [member(labels, steps=steps, init_seed=seed, batch_seed=seed) for seed, steps in enumerate((5, None, 9))]
+    schedule = Schedule(12, rule, decay=((0.5, 0.1),), ramp=0.3, snapshots=(6, 12))
+    together = ensemble.fit(build, pool, members, schedule)
+    for model, steps in enumerate((5, 12, 9)):
+        alone = ensemble.fit(build, pool, [dataclasses.replace(members[model], steps=None)], dataclasses.replace(schedule, steps=steps, snapshots=(steps,)))
+        torch.testing.assert_close(together.parameters[model], alone.parameters[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(together.snapshots[6][0], together.parameters[0])
+    assert (together.snapshots[6][1] - together.parameters[1]).abs().max() > 1e-3
+
+
+def test_training_continues_from_given_weights():
+    build, pool, labels = problem("head")
+    half = ensemble.fit(build, pool, [member(labels)], Schedule(5)).parameters[0]
+    ended = ensemble.fit(build, pool, [member(labels, start=half, batch_seed=7)], Schedule(1)).parameters[0]
+    assert 0 < (ended - half).norm() < 0.1 * half.norm()
+
+
+def test_the_learning_rate_climbs_and_falls():
+    schedule = Schedule(50, decay=((0.6, 0.1), (0.8, 0.1)), ramp=0.6)
+    factors = [schedule.factor(step, 50) for step in (0, 14, 29, 30, 39, 40, 49, 50)]
+    assert factors == pytest.approx([1 / 30, 0.5, 1.0, 0.1, 0.1, 0.01, 0.01, 0.0])

@@ -154,7 +154,7 @@ def test_records_of_a_group_must_be_equally_many(store):
     with pytest.raises(ValueError, match="expected one number"):
         from lib.defences import members
         shared = measure.poisoned(TINY)
-        fewer = type(shared)(shared.clean, shared.stamped, shared.rows[:200], shared.labels[:200], shared.mask[:200], 10)
+        fewer = type(shared)(shared.clean, shared.stamped, shared.rows[:200], shared.labels[:200], shared.mask[:200], 10, shared.truth[:200])
         members.fit([TINY, few], [shared, fewer], [{}, {}])
 
 

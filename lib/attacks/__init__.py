@@ -17,6 +17,8 @@ class Poisoned:
     clean: the clean images or their features [n, ...], shared. stamped: what the attack put in the place of some
     [poisons, ...]. rows: int64 [n], places in clean followed by stamped. labels: int64 [n]. mask: bool [n], True
     for attacked records (also where only the label or only the image was changed). classes: how many there are.
+    truth: int64 [n], the labels before the attack; no defence may use them but a control. public: the pool of public
+    records of the same attacked set, for a defence that asks for one.
     """
 
     clean: Tensor
@@ -25,6 +27,8 @@ class Poisoned:
     labels: Tensor
     mask: Tensor
     classes: int
+    truth: Tensor
+    public: "Poisoned | None" = None
 
     def with_features(self, clean: Tensor, stamped: Tensor) -> "Poisoned":
         """The same poison on the features of the images."""
@@ -38,4 +42,4 @@ class Poisoned:
 def clean(images: Tensor, labels: Tensor, classes: int) -> Poisoned:
     """A training set without poison."""
     n = len(labels)
-    return Poisoned(images, images[:0], torch.arange(n), labels.clone(), torch.zeros(n, dtype=torch.bool), classes)
+    return Poisoned(images, images[:0], torch.arange(n), labels.clone(), torch.zeros(n, dtype=torch.bool), classes, labels)

@@ -1,7 +1,8 @@
 """Defences: each is a few lines on top of `lib.ensemble`, and trains a group of runs at once.
 
 A defence is a frozen dataclass with `group(run) -> hashable` (what may train together) and
-`train(runs, poisoned) -> list[Trained]`, in the order of the runs. Its module has a `VERSION`.
+`train(runs, poisoned) -> list[Trained]`, in the order of the runs. Its module has a `VERSION`. With a class attribute
+`needs_public = True` it finds the public records in `Poisoned.public`.
 """
 
 from collections.abc import Callable
@@ -16,9 +17,10 @@ from lib.privacy import Guarantee
 class Trained:
     """One trained model: `predict(inputs) -> logits [n, classes]`, what it guarantees, and the path it took.
 
-    path: (step, predict) pairs, the model at steps along the training.
+    path: (step, predict) pairs, the model at steps along the training. facts: further numbers for the row, by name.
     """
 
     predict: Callable[[Tensor], Tensor]
     privacy: Guarantee
     path: list[tuple[int, Callable[[Tensor], Tensor]]] = field(default_factory=list)
+    facts: dict[str, float] = field(default_factory=dict)

@@ -34,7 +34,7 @@ def _train(build, pool, member: Member, schedule: Schedule, ghost: bool):
     snapshots = {}
     batches = ensemble.member_batches(member, schedule.sampling, pool.device)
     for number in range(schedule.steps):
-        inner.param_groups[0]["lr"] = member.lr * schedule.factor(number)
+        inner.param_groups[0]["lr"] = member.lr * schedule.factor(number, schedule.steps)
         chosen = next(batches)
         step(as_input(pool[member.rows[chosen]]), member.labels[chosen])
         if number + 1 in schedule.snapshots:

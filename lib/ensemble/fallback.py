@@ -1,9 +1,10 @@
 """Gradient sums of any module whose layers keep samples apart, by `vmap(grad)`: the slow path and the tests' oracle."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
+
+from lib.ensemble.losses import losses
 
 
 def check(module: nn.Module) -> None:
@@ -18,26 +19,26 @@ def check(module: nn.Module) -> None:
 
 
 def sums(module: nn.Module, parameters: dict[str, Tensor], x: Tensor, labels: Tensor, present: Tensor,
-         bounds: Tensor | None) -> list[Tensor]:
+         bounds: Tensor | None, *, kind: str = "targets") -> list[Tensor]:
     """As `layers.gradient_sums`; the models one after the other."""
     one = _plain if bounds is None else _clipped
     results = []
     for model in range(len(x)):
         values = {name: value[model] for name, value in parameters.items()}
         bound = () if bounds is None else (bounds[model],)
-        results.append(one(module, values, x[model], labels[model], present[model], *bound))
+        results.append(one(module, values, x[model], labels[model], present[model], *bound, kind))
     return [torch.stack(parts) for parts in zip(*results)]
 
 
-def _plain(module, parameters, x, labels, present):
+def _plain(module, parameters, x, labels, present, kind):
     def loss(parameters):
-        return (F.cross_entropy(functional_call(module, parameters, x), labels, reduction="none") * present).sum()
+        return (losses(functional_call(module, parameters, x), labels, kind) * present).sum()
     return list(grad(loss)(parameters).values())
 
 
-def _clipped(module, parameters, x, labels, present, bound):
+def _clipped(module, parameters, x, labels, present, bound, kind):
     def loss(parameters, sample, label):
-        return F.cross_entropy(functional_call(module, parameters, sample[None]), label[None])
+        return losses(functional_call(module, parameters, sample[None]), label[None], kind)[0]
     gradients = list(vmap(grad(loss), (None, 0, 0), randomness="error")(parameters, x, labels).values())
     norms = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()
     finite = norms.isfinite()  # a record without a finite gradient counts for nothing

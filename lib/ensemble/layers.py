@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lib.ensemble.losses import losses
+
 ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Identity, nn.MaxPool2d, nn.AvgPool2d)
 
 
@@ -72,7 +74,8 @@ def forward(module: nn.Sequential, parameters: dict[str, Tensor], x: Tensor, *, 
 def _weighted(layer: nn.Module, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
     if isinstance(layer, nn.Linear):
         return product(x, weight.transpose(1, 2)) + bias[:, None]
-    return F.conv2d(x, weight.flatten(0, 1), bias.flatten(), layer.stride, layer.padding, groups=weight.shape[0])
+    x = F.conv2d(x, weight.flatten(0, 1), bias.flatten(), layer.stride, layer.padding, groups=weight.shape[0])
+    return x.contiguous(memory_format=torch.channels_last)  # an input of one channel is of both formats, and the other one wins
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
@@ -83,18 +86,18 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 
 
 def gradient_sums(module: nn.Sequential, parameters: dict[str, Tensor], x: Tensor, labels: Tensor, present: Tensor,
-                  bounds: Tensor | None) -> list[Tensor]:
+                  bounds: Tensor | None, *, kind: str = "targets") -> list[Tensor]:
     """Sum over the batch of each model's per-sample gradients, every one scaled to norm `bounds` at most.
 
-    x [models, batch, ...]; labels [models, batch] or [models, batch, classes]; present [models, batch] of 0 and 1;
-    bounds [models], or None for no clipping. Returns one tensor [models, ...] a parameter, in the module's order.
+    x [models, batch, ...]; labels [models, batch] or [models, batch, classes], of a `kind` of `lib.ensemble.losses`;
+    present [models, batch] of 0 and 1; bounds [models], or None for no clipping. Returns one tensor [models, ...] a parameter, in the module's order.
     """
     if bounds is None and any(isinstance(layer, nn.Conv2d) for layer in module):
-        return _plain_sums(module, parameters, x, labels, present)
+        return _plain_sums(module, parameters, x, labels, present, kind)
     tapes: list[Tape] = []
     logits = forward(module, parameters, x, tapes=tapes)
-    losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(0, 1), reduction="sum")
-    errors = torch.autograd.grad(losses, [tape.outputs for tape in tapes])
+    total = losses(logits.flatten(0, 1), labels.flatten(0, 1), kind).sum()
+    errors = torch.autograd.grad(total, [tape.outputs for tape in tapes])
     parts = [_part(tape, error, x.shape[0]) for tape, error in zip(tapes, errors)]
     scales = present
     if bounds is not None:
@@ -171,9 +174,9 @@ def _patches(x: Tensor, layer: nn.Conv2d, models: int, positions: tuple[int, int
     return view.reshape(models, batch, positions[0] * positions[1], -1)
 
 
-def _plain_sums(module, parameters, x, labels, present) -> list[Tensor]:
+def _plain_sums(module, parameters, x, labels, present, kind) -> list[Tensor]:
     """Unclipped sums by autograd: for convolutions it is cheaper than forming each sample's gradient."""
     leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
     logits = forward(module, leaves, x)
-    losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(0, 1), reduction="none")
-    return list(torch.autograd.grad((losses * present.flatten()).sum(), list(leaves.values())))
+    total = (losses(logits.flatten(0, 1), labels.flatten(0, 1), kind) * present.flatten()).sum()
+    return list(torch.autograd.grad(total, list(leaves.values())))

@@ -1,9 +1,12 @@
 """How many models and samples go through a step at once: what a CPU's cache likes, what memory holds."""
 
-import torch
-from torch import nn
+from collections.abc import Sequence
 
-from lib.ensemble import layers
+import torch
+from torch import Tensor, nn
+
+from lib.ensemble import gram, layers
+from lib.ensemble.plan import Member, Schedule
 
 CACHE_NUMBERS = 500_000  # of parameters and optimiser state, each four times: about 8 MB
 CPU_STEP_BYTES = 2**28
@@ -27,14 +30,18 @@ def sample_numbers(module: nn.Module, shape: tuple[int, ...]) -> int:
     return total
 
 
-def models_at_once(module: nn.Module, device: torch.device, *, batch: float, numbers: int, snapshots: int) -> int:
+def models_at_once(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule) -> int:
     """Models to train together."""
+    coefficients = gram.applies(module, pool, members, schedule)
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    most = MOST_MODELS[device.type]
-    if device.type == "cpu":
-        return max(1, min(most, CACHE_NUMBERS // (4 * parameters)))
-    free, _ = torch.cuda.mem_get_info(device)
-    return max(1, int(min(most, free // 2 // (4 * (parameters * (8 + snapshots) + batch * numbers)))))
+    coordinates = gram.numbers(module, members) if coefficients else parameters
+    if pool.device.type == "cpu":
+        return max(1, min(MOST_MODELS["cpu"], CACHE_NUMBERS // (4 * coordinates)))
+    free, _ = torch.cuda.mem_get_info(pool.device)
+    shape = tuple(pool.shape[1:])
+    inputs = (max(len(member.rows) for member in members) * torch.Size(shape).numel() if coefficients
+              else max(member.batch_size for member in members) * sample_numbers(module, shape))
+    return max(1, int(min(MOST_MODELS["cuda"], free // 2 // (4 * (coordinates * 6 + parameters * (2 + len(schedule.snapshots)) + inputs)))))
 
 
 def samples_at_once(module: nn.Module, device: torch.device, *, models: int, numbers: int) -> int:
@@ -46,3 +53,9 @@ def samples_at_once(module: nn.Module, device: torch.device, *, models: int, num
         # Convolutions only pay while the activations that each core works on stay in its cache.
         return max(8, 256 * torch.get_num_threads() // models)
     return max(8, CPU_STEP_BYTES // (4 * models * numbers))
+
+
+def samples_to_predict(module: nn.Module, device: torch.device) -> int:
+    """Samples to take through one network together: what keeps a convolution's activations in a CPU's cache."""
+    convolutions = any(isinstance(layer, nn.Conv2d) for layer in module.modules())
+    return 256 if device.type == "cpu" and convolutions else 4096

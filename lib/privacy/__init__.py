@@ -3,17 +3,23 @@
 from .bounds import attack_success_cap, dpsgd_attack_success_cap, group_privacy
 from .dpsgd import dpsgd_epsilon, dpsgd_noise_multiplier, shuffled_epsilon
 from .guarantee import Guarantee
+from .pate import answer_probability, gnmax_rdp, pate_epsilon, released_pate_epsilon, released_selection_noise
 from .summary import epsilon_table
 
 VERSION = 1  # raise it when any epsilon changes: rows hold epsilons and noise calibrated to them
 
 __all__ = [
     "Guarantee",
+    "answer_probability",
     "attack_success_cap",
     "dpsgd_attack_success_cap",
     "dpsgd_epsilon",
     "dpsgd_noise_multiplier",
     "epsilon_table",
+    "gnmax_rdp",
     "group_privacy",
+    "pate_epsilon",
+    "released_pate_epsilon",
+    "released_selection_noise",
     "shuffled_epsilon",
 ]

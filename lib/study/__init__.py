@@ -9,10 +9,11 @@ import os
 from collections.abc import Iterable
 
 from lib import ledger
+from lib.study.design import instances, worlds
 from lib.study.runs import Run, from_dict, grid
 from lib.study.sweep import estimate, train
 
-__all__ = ["Run", "best", "curves", "estimate", "fit", "from_dict", "grid", "run", "tidy", "together", "train"]
+__all__ = ["Run", "best", "curves", "estimate", "fit", "from_dict", "grid", "instances", "run", "tidy", "together", "train", "worlds"]
 
 
 def __getattr__(name: str):

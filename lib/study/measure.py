@@ -15,7 +15,8 @@ from torch import Tensor
 
 from lib import attacks, data, metrics, paths
 from lib.defences import Trained
-from lib.study.runs import Run, digest
+from lib.study import traces
+from lib.study.runs import Run, digest, part_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,23 @@ def run_parts(run: Run) -> tuple[Part, Part]:
     return parts(run.dataset, run.train_size, run.test_size, run.public, run.split)
 
 
+def public_part(run: Run) -> Part:
+    """The public images, the first of the training set."""
+    whole = _dataset(run.dataset, run.train_size, run.test_size)
+    return Part(whole.train_images[:run.public], whole.train_labels[:run.public], whole.classes)
+
+
+def _place(run: Run) -> tuple:
+    return run.dataset, run.train_size, run.test_size, run.public, run.features
+
+
+@functools.lru_cache(maxsize=4)
+def _public_inputs(name, train_size, test_size, public, features, where: str) -> Tensor:
+    """Inputs of the clean public images on the device, one copy for all runs."""
+    images = _dataset(name, train_size, test_size).train_images[:public]
+    return _inputs(images, name, train_size, test_size, public, features).to(where)
+
+
 @functools.lru_cache(maxsize=4)
 def _shared_inputs(name, train_size, test_size, public, split, features, where: str) -> tuple[Tensor, Tensor]:
     """Inputs of the clean training and measured images on the device, one copy for all runs."""
@@ -86,11 +104,22 @@ def inputs(run: Run, images: Tensor) -> Tensor:
 def poisoned(run: Run) -> attacks.Poisoned:
     """The run's training set, its images replaced by features where it uses them."""
     train, _ = run_parts(run)
-    clean_inputs, _ = shared_inputs(run)
-    images = run.attack.poison(train, seed=run.attack_seed)
-    stamped = inputs(run, images.stamped) if len(images.stamped) else clean_inputs[:0]
-    where = clean_inputs.device
-    return replace(images, clean=clean_inputs, stamped=stamped, rows=images.rows.to(where), labels=images.labels.to(where), mask=images.mask.to(where))
+    private = _with_inputs(run, run.attack.poison(train, seed=run.attack_seed), shared_inputs(run)[0])
+    return replace(private, public=_public(run)) if getattr(run.defence, "needs_public", False) else private
+
+
+def _public(run: Run) -> attacks.Poisoned:
+    """The public records as the same attack leaves them: the same trigger and share, rows drawn among them."""
+    if not run.public:
+        raise ValueError(f"defence {part_name(run.defence)}: public 0: expected some of the training images to be public")
+    return _with_inputs(run, run.attack.poison(public_part(run), seed=run.attack_seed), _public_inputs(*_place(run), str(device())))
+
+
+def _with_inputs(run: Run, images: attacks.Poisoned, clean: Tensor) -> attacks.Poisoned:
+    """The attacked set on the device, its images replaced by features where the run uses them."""
+    stamped = inputs(run, images.stamped) if len(images.stamped) else clean[:0]
+    moved = {name: getattr(images, name).to(clean.device) for name in ("rows", "labels", "mask", "truth")}
+    return replace(images, clean=clean, stamped=stamped, **moved)
 
 
 @functools.lru_cache(maxsize=8)
@@ -110,8 +139,8 @@ def triggered(run: Run) -> Tensor:
                           features=run.features, split=run.split, attack=attack, attack_seed=run.attack_seed))
 
 
-def measure(run: Run, trained: Trained) -> tuple[dict, list[dict]]:
-    """Metrics of a trained model, and of every point of its path."""
+def measure(run: Run, trained: Trained, data: attacks.Poisoned) -> tuple[dict, list[dict]]:
+    """Metrics of a trained model, and of every point of its path with the losses on its training samples."""
     labels = run_parts(run)[1].labels
     test_inputs, stamped = shared_inputs(run)[1], triggered(run)
     per_epoch = run.training.steps(len(run_parts(run)[0].labels)) / run.training.epochs
@@ -119,7 +148,8 @@ def measure(run: Run, trained: Trained) -> tuple[dict, list[dict]]:
     def at(predict) -> dict:
         result = metrics.attack(predict(test_inputs), predict(stamped), labels, target=run.attack.target, base=run.attack.base)
         return result.as_dict()
-    return at(trained.predict), [{"step": step, "epoch": step / per_epoch, **at(predict)} for step, predict in trained.path]
+    return at(trained.predict), [{"step": step, "epoch": step / per_epoch, **at(predict), **traces.losses(predict, data, run.attack.base)}
+                                 for step, predict in trained.path]
 
 
 def identity(run: Run) -> str:
@@ -143,8 +173,9 @@ def train_rows(runs: list[Run]) -> list[dict]:
     first = {identity(run): run for run in reversed(runs)}
     try:
         unique = list(first.values())
-        trained = dict(zip(first, unique[0].defence.train(unique, [poisoned(run) for run in unique])))
-        results = [("ok", run, trained[identity(run)], measure(run, trained[identity(run)])) for run in runs]
+        sets = [poisoned(run) for run in unique]
+        trained = dict(zip(first, zip(unique[0].defence.train(unique, sets), sets)))
+        results = [("ok", run, trained[identity(run)][0], measure(run, *trained[identity(run)])) for run in runs]
     except FAULTS:
         raise
     except Exception:  # recorded in full: one bad setting must not stop a sweep
@@ -162,7 +193,7 @@ def _row(status: str, run: Run, trained: Trained | None, outcome, facts: dict) -
     row = {"key": run.key, "status": status, "run": run.to_dict(), "provenance": facts}
     if status == "failed":
         return row | {"error": outcome, "metrics": {}, "curve": [], "privacy": {}}
-    return row | {"metrics": outcome[0], "curve": outcome[1], "privacy": trained.privacy.as_dict()}
+    return row | {"metrics": outcome[0], "curve": outcome[1], "privacy": trained.privacy.as_dict(), "facts": trained.facts}
 
 
 @functools.cache

@@ -182,6 +182,10 @@ def _check_types(part, where: str) -> None:
 def _typed(value, hint, where: str):
     """`value` if it has the declared type (as a float where one is declared), else a ValueError that names it."""
     allowed, value = _allowed(hint), value.item() if hasattr(value, "item") else value  # numpy's numbers are plain ones
+    if typing.get_origin(hint) is tuple and isinstance(value, (list, tuple)):
+        return tuple(_typed(item, typing.get_args(hint)[0], where) for item in value)
+    if isinstance(value, dict) and is_dataclass(allowed[0]):
+        return _build(allowed[0], value, where)
     if allowed == (object,) or any(is_dataclass(kind) for kind in allowed) or type(value) in allowed:
         return value
     if type(value) is int and float in allowed:

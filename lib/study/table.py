@@ -8,11 +8,14 @@ import pandas as pd
 from lib import ledger
 from lib.study.runs import Run
 
+LOSSES = ("loss_poison", "loss_base", "loss_clean")
 METRICS = ("accuracy", "floor", "success", "lift", "trigger_auc", "base_recall", "loss", "population", "tested", "collapsed")
 
 
 def table(runs: list[Run]) -> pd.DataFrame:
-    """One line a run: key, status ("ok", "failed", "not measured"), source, the run with dotted names, world, metrics, epsilon, delta, adjacency, seconds."""
+    """One line a run: key, status ("ok", "failed", "not measured"), source, the run with dotted names, world, metrics, epsilon, delta,
+    adjacency, accountant, seconds, group_size (runs trained together), and the facts that a defence adds ("facts.answered").
+    """
     return pd.DataFrame([_line(run) for run in runs], columns=None if runs else list(_line(Run())))
 
 
@@ -25,7 +28,9 @@ def _line(run: Run) -> dict:
     return line | {name: _value(measured.get(name)) for name in METRICS} | {
         "epsilon": _value(privacy.get("epsilon"), missing=math.inf if privacy else math.nan), "delta": _value(privacy.get("delta")),
         "adjacency": privacy.get("adjacency", ""), "noise_multiplier": _value(privacy.get("noise_multiplier")),
-        "seconds": _value(row["provenance"]["seconds"] if row else None)}
+        "accountant": privacy.get("accountant") or "", "seconds": _value(row["provenance"]["seconds"] if row else None),
+        "group_size": _value(row["provenance"]["group_size"] if row else None)} | {
+        f"facts.{name}": _value(value) for name, value in (row or {}).get("facts", {}).items()}
 
 
 def flatten(values: dict, prefix: str = "") -> dict:
@@ -41,14 +46,16 @@ def _value(value, *, missing: float = math.nan):
 
 
 def curves(frame: pd.DataFrame) -> pd.DataFrame:
-    """One line a run and checkpoint: the run's columns, with step, epoch and the metrics at that point."""
+    """One line a run and checkpoint: the run's columns, with step, epoch, the metrics at that point and the losses on
+    training samples (NaN in rows older than these losses).
+    """
     run_columns = [name for name in frame.columns if name not in METRICS]
     lines = []
     for _, line in frame.iterrows():
         row = ledger.find(line["key"])[0]
         for point in (row or {}).get("curve", []):
-            lines.append({name: line[name] for name in run_columns} | {name: _value(point.get(name)) for name in ("step", "epoch", *METRICS)})
-    return pd.DataFrame(lines, columns=[*run_columns, "step", "epoch", *METRICS])
+            lines.append({name: line[name] for name in run_columns} | {name: _value(point.get(name)) for name in ("step", "epoch", *METRICS, *LOSSES)})
+    return pd.DataFrame(lines, columns=[*run_columns, "step", "epoch", *METRICS, *LOSSES])
 
 
 def together(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:

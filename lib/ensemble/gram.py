@@ -1,0 +1,93 @@
+"""Networks trained on fewer images than features: the first layer in coefficients of its own training images.
+
+Gradient descent moves the weights of the first linear layer only along the inputs it sees, so that at every step
+W = s W0 + A'X for the member's inputs X [n, features], with a scalar s (weight decay) and A [n, hidden]. SGD, with
+momentum and weight decay too, is linear in the weights, hence it is the same rule on (s, A), and a step needs the
+Gram matrix XX' [n, n] in place of X: exact, and cheaper by about features / n. Clipping or a rule that divides by
+each coordinate's own history (Adam, RMSProp) does not commute with the change of coordinates.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from lib.ensemble import layers
+from lib.ensemble.inputs import as_input, unflatten
+from lib.ensemble.losses import losses
+from lib.ensemble.plan import Member, Schedule
+
+PAYS = 0.5  # images over features, up to which the coefficients are the cheaper coordinates
+
+
+def applies(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule) -> bool:
+    """True where the Gram form is exact and pays for this group."""
+    linear = layers.supports(module) and _first(module) < len(module) and isinstance(module[_first(module)], nn.Linear)
+    if not linear or schedule.rule.name != "sgd" or any(member.private or member.noise for member in members):
+        return False
+    return max(len(member.rows) for member in members) <= PAYS * pool[0].numel()
+
+
+def numbers(module: nn.Module, members: Sequence[Member]) -> int:
+    """Coordinates of one model of the group."""
+    first = module[_first(module)]
+    rest = sum(parameter.numel() for parameter in module.parameters()) - first.weight.numel()
+    return 1 + max(len(member.rows) for member in members) * first.out_features + rest
+
+
+def _first(module: nn.Sequential) -> int:
+    """Place of the first layer that is more than a change of shape."""
+    return next((place for place, layer in enumerate(module) if not isinstance(layer, (nn.Flatten, nn.Identity))), len(module))
+
+
+class Gram:
+    """The group in coordinates (s, A, all other parameters): `coordinates` [models, 1 + n * hidden + rest]."""
+
+    def __init__(self, module: nn.Sequential, weights: Tensor, pool: Tensor, members: Sequence[Member], schedule: Schedule):
+        self.module, self.kind = module, schedule.labels
+        place = _first(module)
+        self.first, self.rest = module[place], nn.Sequential(*list(module)[place + 1:])
+        rows = pad_sequence([member.rows for member in members], batch_first=True).to(pool.device)
+        self.labels = pad_sequence([member.labels for member in members], batch_first=True).to(pool.device)
+        self.x = as_input(pool.index_select(0, rows.flatten())).flatten(1).unflatten(0, rows.shape)  # [models, n, features]
+        self.initial = weights[:, : self.first.weight.numel()].unflatten(1, self.first.weight.shape).clone()  # [models, hidden, features]
+        self.kernel = _pairs(self.x, self.x)  # [models, n, n]
+        self.outputs = _pairs(self.x, self.initial)  # of the initial weights, [models, n, hidden]
+        others = weights[:, self.first.weight.numel():]
+        self.coordinates = torch.cat([weights.new_ones(len(members), 1), weights.new_zeros(len(members), self.outputs[0].numel()), others], 1)
+        self.total = torch.zeros_like(self.coordinates)
+
+    def _split(self, flat: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Views of coordinates: s [models, 1], A [models, n, hidden], the first layer's bias, the rest."""
+        n, hidden = self.outputs.shape[1:]
+        s, a, bias, rest = flat.split([1, n * hidden, hidden, flat.shape[1] - 1 - n * hidden - hidden], 1)
+        return s, a.unflatten(1, (n, hidden)), bias, rest
+
+    def weights(self) -> Tensor:
+        """The group's weights [models, parameters]."""
+        s, a, bias, rest = self._split(self.coordinates)
+        first = torch.stack([scale * start + part.T @ x for scale, start, part, x in zip(s, self.initial, a, self.x)])
+        return torch.cat([first.flatten(1), bias, rest], 1)
+
+    def gradient_sums(self, indices: Tensor, present: Tensor) -> Tensor:
+        """Sums of gradients with respect to the first layer's outputs, put in the rows of A, and to the other parameters."""
+        s, a, bias, rest = self._split(self.coordinates)
+        models = torch.arange(len(indices), device=indices.device)[:, None]
+        z = torch.baddbmm(bias[:, None], self.kernel[models, indices], a) + s[:, :, None] * self.outputs[models, indices]
+        z.requires_grad_()
+        parameters = {name: value.detach().requires_grad_() for name, value in unflatten(self.rest, rest).items()}
+        logits = layers.forward(self.rest, parameters, z)
+        loss = losses(logits.flatten(0, 1), self.labels[models, indices].flatten(0, 1), self.kind).view_as(present)
+        errors, *gradients = torch.autograd.grad((loss * present).sum(), [z, *parameters.values()])
+        _, slots, biases, others = self._split(self.total.zero_())
+        for slot, index, error in zip(slots, indices, errors):
+            slot.index_add_(0, index, error)
+        biases.copy_(errors.sum(1))
+        others.copy_(torch.cat([gradient.flatten(1) for gradient in gradients], 1) if gradients else others)
+        return self.total
+
+
+def _pairs(a: Tensor, b: Tensor) -> Tensor:
+    """Inner products of rows [models, rows of a, rows of b], one model at a time: alone or in a group the same bits."""
+    return torch.stack([left @ right.T for left, right in zip(a, b)])

@@ -1,0 +1,86 @@
+"""What to train: the members of a group, and what they share."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lib.ensemble.losses import LABELS
+from lib.ensemble.optimisers import NAMES, Rule
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of the ensemble.
+
+    rows: int64 [n], places in the pool. labels: int64 [n], or float [n, classes] for soft labels or evidence
+    (`Schedule.labels`). batch_size: the expected size; Poisson sampling takes each record with probability batch_size / n.
+    clipping_norm: bound on each sample's gradient, `math.inf` for none. noise: standard deviation of the
+    noise on the *sum* of the gradients, in the gradient's units (noise multiplier x clipping norm).
+    steps: updates of this member, None for the schedule's number; it then rests while others go on.
+    start: parameters to begin with [parameters], None to draw them from `init_seed`.
+    """
+
+    rows: Tensor
+    labels: Tensor
+    batch_size: float
+    lr: float
+    init_seed: int = 0
+    batch_seed: int = 0
+    noise_seed: int = 0
+    clipping_norm: float = math.inf
+    noise: float = 0.0
+    steps: int | None = None
+    start: Tensor | None = None
+
+    @property
+    def private(self) -> bool:
+        return math.isfinite(self.clipping_norm)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What the models of a group share: how many steps, how batches are drawn, which rule, when to look.
+
+    steps: number of updates (of members that do not name their own). sampling: "poisson" or "shuffle". ramp: share of the
+    steps in which the learning rate climbs to its full height. decay: (share of the steps, factor) pairs on the learning
+    rate. snapshots: steps after which the parameters are kept. precision: "float32", or "fast", which lets the hardware
+    round the factors of matrix products to bfloat16 or TF32; norms, sums and noise stay float32. labels: what the
+    members' labels are, see `lib.ensemble.losses`.
+    """
+
+    steps: int
+    rule: Rule = Rule()
+    sampling: str = "poisson"
+    decay: tuple[tuple[float, float], ...] = ()
+    snapshots: tuple[int, ...] = ()
+    precision: str = "float32"
+    labels: str = "targets"
+    ramp: float = 0.0
+
+    def factor(self, step: int, steps: int) -> float:
+        """Factor on the learning rate at `step` (from 0) of a member with `steps` updates; 0 once it is done."""
+        if step >= steps:
+            return 0.0
+        climbed = min(1.0, (step + 1) / (self.ramp * steps)) if self.ramp else 1.0
+        return climbed * math.prod(factor for share, factor in self.decay if step >= share * steps)
+
+
+def check(members: Sequence[Member], schedule: Schedule) -> None:
+    """Raise ValueError for a member or a schedule out of range."""
+    for name, value, choices in (("optimizer", schedule.rule.name, NAMES), ("sampling", schedule.sampling, ("poisson", "shuffle")),
+                                 ("precision", schedule.precision, ("float32", "fast")), ("labels", schedule.labels, LABELS)):
+        if value not in choices:
+            raise ValueError(f"{name} {value!r}: expected one of {', '.join(choices)}")
+    for member in members:
+        n = len(member.rows)
+        if not 0 < member.batch_size <= n:
+            raise ValueError(f"batch_size {member.batch_size}: expected between 1 and the {n} training images")
+        if not (member.clipping_norm > 0 and member.noise >= 0 and member.lr > 0):
+            raise ValueError(f"clipping norm {member.clipping_norm}, noise {member.noise}, lr {member.lr}: "
+                             "expected a norm and a rate above 0, noise of 0 or more")
+        if len(member.labels) != n:
+            raise ValueError(f"{len(member.labels)} labels for {n} rows: expected one label a row")
+        if member.steps is not None and member.steps < 1:
+            raise ValueError(f"steps {member.steps} of a member: expected 1 or more")

@@ -1,0 +1,59 @@
+"""The methods of Razmi et al. (table 4) as one axis: from a name and an epsilon to a defence and how it is trained."""
+
+import math
+
+from lib.defences.alibi import ALIBI
+from lib.defences.dpsgd import DPSGD
+from lib.defences.label_noise import LabelNoise
+from lib.defences.lpmst import LPMST
+from lib.training import Training
+
+NAMES = {"pate": "PATE", "lpmst": "LP-2ST", "alibi": "ALIBI", "label_noise": "label noise"}
+BATCH = 128  # of the label-private methods; DP-SGD takes Poisson batches of 512
+
+
+def arm(method: str, epsilon: float | None, *, lr: float, epochs: float, batch_size: int | None = None, **settings) -> dict:
+    """What `Run.with_` needs for one method: {"defence", "training"}.
+
+    method: "undefended", "DP-SGD", "LP-2ST", "ALIBI", or "randomised response" (every label once). epsilon: null for none,
+    which is clipping alone for DP-SGD and untouched labels for the label-private methods. settings: further fields of the
+    defence. Raises ValueError for another method.
+    """
+    label = Training("sgd", lr, epochs=float(epochs), batch_size=batch_size or BATCH, sampling="shuffle")
+    poisson = Training("sgd", lr, epochs=float(epochs), batch_size=batch_size or 512)
+    if method == "undefended":
+        return {"defence": DPSGD(0.0, clip=False, **settings), "training": poisson}
+    if method == "DP-SGD":
+        noise = {"noise_multiplier": 0.0} if epsilon is None else {"noise_multiplier": None, "epsilon": float(epsilon)}
+        return {"defence": DPSGD(**noise, **settings), "training": poisson}
+    if method == "LP-2ST":
+        return {"defence": LPMST(epsilon, **settings), "training": label}
+    if method == "ALIBI":
+        return {"defence": ALIBI(epsilon, **settings), "training": label}
+    if method == "randomised response":
+        return {"defence": LabelNoise(flip_share(epsilon), **settings), "training": label}
+    raise ValueError(f"method {method!r}: expected undefended, DP-SGD, LP-2ST, ALIBI or randomised response")
+
+
+def tuned(choices: dict[float, object], epsilon: float | None):
+    """Of choices by the epsilon at which they were made, that of the nearest one by ratio (null: of the largest)."""
+    if epsilon is None:
+        return choices[max(choices)]
+    return choices[min(sorted(choices), key=lambda known: round(abs(math.log(known / epsilon)), 9))]
+
+
+def flip_share(epsilon: float, classes: int = 10) -> float:
+    """The share of labels that `LabelNoise` redraws for this epsilon of label differential privacy."""
+    return classes / (math.exp(epsilon) + classes - 1)
+
+
+def names(frame) -> list[str]:
+    """The method of each row of `lib.study.run`'s table: undefended and clip only are not DP-SGD."""
+    def name(row) -> str:
+        if row["defence.name"] != "dpsgd":
+            return NAMES.get(row["defence.name"], row["defence.name"])
+        # a row that is not measured has no noise multiplier yet, unless it was set
+        if row.get("defence.noise_multiplier") == 0:
+            return "clip only" if row["defence.clip"] else "undefended"
+        return "DP-SGD"
+    return [name(row) for _, row in frame.iterrows()]
