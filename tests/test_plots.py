@@ -31,6 +31,15 @@ def runs(series=("DP-SGD", "plain SGD"), levels=(0, 0.5, 2, 8)):
     ])
 
 
+def losses(methods=("LP-2ST", "DP-SGD"), epsilons=(np.inf, 1.0), pairs=PAIRS):
+    """Made-up curves: one row a method, epsilon, pair and epoch."""
+    return pd.DataFrame([
+        {"series": name, "epsilon": epsilon, "attack.base": base, "attack.target": target, "attack_seed": 0,
+         "epoch": epoch, "loss_poison": (3.0 if name == "DP-SGD" else 2.0) / epoch + base / 10, "loss_base": 1.0 / epoch, "loss_clean": 0.5 / epoch}
+        for name in methods for epsilon in epsilons for base, target in pairs for epoch in (0.1, 1.0, 10.0, 50.0)
+    ])
+
+
 FIGURES = {
     "sweep": lambda frame: plots.sweep(frame, x=NOISE, y="accuracy", series="series", xscale="log",
                                        second_axis="epsilon"),
@@ -40,10 +49,16 @@ FIGURES = {
     "matched": lambda frame: plots.matched(frame[frame.series == "DP-SGD"],
                                            frame[frame.series == "plain SGD"]),
     "paired": lambda frame: plots.paired_differences(frame[frame.series == "DP-SGD"]),
+    "methods": lambda frame: plots.matched(frame, frame[frame.series == "plain SGD"]),
+    "grouped": lambda frame: plots.paired_differences(frame, series="series"),
+    "tradeoff": lambda frame: plots.tradeoff(frame, y=("success", "lift"), corner=(0.8, 0.1)),
+    "losses": lambda frame: plots.losses(losses().assign(
+        **{column: losses()[column] if frame.accuracy.notna().any() else np.nan for column in LOSSES})),
     "singular": lambda frame: plots.singular_point(frame.assign(r=frame[NOISE] / 4), x="r"),
 }
 MEASURES = ["accuracy", "success", "floor", "lift", "trigger_auc", "natural", "collateral", "blind",
             "difference"]
+LOSSES = ["loss_poison", "loss_base", "loss_clean"]
 
 
 def texts(figure):
@@ -103,6 +118,46 @@ def test_zero_and_infinity_have_places_of_their_own():
         plot_axes.make_scale([1], "cubic")
 
 
+def test_infinity_has_room_among_many_values():
+    scale = plot_axes.make_scale([*np.geomspace(0.1, 100, 40), np.inf], "log")
+    assert scale(np.inf) - scale(100) == pytest.approx(0.1 * (scale(100) - scale(0.1)))
+    assert scale(100) < scale.far < scale(np.inf) and scale.cut is None
+    assert plot_axes.make_scale([1, 2], "log").far is None
+
+
+def test_an_empty_setting_can_stand_for_infinity():
+    frame = runs(series=("DP-SGD",), levels=(1, 2)).assign(asked=[None] * 4 + [2.0] * 4)
+    figure = plots.sweep(frame, x="asked", y="accuracy", xscale="log", missing=np.inf)
+    assert "∞" in texts(figure)
+    means = [line for line in figure.axes[0].get_lines() if line.get_marker() == "o" and line.get_linestyle() != "None"]
+    assert means[0].get_ydata() == pytest.approx(  # ∞ is the last place, so z = 1 comes after z = 2
+        [100 * frame.accuracy[4:].mean(), 100 * frame.accuracy[:4].mean()])
+    assert "∞" not in texts(plots.sweep(frame, x="asked", y="accuracy", xscale="log"))
+
+
+def test_ticks_do_not_touch_and_keep_the_ends():
+    values = [2, 40, 150, 410, 850, 1450, 2900, 4700, 10000]
+    items = [(plot_axes.number(value), float(value)) for value in values]
+    kept = plot_axes.thin(items, 9998, letter=0.013)
+    assert kept[0] == ("2", 2.0) and kept[-1] == ("10,000", 10000.0) and kept == sorted(kept, key=lambda item: item[1])
+    gaps = [(b[1] - a[1]) / 9998 - 0.013 * len(a[0] + b[0]) for a, b in zip(kept, kept[1:], strict=False)]
+    assert min(gaps) >= 0.02 and len(kept) < len(values)
+
+
+@pytest.mark.parametrize("value, text", [(np.inf, "∞"), (0.4996, "0.5"), (-2.5, "−2.5"), (1450, "1,450"), (10000.0, "10,000"),
+                                         (2e6, "2e+06")])
+def test_numbers_at_ticks(value, text):
+    assert plot_axes.number(value) == text
+
+
+@pytest.mark.parametrize("instances, dots", [(5, True), (6, False)])
+def test_many_series_of_many_instances_are_drawn_without_dots(instances, dots):
+    frame = runs(series=("DP-SGD", "PATE", "ALIBI", "LP-2ST"), levels=(1, 2))
+    frame = pd.concat([frame[frame["attack.base"] == 0].assign(attack_seed=seed) for seed in range(instances)])
+    lines = plots.sweep(frame, x=NOISE, y="success", series="series").axes[0].get_lines()
+    assert any(line.get_linewidth() == 3.2 for line in lines) == dots
+
+
 def test_epsilon_stands_above_its_noise():
     figure = plots.sweep(runs(), x=NOISE, y="accuracy", series="series", second_axis="epsilon")
     found = texts(figure)
@@ -137,6 +192,167 @@ def test_path_is_read_at_first_passage():
     assert accuracy.tolist() == [0.1, 0.5, 0.6] and lift.tolist() == [0.0, 0.2, 0.3]
 
 
+def points(axes, look):
+    """The (x, y) of the single points drawn in the style of a method."""
+    return [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.get_lines()
+            if line.get_marker() == look.marker and line.get_color() == look.color
+            and len(line.get_xdata()) == 1]
+
+
+def test_every_method_has_its_points_and_levels():
+    frame = runs(series=("DP-SGD", "LP-2ST"), levels=(0, 2, 4))
+    path = runs(series=("plain SGD",)).assign(step=lambda f: 8 - f[NOISE])
+    figure = plots.matched(frame, path, measures=("lift",))
+    for name in ("DP-SGD", "LP-2ST"):
+        means = 100 * frame[frame.series == name].groupby("epsilon")[["accuracy", "lift"]].mean()
+        assert np.array(points(figure.axes[0], plots.SERIES[name])) == pytest.approx(means.to_numpy())
+    found = texts(figure)
+    assert found.count("no guarantee") == 2 and found.count("ε 4") == 2 and {"DP-SGD", "LP-2ST", "plain SGD"} <= set(found)
+    left, least = figure.axes[0].get_xlim()[0], 100 * frame.groupby(["series", "epsilon"]).accuracy.mean().min()
+    assert 70 < left < least  # the path starts at 66%
+
+
+def test_an_empty_level_can_be_no_guarantee():
+    frame, asked = runs(series=("PATE", "ALIBI"), levels=(0, 2)), "defence.epsilon"
+    frame[asked] = frame.epsilon.where(np.isfinite(frame.epsilon))
+    for missing, count in ((np.inf, 2), (None, 0)):
+        forest = plots.paired_differences(frame, by=asked, series="series", missing=missing)
+        assert sum("no guarantee" in label.get_text() for label in forest.axes[0].get_yticklabels()) == count
+        matched = plots.matched(frame, runs(series=("plain SGD",)), by=asked, measures=("lift",), missing=missing)
+        assert texts(matched).count("no guarantee") == count
+
+
+def test_levels_may_be_texts():
+    frame = runs(series=("PATE", "ALIBI"), levels=(1, 2)).assign(level=lambda f: f[NOISE].map({1: "640 queries", 2: "all queries"}))
+    found = texts(plots.matched(frame, runs(series=("plain SGD",)), by="level"))
+    assert found.count("640 queries") == 4  # two methods in two panels
+    found = texts(plots.paired_differences(frame, by="level", series="series"))
+    assert found.index("640 queries") < found.index("all queries")
+
+
+def test_a_method_without_rows_is_named_in_every_panel():
+    frame = runs(series=("PATE", "ALIBI"), levels=(1, 2))
+    frame.loc[frame.series == "ALIBI", ["lift", "success", "trigger_auc"]] = np.nan
+    assert texts(plots.matched(frame, runs(series=("plain SGD",)))).count("not measured: ALIBI") == 2
+    assert texts(plots.tradeoff(frame)).count("not measured: ALIBI") == 1
+
+
+def test_a_forest_names_methods_levels_and_neighbours():
+    frame = runs(series=("LP-2ST", "DP-SGD"), levels=(0, 2)).assign(missing="")
+    frame["adjacency"] = np.where(np.isinf(frame.epsilon), "none", np.where(frame.series == "LP-2ST", "label", "add-remove"))
+    gone = (frame.series == "LP-2ST") & (frame[NOISE] == 2)
+    frame.loc[gone, ["difference", "missing"]] = [np.nan, "below the path"]
+    frame.loc[(frame.series == "DP-SGD") & (frame[NOISE] == 2) & (frame["attack.base"] == 0), "difference"] = np.nan
+    labels = [label.get_text() for label in plots.paired_differences(frame, series="series").axes[0].get_yticklabels()]
+    assert labels == ["LP-2ST", "ε 4 (label)", "no guarantee", "DP-SGD", "ε 4 (add-remove)", "no guarantee"]
+    found = texts(plots.paired_differences(frame, series="series"))
+    assert "below the path" in found and any(text.endswith("n = 3 of 4") for text in found if text)
+    one = plots.paired_differences(frame[frame[NOISE] == 2], series="series").axes[0]
+    assert [label.get_text() for label in one.get_yticklabels()] == ["LP-2ST, ε 4 (label)", "DP-SGD, ε 4 (add-remove)"]
+
+
+def test_a_forest_draws_the_mean_difference_of_each_method():
+    frame = runs(series=("LP-2ST", "DP-SGD"), levels=(2,))
+    axes = plots.paired_differences(frame, series="series").axes[0]
+    for place, name in enumerate(("LP-2ST", "DP-SGD")):
+        drawn, = points(axes, plots.SERIES[name])
+        assert drawn == pytest.approx((100 * frame[frame.series == name].difference.mean(), place))
+
+
+def settings(rows):
+    """One run for each (series, epsilon, accuracy, success)."""
+    return pd.DataFrame(rows, columns=["series", "epsilon", "accuracy", "success"])
+
+
+def test_pareto_front():
+    frame = settings([("PATE", 1, 0.6, 0.1), ("PATE", np.inf, 0.9, 0.5), ("ALIBI", 1, 0.6, 0.2), ("ALIBI", 2, 0.5, 0.1),
+                      ("DP-SGD", 4, 0.6, 0.1), ("DP-SGD", 8, np.nan, np.nan)])
+    found = plots.pareto(frame)
+    kept = found[found.front]
+    assert list(zip(kept.series, kept.epsilon)) == [("PATE", 1), ("PATE", np.inf), ("DP-SGD", 4)]  # equal ones both stay
+    assert len(found) == 5 and found.n.eq(1).all() and found.accuracy_low.isna().all()
+    words = plots.front_text(found).replace("\N{NO-BREAK SPACE}", " ")
+    assert words == "Pareto front (means): PATE ε 1, no guarantee; DP-SGD ε 4"
+    assert plots.front_text(plots.pareto(frame.iloc[5:])).endswith("not measured")
+
+
+def test_pareto_means_and_intervals_are_over_instances():
+    from lib.metrics import mean_interval
+
+    frame = runs(series=("ALIBI",), levels=(2,))
+    twice = pd.concat([frame, frame.assign(init_seed=1)])
+    found = plots.pareto(twice, y="lift").iloc[0]
+    expected = mean_interval(frame.lift)
+    assert (found.lift, found.lift_low, found.lift_high, found.n) == pytest.approx(
+        (expected.mean, expected.low, expected.high, len(PAIRS)))
+
+
+def test_tradeoff_draws_what_it_is_given():
+    frame = settings([("PATE", 1, 0.6, 0.1), ("PATE", None, 0.9, 0.5), ("ALIBI", 1, 0.5, 0.3)]).assign(
+        collapsed=[False, False, True])
+    figure = plots.tradeoff(frame, corner=(0.8, 0.1), missing=np.inf)
+    axes, look = figure.axes[0], plots.SERIES["PATE"]
+    drawn = [line for line in axes.get_lines() if line.get_marker() == look.marker and len(line.get_xdata())]
+    assert [(*map(float, line.get_xdata()), *map(float, line.get_ydata())) for line in drawn] == [(60, 90, 10, 50)]
+    front, = [line for line in axes.get_lines() if line.get_label() == "Pareto front"]
+    assert front.get_xdata().tolist() == [60, 90] and front.get_ydata().tolist() == [10, 50]
+    beaten, = [line for line in axes.get_lines()
+               if line.get_marker() == plots.SERIES["ALIBI"].marker and len(line.get_xdata())]
+    assert beaten.get_alpha() < 1 and beaten.get_markerfacecolor() == "white"
+    box, = axes.patches
+    assert (box.get_x(), box.get_y(), box.get_width(), box.get_height()) == pytest.approx((80, 0, 20, 10))
+    ideal, = [line for line in axes.get_lines() if line.get_label() == "ideal"]
+    assert (*ideal.get_xdata(), *ideal.get_ydata()) == (100, 0)
+    assert {"no guarantee", "hollow: collapsed model"} <= set(texts(figure))
+
+
+def test_losses_are_means_over_instances_in_their_panels():
+    frame = losses()
+    figure = plots.losses(frame.assign(epsilon=frame.epsilon.where(frame.series == "LP-2ST", frame.epsilon * 0.9996)))
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["LP-2ST, no guarantee", "DP-SGD, no guarantee", "LP-2ST, ε 1", "DP-SGD, ε 1"]
+    drawn = {line.get_color(): line for line in figure.axes[2].get_lines() if len(line.get_xdata()) == 4}
+    expected = frame[(frame.series == "LP-2ST") & (frame.epsilon == 1)].groupby("epoch")[LOSSES].mean()
+    for column, colour in zip(LOSSES, ("#c44e00", "#0072b2", "#57606a"), strict=True):
+        assert drawn[colour].get_ydata() == pytest.approx(expected[column].to_numpy())
+    top, bottom = figure.axes[:2], figure.axes[2:]
+    highest = frame[frame.series == "DP-SGD"].groupby("epoch").loss_poison.mean().max()
+    assert top[0].get_ylim()[1] > highest > frame[frame.series == "LP-2ST"].groupby("epoch").loss_poison.mean().max()
+    assert top[0].get_ylim() == top[1].get_ylim() and bottom[0].get_ylim() == bottom[1].get_ylim()
+    assert all(len(axes.collections) == 3 for axes in figure.axes)  # bands over four instances
+
+
+def test_losses_of_few_instances_are_drawn_one_by_one():
+    axes = plots.losses(losses(pairs=PAIRS[:3])).axes[0]
+    faint = [line for line in axes.get_lines() if line.get_linewidth() == 0.6]
+    assert not axes.collections and [int(np.isnan(line.get_ydata()).sum()) for line in faint] == [3, 3, 3]
+
+
+def test_losses_of_one_panel_that_are_missing():
+    frame = losses().assign(setting=lambda f: f.epsilon.where(np.isfinite(f.epsilon)))
+    frame.loc[(frame.series == "DP-SGD") & frame.setting.isna(), LOSSES] = np.nan
+    figure = plots.losses(frame, rows="setting")
+    empty = [axes.get_title(loc="left") for axes in figure.axes if any(t.get_text() == "not measured" for t in axes.texts)]
+    assert len(figure.axes) == 4 and empty == [figure.axes[1].get_title(loc="left")]
+    assert len(figure.axes[0].get_yticks()) > 1  # the axis that the row shares keeps its ticks
+    assert "not measured" in texts(plots.losses(frame.iloc[:0]))
+
+
+def test_losses_need_epochs_above_zero():
+    with pytest.raises(ValueError, match="epoch 0 "):
+        plots.losses(losses().replace({"epoch": {0.1: 0.0}}))
+    with pytest.raises(ValueError, match="loss_poison"):
+        plots.losses(losses().drop(columns="loss_poison"))
+
+
+def test_long_labels_of_bars_are_wrapped():
+    frame = runs(series=[f"{name}, 200 teachers and all queries, ε 1" for name in "abcdefghijkl"], levels=(2,))
+    figure = plots.parts_bars(frame, label="series")
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert len(labels) == 12 and all(max(map(len, label.split("\n"))) <= 34 for label in labels)
+    assert labels[0].replace("\n", " ").replace("\N{NO-BREAK SPACE}", " ") == frame.series.iloc[0]
+
+
 def test_negative_parts_go_left_of_zero():
     bars = plots.parts_bars(runs(), label="series").axes[0].patches
     collateral = [bar for bar in bars if bar.get_width() < 0]
@@ -147,16 +363,51 @@ def test_collapsed_models_are_hollow_and_counted():
     found = texts(FIGURES["matched"](runs()))
     assert "hollow: collapsed model" in found
     assert any("4/4 collapsed" in text for text in found if text)
+    axes, look = FIGURES["methods"](runs()).axes[0], plots.SERIES["DP-SGD"]
+    faces = [line.get_markerfacecolor() for line in axes.get_lines()
+             if line.get_marker() == look.marker and len(line.get_xdata()) == 1 and line.get_color() == look.color]
+    assert faces == ["white", look.color, look.color, look.color]  # the smallest epsilon is noise 8
 
 
 def test_series_differ_without_colour():
-    styles = plots.series_styles(list(plots.SERIES) + ["mine", "yours"])
+    aliases = {"no defence", "PATE (noise)"}
+    styles = plots.series_styles([name for name in plots.SERIES if name not in aliases])
+    assert len(styles) == 10
     assert len({look.marker for look in styles.values()}) == len(styles)
     assert len({str(look.line) for look in styles.values()}) == len(styles)
     assert styles["DP-SGD"] == plots.series_styles(["x", "DP-SGD"])["DP-SGD"]
     assert all(contrast(look.color) >= 3 for look in styles.values())
     with pytest.raises(ValueError, match="11 series"):
         plots.series_styles(map(str, range(11)))
+
+
+def test_two_names_of_one_defence_look_alike_unless_they_meet():
+    assert plots.series_styles(["PATE (noise)"])["PATE (noise)"] == plots.SERIES["PATE"]
+    met = plots.series_styles(["PATE", "PATE (noise)", "DP-SGD"])
+    assert met["PATE"] == plots.SERIES["PATE"] and len(set(met.values())) == 3
+
+
+@pytest.mark.parametrize("kind", ["normal", "deutan", "protan"])
+def test_methods_that_share_a_figure_differ_for_the_colour_blind(kind):
+    names = ("DP-SGD", "PATE (noise)", "PATE (queries)", "LP-2ST", "ALIBI", "randomised response")
+    seen = [perceived(plots.SERIES[name].color, kind) for name in names]
+    apart = [np.linalg.norm(a - b) for i, a in enumerate(seen) for b in seen[:i]]
+    assert min(apart) > 15  # CIELAB units; 2.3 is just noticeable side by side
+
+
+# Machado et al. 2009, severity 1, on linear RGB.
+SEEN = {"normal": np.eye(3),
+        "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+        "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]}
+
+
+def perceived(colour, kind):
+    """CIELAB coordinates of a colour as it is seen."""
+    rgb = np.array([int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)])
+    rgb = np.array(SEEN[kind]) @ np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = np.cbrt(to_xyz @ np.clip(rgb, 0, 1) / (0.9505, 1, 1.089))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
 def contrast(colour):

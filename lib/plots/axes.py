@@ -14,6 +14,7 @@ class Scale(NamedTuple):
     places: dict
     span: float
     cut: float | None  # where a logarithmic axis jumps to 0
+    far: float | None = None  # where the axis jumps to ∞
 
     def __call__(self, value) -> float:
         """The position of a value that the axis was made for."""
@@ -41,21 +42,24 @@ def make_scale(values, kind) -> Scale:
     cut = None
     if kind == "log" and 0.0 in values:
         places[0.0], cut = low - step, low - step / 2
-    if math.inf in values:
-        places[math.inf] = high + step
+    far = None
+    if math.inf in values:  # among many values a step is short: ∞ needs room for its tick
+        step = max(step, 0.1 * (high - low))
+        places[math.inf], far = high + step, high + step / 2
     span = max(places.values()) - min(places.values()) if places else 1.0
-    return Scale(places, span or 1.0, cut)
+    return Scale(places, span or 1.0, cut, far if finite else None)
 
 
 def draw_scale(axes, scale, label):
     """Ticks at the measured values (as many as fit), limits, and a mark where the axis is cut."""
-    ticks = thin(sorted(scale.places.items(), key=lambda item: item[1]), scale.span, gap=0.065)
-    axes.set_xticks([place for _, place in ticks], [number(value) for value, _ in ticks])
+    items = [(number(value), place) for value, place in scale.places.items()]
+    ticks = thin(items, scale.span, letter=_letter(axes))
+    axes.set_xticks([place for _, place in ticks], [text for text, _ in ticks])
     if scale.places:
         ends = min(scale.places.values()), max(scale.places.values())
         axes.set_xlim(ends[0] - 0.05 * scale.span, ends[1] + 0.05 * scale.span)
-    if scale.cut is not None:
-        axes.text(scale.cut, 0, "//", transform=axes.get_xaxis_transform(), ha="center",
+    for cut in [place for place in (scale.cut, scale.far) if place is not None]:
+        axes.text(cut, 0, "//", transform=axes.get_xaxis_transform(), ha="center",
                   va="center", color=FAINT, fontsize=8, zorder=5,
                   bbox={"pad": 0.5, "facecolor": "white", "edgecolor": "none"})
     axes.set_xlabel(label)
@@ -66,9 +70,7 @@ def draw_second_axis(axes, scale, labels, title):
     items = [(text, scale(value)) for value, text in sorted(labels.items())]
     if not items:
         return
-    width = axes.figure.get_figwidth() / axes.get_gridspec().ncols  # inches, with the margins
-    ticks = thin(sorted(items, key=lambda item: item[1]), scale.span, gap=0.02,
-                 letter=0.05 / width)
+    ticks = thin(items, scale.span, letter=_letter(axes))
     top = axes.secondary_xaxis("top")
     top.set_xticks([place for _, place in ticks], [text for text, _ in ticks])
     top.set_xlabel(title)
@@ -76,37 +78,45 @@ def draw_second_axis(axes, scale, labels, title):
     top.tick_params(length=3)
 
 
-def thin(items, span, *, gap, letter=0.0):
-    """Leave out items (text or value, place) that would touch; first and last stay.
+def _letter(axes):
+    """Half of a tick letter's width as a share of a panel, with its margins."""
+    return 0.05 / (axes.figure.get_figwidth() / axes.get_gridspec().ncols)
 
-    gap: distance that is always needed, as a share of the span; letter: half a letter's width.
+
+def thin(items, span, *, letter):
+    """The (text, place) that leave gaps, in order: both ends and short texts before the others.
+
+    letter: half a letter's width as a share of the span.
     """
-    def apart(left, right):
-        letters = len(str(left[0])) + len(str(right[0])) if letter else 0
-        return right[1] - left[1] >= (gap + letter * letters) * span
-
+    items = sorted(items, key=lambda item: item[1])
     kept = []
-    for item in items:
-        if not kept or apart(kept[-1], item):
+    for item in sorted(items, key=lambda item: (item not in (items[0], items[-1]), len(item[0]))):
+        if all(abs(item[1] - other[1]) >= (0.02 + letter * len(item[0] + other[0])) * span for other in kept):
             kept.append(item)
-    if items and kept[-1] is not items[-1]:
-        while len(kept) > 1 and not apart(kept[-1], items[-1]):
-            kept.pop()
-        kept.append(items[-1])
-    return kept
+    return sorted(kept, key=lambda item: item[1])
 
 
 def number(value) -> str:
-    """A tick's text: at most three significant digits, ∞ for infinity."""
-    return "∞" if math.isinf(value) else f"{value:.3g}".replace("-", "−")
+    """A tick's text: three significant digits, no exponent for thousands, ∞ for infinity."""
+    if math.isinf(value):
+        return "∞"
+    return (f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}").replace("-", "−")
 
 
-def say_not_measured(axes):
-    """What stands in a panel without a single value."""
+def say_not_measured(axes, *, ticks=False):
+    """What stands in a panel without a single value; ticks stay where other panels share them."""
     axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center",
               color=FAINT, fontsize=10, style="italic")
-    axes.set_yticks([])
-    axes.grid(False)
+    if not ticks:
+        axes.set_yticks([])
+        axes.grid(False)
+
+
+def say_absent(axes, names, *, height=0.03):
+    """Which of several series have no value in this panel, at a height as a share of the panel."""
+    if names:
+        axes.text(0.02, height, "not measured: " + ", ".join(names), transform=axes.transAxes,
+                  fontsize=7.5, style="italic", color=FAINT)
 
 
 def share_limits(axes, values, *, low=0.0, high=100.0):

@@ -1,8 +1,12 @@
 """The parts of the attack success as stacked bars."""
 
+import textwrap
+
 from lib.plots.axes import legend_below, say_not_measured
 from lib.plots.style import FAINT, INK, PARTS, WIDTH, styled
 from lib.plots.summary import instance_means, interval, require
+
+LETTERS = 34  # of a label's line: longer ones would leave a phone's width without bars
 
 
 def parts_bars(frame, *, label, blind="blind", instance=None):
@@ -17,12 +21,15 @@ def parts_bars(frame, *, label, blind="blind", instance=None):
 
     require(frame, [label, *PARTS, "success"])
     names = list(dict.fromkeys(frame[label]))
+    texts = [textwrap.fill(_together(name), LETTERS, break_on_hyphens=False) for name in names]
+    wrapped = any("\n" in text for text in texts)
+    height = 0.42 if len(names) <= 8 else 0.35 if wrapped else 0.26
     with styled():
-        figure = Figure(figsize=(WIDTH, 1.5 + (0.42 if len(names) <= 8 else 0.26) * len(names)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 1.5 + height * len(names)), layout="constrained")
         axes = figure.add_subplot()
         drawn = [_bar(axes, frame[frame[label] == name], place, blind=blind, label=label,
                       instance=instance) for place, name in enumerate(names)]
-        axes.set_yticks(range(len(names)), [str(name) for name in names])
+        axes.set_yticks(range(len(names)), texts, **({"linespacing": 1} if wrapped else {}))
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.grid(False, axis="y")
         axes.axvline(0, color=FAINT, linewidth=1)
@@ -34,6 +41,11 @@ def parts_bars(frame, *, label, blind="blind", instance=None):
         else:
             say_not_measured(axes)
     return figure
+
+
+def _together(name):
+    """The label with spaces that do not break between ε and its number."""
+    return str(name).replace("ε ", "ε\N{NO-BREAK SPACE}")
 
 
 def _bar(axes, rows, place, *, blind, label, instance):

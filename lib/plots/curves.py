@@ -3,25 +3,28 @@
 import math
 
 from lib.plots.axes import (draw_scale, draw_second_axis, legend_below, make_scale, note_collapsed,
-                            number, say_not_measured, share_limits)
-from lib.plots.style import (FAINT, INK, PANEL, axis_label, factor, limits, measure_label,
+                            number, say_absent, say_not_measured, share_limits)
+from lib.plots.style import (INK, PANEL, axis_label, factor, limits, measure_label,
                              series_styles, styled)
-from lib.plots.summary import instance_means, interval, require
+from lib.plots.summary import filled, instance_means, interval, require
 
 
 def sweep(frame, *, x, y, series=None, xscale="linear", xlabel=None, ylabel=None,
-          second_axis=None, instance=None, title=None):
+          second_axis=None, missing=None, instance=None, title=None):
     """A Figure of one measure over one setting.
 
     frame: a row a run. x, y: columns; y is shown in per cent if it is a share of images.
     series: column that tells the lines apart. xscale: "linear", "log" (0 stands apart, behind a
-    cut) or "category" (equal steps). second_axis: column whose value at each x stands on top, as
-    epsilon over the noise multiplier. instance: columns that tell attack instances apart (default:
-    attack.base, attack.target, attack_seed). Hollow points are collapsed models.
+    cut) or "category" (equal steps); ∞ stands one step behind the rest. second_axis: column whose
+    value at each x stands on top, as epsilon over the noise multiplier. missing: what an empty x
+    stands for, as math.inf for "no noise"; None leaves such rows out. instance: columns that tell
+    attack instances apart (default: attack.base, attack.target, attack_seed). Hollow points are
+    collapsed models. Single instances are faint dots, but not where more than three series with
+    more than five instances each would hide each other.
     """
     return panels([{"frame": frame, "x": x, "y": y, "series": series, "xscale": xscale,
                     "xlabel": xlabel, "ylabel": ylabel, "second_axis": second_axis,
-                    "instance": instance, "title": title}], columns=1, letters=False)
+                    "missing": missing, "instance": instance, "title": title}], columns=1, letters=False)
 
 
 def panels(specs, *, columns=2, letters=True):
@@ -73,8 +76,9 @@ def _names(frame, series):
 
 
 def draw_sweep(axes, frame, *, looks, x, y, series=None, xscale="linear", xlabel=None,
-               ylabel=None, second_axis=None, instance=None):
+               ylabel=None, second_axis=None, missing=None, instance=None):
     """Draw a sweep into axes; `looks` are the styles of `series_styles`."""
+    frame = filled(frame, x, missing)
     require(frame, [column for column in (x, y, series, second_axis) if column is not None])
     scale = make_scale(frame[x].dropna(), xscale)
     names = _names(frame, series)
@@ -83,24 +87,23 @@ def draw_sweep(axes, frame, *, looks, x, y, series=None, xscale="linear", xlabel
         rows = frame if series is None else frame[frame[series].astype(str) == name]
         shift = (index - (len(names) - 1) / 2) * 0.008 * scale.span
         drawn = _line(axes, rows, scale, looks[name], name=name, x=x, y=y, shift=shift,
-                      instance=instance)
+                      instance=instance, dots=5 if len(names) > 3 else math.inf)
         seen += drawn
         absent += [] if drawn else [name]
-    draw_scale(axes, scale, xlabel or axis_label(x))
+    draw_scale(axes, scale, xlabel or axis_label(x) + _no_guarantee(x, scale.places))
     axes.set_ylabel(ylabel or measure_label(y))
     if not seen:
         say_not_measured(axes)
-    elif absent:
-        axes.text(0.02, 0.03, "not measured: " + ", ".join(absent), transform=axes.transAxes,
-                  fontsize=7.5, style="italic", color=FAINT)
+    else:
+        say_absent(axes, absent)
     if seen and factor(y) == 100:
         share_limits(axes, seen)
     if second_axis is not None:
         draw_second_axis(axes, scale, _texts(frame, x, second_axis), _second_title(frame, second_axis))
 
 
-def _line(axes, rows, scale, look, *, name, x, y, shift, instance):
-    """Draw one series; returns the values drawn."""
+def _line(axes, rows, scale, look, *, name, x, y, shift, instance, dots):
+    """Draw one series, single instances if there are at most `dots`; returns the values."""
     means = instance_means(rows, by=[x], values=[y], instance=instance)
     label = name or None
     if means.empty:
@@ -111,7 +114,8 @@ def _line(axes, rows, scale, look, *, name, x, y, shift, instance):
     centres = _centres(means, within=limits(y))
     several = centres[centres["n"] > 1]
     if len(several):
-        single_points(axes, means[means["place"].isin(several["place"])], look=look)
+        if several["n"].max() <= dots:
+            single_points(axes, means[means["place"].isin(several["place"])], look=look)
         axes.errorbar(several["place"], several["mean"], color=look.color, linestyle="none",
                       yerr=[several["mean"] - several["low"], several["high"] - several["mean"]],
                       elinewidth=1.2)
@@ -175,6 +179,10 @@ def _second_title(frame, column):
         return axis_label(column)
     deltas = sorted(set(frame["delta"].dropna())) if "delta" in frame.columns else []
     at = f" at δ = {deltas[0]:.0e}".replace("e-0", "e-") if len(deltas) == 1 else ""
-    return f"ε{at} (∞: no guarantee)" if frame[column].eq(math.inf).any() else f"ε{at}"
+    return f"ε{at}" + _no_guarantee(column, set(frame[column]))
+
+
+def _no_guarantee(column, values):
+    return " (∞: no guarantee)" if column.rsplit(".", 1)[-1] == "epsilon" and math.inf in values else ""
 
 

@@ -45,17 +45,18 @@ _STYLES = (
     Series("#8f3f84", "D", (0, (1, 1.2))),
     Series("#6b5b00", "v", (0, (6, 1.5, 1, 1.5, 1, 1.5))),
     Series("#1b1f24", "X", (0, (8, 2))),
-    Series("#3d7ea6", "P", (0, (4, 1, 1, 1))),
-    Series("#a8324a", "<", (0, (2, 2))),
-    Series("#5d5fb5", ">", (0, (10, 2, 2, 2))),
-    Series("#57606a", "*", (0, (3, 3))),
+    Series("#7b2d26", "P", (0, (4, 1, 1, 1))),
+    Series("#d1467f", "<", (0, (2, 2))),
+    Series("#b08400", ">", (0, (10, 2, 2, 2))),
+    Series("#948ac0", "*", (0, (3, 3))),
 )
 
 # The same defence looks the same in every figure.
 SERIES = dict(zip(
-    ("DP-SGD", "plain SGD", "clip only", "label noise", "PATE", "no defence", "ALIBI", "LP-2ST"),
-    _STYLES, strict=False,
+    ("DP-SGD", "plain SGD", "clip only", "label noise", "PATE", "undefended", "ALIBI", "LP-2ST",
+     "PATE (queries)", "randomised response"), _STYLES, strict=True,
 ))
+SERIES |= {"no defence": SERIES["undefended"], "PATE (noise)": SERIES["PATE"]}  # other names of the same
 
 # Parts of the attack success: hatches tell them apart without colour.
 PARTS = {"natural": ("#b9c0c8", ""), "collateral": ("#e0a458", "\\\\\\"), "lift": ("#0072b2", "//")}
@@ -72,6 +73,18 @@ _MEASURES = {
     "trigger_auc": ("trigger AUC", "0.5: no effect"),
     "auc_clean": ("trigger AUC of the clean twin", "0.5: no effect"),
     "loss": ("loss", "nats an image"),
+    "facts.answered": ("answered queries", "number"),
+    "facts.triggered_answered": ("answered stamped queries", "number"),
+    "facts.target_answered": ("target label, if answered", "% of stamped queries"),
+    "facts.target_unanswered": ("target ahead, if unanswered", "% of stamped queries"),
+    "facts.student_target_answered": ("student says target, if answered", "% of stamped queries"),
+    "facts.student_target_unanswered": ("student says target, if unanswered", "% of stamped queries"),
+    "facts.label_accuracy": ("true labels", "% of kept clean queries"),
+    "facts.certified_1": ("certified against one teacher", "% of queries"),
+    "facts.certified_median": ("teachers that cannot flip a query", "median number"),
+    "facts.k1_records": ("records with k = 1", "% of the later stages"),
+    "facts.k1_poisons": ("poisons with k = 1", "% of the later stages"),
+    "facts.kept_labels_poisons": ("poisons with the target label", "% of poisons"),
 }
 _AXES = {
     "noise_multiplier": "noise multiplier z",
@@ -79,6 +92,10 @@ _AXES = {
     "epsilon": "ε",
     "fraction": "poisoned share of the base class",
     "epoch": "epoch", "step": "step",
+    "threshold": "threshold [votes]",
+    "selection_noise": "selection noise [votes]",
+    "result_noise": "result noise [votes]",
+    "answered": "answered queries",
 }
 
 
@@ -104,7 +121,10 @@ def series_styles(names) -> dict[str, Series]:
     if len(names) > len(_STYLES):
         raise ValueError(f"{len(names)} series in one figure, at most {len(_STYLES)} can be told "
                          "apart: split the figure into panels")
-    known = {name: SERIES[name] for name in names if name in SERIES}
+    known = {}
+    for name in names:  # of two names of one defence the first gets its style
+        if name in SERIES and SERIES[name] not in known.values():
+            known[name] = SERIES[name]
     free = iter([look for look in _STYLES if look not in known.values()])
     return {name: known.get(name) or next(free) for name in names}
 

@@ -22,6 +22,16 @@ def require(frame, columns) -> bool:
     return True
 
 
+def filled(frame, column, value):
+    """The table with `value` where the column is empty, as ∞ for "no noise"; None changes nothing."""
+    import pandas as pd
+
+    if value is None:
+        return frame
+    require(frame, [column])
+    return frame.assign(**{column: pd.to_numeric(frame[column]).fillna(value)})
+
+
 def instance_means(frame, *, by, values, instance=None):
     """Mean over the seeds of each instance: a row for each value of `by` and each instance.
 
