@@ -427,8 +427,8 @@ def test_answer_probability_against_simulation(votes):
 
 def test_answers_without_noise_and_without_threshold():
     votes = [row(150, 50), row(149, 51), row(151, 49)]
-    assert answer_probability(votes, 150, 0).tolist() == [1, 0, 1]
-    assert answer_probability(votes, 150, 0, as_released=True).tolist() == [0, 0, 1]
+    for as_released in (False, True):
+        assert answer_probability(votes, 150, 0, as_released=as_released).tolist() == [1, 0, 1]
     assert answer_probability(votes, None, 0).tolist() == [1, 1, 1]
     assert answer_probability(votes, 150, math.inf).tolist() == [0.5] * 3
     # tiny probabilities keep their digits

@@ -109,12 +109,12 @@ class PATE:
                                  sampler="none", noise_multiplier=self.result_noise / math.sqrt(2), sample_rate=1.0, steps=len(answers.votes))
 
     def _epsilon(self, answers: "Answered", **how) -> float:
-        noise = privacy.released_selection_noise(self.selection_noise) if self.as_released else self.selection_noise
-        return privacy.pate_epsilon(answers.votes.numpy(), threshold=self.threshold, selection_noise=noise,
-                                    result_noise=self.result_noise, delta=self.delta, **how)
+        account = privacy.released_pate_epsilon if self.as_released and self.threshold is not None else privacy.pate_epsilon
+        return account(answers.votes.numpy(), threshold=self.threshold, selection_noise=self.selection_noise,
+                       result_noise=self.result_noise, delta=self.delta, **how)
 
     def costs(self, answers: "Answered") -> dict[str, float]:
-        """Two readings of the same noise that are no promise: for the answers given, and the expected data-dependent cost."""
+        """Two readings of the same noise that are no promise: for the answers given, and the average data-dependent cost."""
         if self.labels == "truth" or not math.isfinite(self._epsilon(answers)):
             return {}
         return {"epsilon_answered": self._epsilon(answers, answered=int(answers.answered.sum())),

@@ -69,8 +69,8 @@ def answer_probability(votes, threshold, selection_noise, *, as_released=False):
     """Return the probability [queries] that a query is answered.
 
     Phi((max n - T) / s1); as released, with noise on every count, 1 - prod_j Phi((T - n_j) / s1), which is larger: of
-    200 votes spread evenly over 10 classes T 150 and s1 120 answer .14 and .78. threshold None: 1. Without noise 1 or
-    0: answered from the threshold on (2018), above it (as released).
+    200 votes spread evenly over 10 classes T 150 and s1 120 answer .14 and .78. threshold None: 1. Without noise 1 from
+    the threshold on, else 0.
     """
     import numpy
     from scipy.special import ndtr
@@ -81,7 +81,7 @@ def answer_probability(votes, threshold, selection_noise, *, as_released=False):
         return numpy.ones(len(votes))
     top = votes.max(axis=1)
     if noise == 0:
-        return (top > threshold if as_released else top >= threshold).astype(float)
+        return (top >= threshold).astype(float)
     if as_released:
         return -numpy.expm1(_log_silent(votes, threshold, noise))
     return ndtr((top - threshold) / noise)
