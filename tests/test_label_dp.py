@@ -166,6 +166,7 @@ def test_implausible_labels_of_earlier_stages_are_dropped():
 
 def test_controls_do_what_they_say():
     trained, data = fit(attacked(LPMST(1.0, prior="truth")))
+    assert tuple(trained.facts) == LPMST.FACTS
     assert not trained.privacy.holds and trained.facts["k1_records"] == 1.0 and trained.facts["k1_poisons"] == 1.0
     forced, _ = fit(attacked(LPMST(1.0, top=1, filtered=False)))
     assert forced.privacy.epsilon == 1.0 and forced.privacy.adjacency == "label" and forced.facts["k1_records"] == 1.0

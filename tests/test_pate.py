@@ -101,6 +101,7 @@ def test_epsilon_takes_every_query_as_answered():
 
 def test_students_learn_what_the_votes_say():
     votes, data = fit(one())
+    assert tuple(votes.facts) == PATE.FACTS
     truth, _ = fit(one(PATE(10, labels="truth", teacher=TEACHER)))
     clean, _ = fit(one(PATE(10, pool="clean", teacher=TEACHER)))
     assert votes.facts["triggered"] == truth.facts["triggered"] == data.public.mask.sum().item() > 5

@@ -2,7 +2,7 @@
 
 A defence is a frozen dataclass with `group(run) -> hashable` (what may train together) and
 `train(runs, poisoned) -> list[Trained]`, in the order of the runs. Its module has a `VERSION`. With a class attribute
-`needs_public = True` it finds the public records in `Poisoned.public`.
+`needs_public = True` it finds the public records in `Poisoned.public`; `FACTS` names the facts that its results add to a row.
 """
 
 from collections.abc import Callable

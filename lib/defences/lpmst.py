@@ -28,6 +28,8 @@ class LPMST:
     response in every stage; top: this k for every record.
     """
 
+    FACTS = ("k_mean", "k1_records", "k1_poisons", "kept_labels_poisons", "restored_labels_poisons", "label_accuracy", "dropped")
+
     epsilon: float | None = 1.0
     split: tuple[float, ...] = (0.4, 0.6)
     temperature: float = 0.1

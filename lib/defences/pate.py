@@ -29,6 +29,8 @@ class PATE:
     """
 
     needs_public = True
+    FACTS = ("queries", "answered", "triggered", "triggered_answered", "target_answered", "target_unanswered", "student_target_answered",
+             "student_target_unanswered", "label_accuracy", "certified_1", "certified_median", "epsilon_answered", "epsilon_expected")
 
     teachers: int = 200
     queries: int | None = None
@@ -113,10 +115,10 @@ class PATE:
         return account(answers.votes.numpy(), threshold=self.threshold, selection_noise=self.selection_noise,
                        result_noise=self.result_noise, delta=self.delta, **how)
 
-    def costs(self, answers: "Answered") -> dict[str, float]:
+    def costs(self, answers: "Answered") -> dict[str, float | None]:
         """Two readings of the same noise that are no promise: for the answers given, and the average data-dependent cost."""
         if self.labels == "truth" or not math.isfinite(self._epsilon(answers)):
-            return {}
+            return {"epsilon_answered": None, "epsilon_expected": None}
         return {"epsilon_answered": self._epsilon(answers, answered=int(answers.answered.sum())),
                 "epsilon_expected": self._epsilon(answers, data_dependent=True)}
 

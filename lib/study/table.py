@@ -30,7 +30,7 @@ def _line(run: Run) -> dict:
         "adjacency": privacy.get("adjacency", ""), "noise_multiplier": _value(privacy.get("noise_multiplier")),
         "accountant": privacy.get("accountant") or "", "seconds": _value(row["provenance"]["seconds"] if row else None),
         "group_size": _value(row["provenance"]["group_size"] if row else None)} | {
-        f"facts.{name}": _value(value) for name, value in (row or {}).get("facts", {}).items()}
+        f"facts.{name}": _value((row or {}).get("facts", {}).get(name)) for name in getattr(run.defence, "FACTS", ())}
 
 
 def flatten(values: dict, prefix: str = "") -> dict:
