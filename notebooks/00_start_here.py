@@ -94,6 +94,7 @@ plots.show(figure, id="start-parts", data=results[columns], caption="What attack
 #
 # ```python
 # from dataclasses import dataclass
+# import torch
 # from lib.defences import members
 # from lib.privacy import Guarantee
 #
@@ -106,7 +107,7 @@ plots.show(figure, id="start-parts", data=results[columns], caption="What attack
 #
 #     def train(self, runs, poisoned):
 #         count = [int(self.keep * len(data.rows)) for data in poisoned]
-#         group = members.fit(runs, poisoned, [{"rows": data.rows[:n], "labels": data.labels[:n]} for data, n in zip(poisoned, count)])
+#         group = members.fit(runs, poisoned, [{"records": torch.arange(n)} for n in count])
 #         return [members.trained(group, i, Guarantee.none("no noise")) for i in range(len(runs))]
 # ```
 #

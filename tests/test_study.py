@@ -10,6 +10,7 @@ import time
 import warnings
 
 import pytest
+import torch
 
 from lib import ledger, paths, study
 from lib.data import DataNotFound
@@ -299,11 +300,11 @@ def test_killed_in_the_middle_the_same_command_goes_on(store):
 
 def test_a_users_own_defence_and_model(store, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
-        "from dataclasses import dataclass\nfrom torch import nn\nfrom lib.defences import members\nfrom lib.privacy import Guarantee\n"
+        "from dataclasses import dataclass\nimport torch\nfrom torch import nn\nfrom lib.defences import members\nfrom lib.privacy import Guarantee\n"
         "@dataclass(frozen=True)\nclass Mine:\n    keep: float = 0.9\n"
         "    def group(self, run):\n        return ('mine', run.model, run.training, run.precision, self)\n"
         "    def train(self, runs, poisoned):\n        count = [int(self.keep * len(data.rows)) for data in poisoned]\n"
-        "        group = members.fit(runs, poisoned, [{'rows': d.rows[:n], 'labels': d.labels[:n]} for d, n in zip(poisoned, count)])\n"
+        "        group = members.fit(runs, poisoned, [{'records': torch.arange(n)} for n in count])\n"
         "        return [members.trained(group, i, Guarantee.none('no noise')) for i in range(len(runs))]\n"
         "def build(shape, classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(784, 8), nn.Tanh(), nn.Linear(8, classes))\n")
     monkeypatch.chdir(tmp_path)
@@ -315,3 +316,64 @@ def test_a_users_own_defence_and_model(store, tmp_path, monkeypatch):
     with (tmp_path / "mine.py").open("a") as file:
         file.write("# edited\n")
     assert from_dict(run.to_dict()).key != run.key
+
+
+# ---- the methods of one paper on one axis
+
+def test_one_budget_for_every_method():
+    from lib.privacy import Guarantee
+    from lib.study import methods
+    for epsilon in (0.7, 2.0):
+        for method in ("LP-2ST", "ALIBI"):
+            assert methods.arm(method, epsilon, lr=0.1, epochs=2)["defence"].guarantee().epsilon == epsilon
+        noisy = methods.arm("randomised response", epsilon, lr=0.1, epochs=2)["defence"].guarantee(10)
+        assert isinstance(noisy, Guarantee) and noisy.epsilon == pytest.approx(epsilon)
+    private = methods.arm("DP-SGD", 2, lr=0.1, epochs=2, batch_size=50)
+    assert TINY.with_(**private).defence.epsilon == 2.0 and private["training"].sampling == "poisson"
+    assert methods.arm("DP-SGD", None, lr=0.1, epochs=2)["defence"] == DPSGD(0.0)
+    with pytest.raises(ValueError, match="method 'SGD'"):
+        methods.arm("SGD", 1.0, lr=0.1, epochs=2)
+
+
+def test_the_nearest_tuning_serves():
+    from lib.study import methods
+    found = [methods.tuned({1.0: "a", 4.0: "b"}, epsilon) for epsilon in (0.1, 1.0, 1.9, 2.0, 2.1, 4.0, 9.0, None)]
+    assert found == ["a", "a", "a", "a", "b", "b", "b", "b"]
+
+
+def test_rows_are_named_by_their_method(store):
+    from lib.study import methods
+    arms = ("undefended", "DP-SGD", "LP-2ST", "ALIBI", "randomised response")
+    runs = [TINY.with_(**methods.arm(arm, 1.0, lr=0.1, epochs=1, batch_size=50)) for arm in arms] + [TINY.with_(defence=DPSGD(0.0))]
+    assert methods.names(study.table.table(runs)) == ["undefended", "DP-SGD", "LP-2ST", "ALIBI", "label noise", "clip only"]
+
+
+def test_instances_share_training_seeds_and_worlds_share_all_else():
+    runs = study.instances(TINY, [(7, 1), (3, 5), (0, 2), (4, 9)])
+    assert [one.attack_seed for one in runs] == [0, 1, 2, 3] and [one.init_seed for one in runs] == [0, 1, 2, 0]
+    assert [one.init_seed for one in study.instances(TINY, [(7, 1), (3, 5)] * 3, seeds=None)] == [0, 1, 2, 3, 4, 5]
+    worlds = study.worlds(TINY, "PLTC")
+    assert [one.attack.world for one in worlds] == ["P", "L", "T", "C"]
+    assert all(one.with_(attack__stamp=True, attack__relabel=True) == TINY for one in worlds)
+
+
+def test_losses_on_training_samples_are_recorded_along_a_path(store):
+    from lib.study import traces
+    run = TINY.with_(training__checkpoints=3, train_size=1000, attack__fraction=0.5)
+    frame = study.curves(study.run([run]))
+    assert frame[["loss_poison", "loss_base", "loss_clean"]].notna().all().all()
+    trained, data = study.fit(run)
+    inputs = torch.cat([data.clean, data.stamped])[data.rows]
+    each = torch.nn.functional.cross_entropy(trained.predict(inputs), data.labels, reduction="none")
+    found = traces.losses(trained.predict, data, 7)
+    base = data.truth == 7
+    for name, kind in (("loss_poison", data.mask), ("loss_base", base & ~data.mask), ("loss_clean", ~base & ~data.mask)):
+        assert found[name] == pytest.approx(each[kind].mean().item(), rel=1e-4) == pytest.approx(frame[name].iloc[-1], rel=1e-4)
+    assert traces.losses(trained.predict, data, None)["loss_base"] is None
+
+
+def test_runs_asked_for_alone_share_no_group(store):
+    runs = grid(TINY, init_seed=range(3))
+    assert set(study.run(runs[:2])["group_size"]) == {2}
+    timed = grid(TINY, init_seed=range(3, 6))
+    assert set(study.run(timed, alone=True)["group_size"]) == {1}

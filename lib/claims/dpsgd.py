@@ -8,7 +8,7 @@ sees no trigger at all may call the whole class target, and attack success alone
 import itertools
 import math
 
-from lib.claims import rows
+from lib.claims import methods, rows
 from lib.claims.registry import Claim
 from lib.claims.rows import Measurement
 from lib.claims.verdict import NOT_MEASURED, Verdict, best, worst
@@ -69,17 +69,10 @@ def falls_with_noise(frames: dict, claim: Claim) -> Measurement:
     passed = rows.control(frame, claim.control) if len(frame) else None
 
     def judge(part, column) -> Verdict:
-        verdicts = {f"{metric}, {name}": rows.decide(part, _trend(group, metric), passed=passed)
+        verdicts = {f"{metric}, {name}": rows.decide(part, methods.trend(rows.curve(group, NOISE, metric)), passed=passed)
                     for name, group in found.items() for metric in (column, "accuracy")}
         return worst(verdicts | {name: NOT_MEASURED for name in (RMSPROP, FAST, SLOW) if name not in found and found})
     return assemble_or_none(claim, judge, frame, found)
-
-
-def _trend(group, column: str) -> list[float]:
-    """Spearman's correlation of noise and `column` per instance; a flat curve does not fall, so it counts 0."""
-    from scipy.stats import spearmanr
-    table = rows.curve(group, NOISE, column)
-    return [0.0 if line.nunique() < 2 else float(spearmanr(table.columns, line).statistic) for _, line in table.iterrows()]
 
 
 # ---------------------------------------------------------------- R3

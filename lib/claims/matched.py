@@ -112,10 +112,9 @@ def _compared(frame):
 def _pairs(frame, curves, dp, plain, metric: str):
     """`matched` on one metric; the effect needs the relabelled-only twins of the rows and of the paths."""
     if metric == "effect":
-        from lib import metrics
-        twins = metrics.parts(frame)
+        twins = rows.with_twins(frame)
         dp = twins[twins["key"].isin(dp["key"])]
-        curves = metrics.parts(curves)
+        curves = rows.with_twins(curves)
     return matched(dp, curves[curves["key"].isin(plain["key"])], metric=metric)
 
 

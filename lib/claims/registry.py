@@ -116,12 +116,16 @@ def below(name: str, statistic: str, threshold: float, **more) -> Part:
 
 @dataclass(frozen=True)
 class Published:
-    """The set-up a claim was published for; an empty field is not compared."""
+    """The set-up a claim was published for; an empty field is not compared.
+
+    `public`: the first training images that the paper itself keeps out of the private part (PATE: 10,000).
+    """
 
     words: str
     datasets: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    public: int = 0
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 Frames are what `lib.study.run` returns: one line a run, the run's fields with dotted names.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from lib.claims.registry import Claim, Part, Published
 from lib.claims.verdict import NOT_MEASURED, TRIALS, Verdict, verdict, worst
@@ -13,6 +14,12 @@ PAIR = ["attack.base", "attack.target"]
 SEEDS = ["attack_seed", "init_seed", "noise_seed"]
 FULL = 50000  # training images of the smaller of MNIST and CIFAR-10
 FIGURE_FRACTION = 0.5  # Razmi et al. relabel half of the base class
+HEADLINE_FRACTION = 0.1  # where attack success cannot come from relabelling alone
+SEPARATION = "2 AUC - 1"  # the trigger AUC on a scale on which no backdoor is 0
+EXCESS = "success - natural"  # attack success above that of the clean twin on images without the trigger
+OUTCOMES = ("group_size", "alone", "accountant")  # columns that say how a run came out, not what it was
+SETTING = "setting number"  # of a prepared frame
+BESIDE = ("success", "effect", SEPARATION)  # metrics shown beside lift
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,19 @@ class Measurement:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a claim's own module makes of the rows at one poisoned share: the judge of a part, and the rows used.
+
+    `judge(part, column) -> Verdict` on lift or another metric; `beside`: further verdicts, `note`: in words.
+    """
+
+    judge: Callable
+    frame: object
+    beside: tuple[tuple[str, Verdict | None, Verdict | None], ...] = ()
+    note: str = ""
+
+
 def measured(frame, *, world: str | None = "P", fraction: float | None = None):
     """The rows with a result, on the test set, of one training world and one poisoned share (None: any)."""
     keep = frame["status"] == "ok"
@@ -44,14 +64,32 @@ def measured(frame, *, world: str | None = "P", fraction: float | None = None):
 
 def undefended(frame):
     """Plain training: no clipping and no noise (the defence `dpsgd` with both switched off)."""
-    return frame[(frame["defence.name"] == "dpsgd") & (frame["defence.clip"] == False)  # noqa: E712 (a column)
-                 & (frame["defence.noise_multiplier"] == 0)]
+    return frame[(frame["defence.name"] == "dpsgd") & (optional(frame, "defence.clip") == False)  # noqa: E712 (a column)
+                 & (optional(frame, "defence.noise_multiplier") == 0)]
 
 
 def clipped(frame):
     """DP-SGD rows that clip, with the noise multiplier given as a setting (0: clipping alone)."""
-    return frame[(frame["defence.name"] == "dpsgd") & (frame["defence.clip"] == True)  # noqa: E712
-                 & frame["defence.noise_multiplier"].notna()]
+    return frame[(frame["defence.name"] == "dpsgd") & (optional(frame, "defence.clip") == True)  # noqa: E712
+                 & optional(frame, "defence.noise_multiplier").notna()]
+
+
+def prepared(frame):
+    """The poisoned rows on the test set, with `effect`, `natural` (from their twins), `SEPARATION`, `EXCESS` and `SETTING`."""
+    found = with_twins(measured(frame, world=None)).reset_index(drop=True)
+    return found.assign(**{SEPARATION: 2 * found["trigger_auc"] - 1, EXCESS: found["success"] - found["natural"], SETTING: setting_number(found)})
+
+
+def with_twins(frame):
+    """`lib.metrics.parts`, where twins may have been trained in other company and may have come out otherwise."""
+    from lib import metrics
+    return metrics.parts(frame, ignore=[name for name in frame.columns if name in OUTCOMES or name.startswith(("facts.", "loss_"))])
+
+
+def optional(frame, name: str):
+    """A column of the frame; NaN throughout where no row's defence has it."""
+    import pandas as pd
+    return frame[name] if name in frame else pd.Series(float("nan"), index=frame.index)
 
 
 def unit(frame):
@@ -59,7 +97,7 @@ def unit(frame):
 
     Seeds within a pair are averaged, not counted: they share the pair, which varies most.
     """
-    base, target = (frame[name].astype(str) for name in PAIR)
+    base, target = (frame[name].map(str) for name in PAIR)  # no base (all to one) is a name too
     pairs = base + " to " + target
     return pairs if pairs.nunique() > 1 else frame["attack_seed"].astype(str)
 
@@ -76,6 +114,12 @@ def settings(frame, *, but: tuple[str, ...] = ()) -> list[str]:
             and (name in (*PLACE, "precision") or name.startswith(("training.", "defence.", "attack.")))]
 
 
+def setting_number(frame):
+    """A number for each row, equal for rows that were made alike; the epsilon asked for counts as well."""
+    names = settings(frame) + [name for name in ("defence.epsilon",) if name in frame]
+    return frame.groupby(names, dropna=False, sort=False).ngroup()
+
+
 def sweep(frame, axis: str, *, but: tuple[str, ...] = ()):
     """The longest run of rows that differ in `axis` (and `but`) alone, and in instances and seeds; empty without any."""
     if frame.empty:
@@ -86,8 +130,8 @@ def sweep(frame, axis: str, *, but: tuple[str, ...] = ()):
 
 def curve(frame, axis: str, column: str):
     """Table of means: one line an instance that has every value of `axis`, one column a value, ascending."""
-    table = frame.assign(unit=unit(frame), value=frame[column].astype(float))
-    return table.pivot_table(index="unit", columns=axis, values="value", aggfunc="mean").dropna()
+    means = frame[column].astype(float).groupby([unit(frame).rename("unit"), frame[axis]]).mean()
+    return means.dropna().unstack().dropna()
 
 
 # ---------------------------------------------------------------- the set-up
@@ -100,7 +144,7 @@ def differences(line, published: Published) -> list[str]:
     size, public = line["train_size"], line["public"]
     if size is not None and size == size and size < FULL:
         words.append(f"first {int(size)} training images")
-    return words + ([f"{int(public)} images kept for the public part"] if public else [])
+    return words + ([f"{int(public)} images kept for the public part"] if public != published.public else [])
 
 
 def setup_label(line, published: Published) -> str:
@@ -139,12 +183,22 @@ def control(frame, least: float, *, column: str = "lift") -> bool | None:
     plain = undefended(frame)
     if plain.empty:
         plain = clipped(frame)
-        plain = plain[plain["defence.noise_multiplier"] == 0]
-    if plain.empty:
+        plain = plain[optional(plain, "defence.noise_multiplier") == 0]
+    return shows(plain, least, column=column)
+
+
+def shows(frame, least: float, *, column: str = "lift") -> bool | None:
+    """Whether the interval of `column` over instances (one instance: its value) lies above `least`; None without rows."""
+    if frame.empty:
         return None
-    values = per_unit(plain, column).to_numpy()
+    values = per_unit(frame, column).to_numpy()
     result = estimate(values)
     return bool((result.low if len(values) > 1 else result.mean) > least)
+
+
+def every(*passed: bool | None) -> bool | None:
+    """Several controls as one: failed if one failed, else None if one was not measured."""
+    return False if False in passed else None if None in passed else True
 
 
 def estimate(values, *, scale: str = "identity"):
@@ -162,15 +216,59 @@ def decide(part: Part, values, *, passed: bool | None, scale: str = "identity") 
                    scale=scale, unit="%" if part.percent else "")
 
 
+def guarded(part: Part, values, *, passed: bool | None, scale: str = "identity") -> Verdict:
+    """`decide`, where "holds" needs the positive control as well: nothing defends against an attack that was not there."""
+    found = decide(part, values, passed=passed, scale=scale)
+    if found.outcome != "holds" or passed:
+        return found
+    why = "the positive control was not measured" if passed is None else "the positive control failed"
+    return replace(found, outcome="inconclusive", reason=why)
+
+
+def measure(frames: dict, claim: Claim, build, *, fraction: float, also: float | None = None, metric: str = "lift",
+            beside: tuple[str, ...] = BESIDE) -> Measurement:
+    """Measure a claim on the rows with `fraction` of the base class poisoned, and beside it on those with `also`.
+
+    `build(attacked, claim) -> Found | None` gets the poisoned rows of the set-up nearest to the published one.
+    """
+    frame = prepared(frames[claim.notebook])
+    found = _at(frame, claim, build, fraction)
+    if found is None:
+        return unmeasured(claim)
+    known = tuple(name for name in beside if name in found.frame and found.frame[name].notna().any())
+    result = assemble(claim, found.judge, found.frame, metric=metric, beside=known)
+    other = None if also is None else _at(frame, claim, build, also)
+    more = () if other is None else line_beside(claim, other.judge, f"{metric}, {also:.0%} of the base class", metric=metric)
+    return replace(result, beside=result.beside + found.beside + more, note=found.note)
+
+
+def _at(frame, claim: Claim, build, fraction: float) -> Found | None:
+    rows = attacked(frame, claim, fraction)
+    return build(rows, claim) if len(rows) else None
+
+
+def attacked(frame, claim: Claim, fraction: float):
+    """The rows at one poisoned share, in the set-up nearest to the published one."""
+    return nearest(measured(frame, fraction=fraction), claim.setup)
+
+
+def line_beside(claim: Claim, judge, name: str, *, metric: str = "lift") -> tuple:
+    """One line for `Measurement.beside`, by another judge of the same parts; none where nothing was measured."""
+    both = verdicts(claim, judge, metric)
+    return ((name, *both),) if any(one is not None and one.n for one in both) else ()
+
+
+def verdicts(claim: Claim, judge, column: str) -> tuple:
+    """The verdicts on direction and size (None: none is claimed): every part must meet its own."""
+    return tuple(worst({part.name: judge(part, column) for part in parts}) if parts else None
+                 for parts in (claim.direction, claim.size))
+
+
 def assemble(claim: Claim, judge, frame, *, metric: str = "success", beside: tuple[str, ...] = ("lift",)) -> Measurement:
     """Put a claim's parts together. `judge(part, column) -> Verdict` on attack success or on another metric."""
-    def both(column: str):
-        return tuple(worst({part.name: judge(part, column) for part in parts}) if parts else None
-                     for parts in (claim.direction, claim.size))
     if frame.empty:
         return unmeasured(claim)
-    direction, size = both(metric)
-    return Measurement(direction, size, tuple((name, *both(name)) for name in beside),
+    return Measurement(*verdicts(claim, judge, metric), tuple((name, *verdicts(claim, judge, name)) for name in beside),
                        setup_label(frame.iloc[0], claim.setup), len(frame))
 
 

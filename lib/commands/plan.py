@@ -50,7 +50,7 @@ def export(options):
     """Move the rows that a profile's notebooks ask for into notebooks/results/."""
     with stoppable():
         study, seen = ask(options)
-        counts = worker("export", list(seen.requests().values()), settings=study.settings)
+        counts = worker("export", [request for asked in seen.asked.values() for request in asked.values()], settings=study.settings)
     for name, count in sorted(counts.items()):
         say(f"{name}  {count} rows")
     missing = seen.missing()

@@ -2,7 +2,8 @@
 
 _RESULTS = frozenset(
     "key status source world accuracy floor success lift trigger_auc base_recall loss population "
-    "tested test_size_used collapsed epsilon delta seconds natural collateral effect blind auc_clean"
+    "tested test_size_used collapsed epsilon delta accountant seconds group_size natural collateral effect blind auc_clean "
+    "loss_poison loss_base loss_clean"
     .split()
 )  # columns that say how a run came out, not what was run
 _SWITCHES = frozenset(("attack.stamp", "attack.relabel"))
@@ -24,7 +25,7 @@ def parts(frame, *, ignore=()):
     if missing:
         raise ValueError(f"the table has no column {', '.join(missing)}: expected study.run's")
     other = _RESULTS | _SWITCHES | set(ignore)
-    keys = _keys(frame, [name for name in frame.columns if name not in other])
+    keys = _keys(frame, [name for name in frame.columns if name not in other and not name.startswith("facts.")])
     found = frame[frame["world"] == "P"].copy()
     clean, relabelled = (_twins(frame, keys, world) for world in "CL")
     found["natural"] = clean["floor"]

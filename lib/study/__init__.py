@@ -23,17 +23,17 @@ def __getattr__(name: str):
     raise AttributeError(f"module 'lib.study' has no {name!r}")
 
 
-def run(runs: Iterable[Run]):
-    """One line a run, in the order asked (columns: see `table`).
+def run(runs: Iterable[Run], *, alone: bool = False):
+    """One line a run, in the order asked (columns: see `table`). alone: train each by itself, for its time.
 
     With $STUDY_MODE "read-only" nothing is trained and a missing row shows as "not measured"; every run asked for
     is noted in the file $STUDY_ASKED. Otherwise what is missing is trained here and now, and kept.
     """
     from lib.study.table import table
     runs = list(runs)
-    _note(runs)
+    _note(runs, alone)
     if os.environ.get("STUDY_MODE") != "read-only":
-        train([{"notebook": "", "key": one.key, "run": one.to_dict()} for one in runs])
+        train([{"notebook": "", "key": one.key, "run": one.to_dict(), "alone": alone} for one in runs])
     return table(runs)
 
 
@@ -44,7 +44,7 @@ def fit(run: Run):
     return run.defence.train([run], [poisoned])[0], poisoned
 
 
-def _note(runs: list[Run]) -> None:
+def _note(runs: list[Run], alone: bool) -> None:
     """Append what was asked for to $STUDY_ASKED, one JSON object a line."""
     asked = os.environ.get("STUDY_ASKED")
     if not asked:
@@ -53,5 +53,5 @@ def _note(runs: list[Run]) -> None:
     with open(asked, "a", encoding="utf-8") as file:
         for one in runs:
             row, source = ledger.find(one.key)
-            file.write(json.dumps({"notebook": notebook, "key": one.key, "run": one.to_dict(), "known": row is not None,
+            file.write(json.dumps({"notebook": notebook, "key": one.key, "run": one.to_dict(), "alone": alone, "known": row is not None,
                                    "status": row["status"] if row else "", "source": source}) + "\n")

@@ -3,10 +3,10 @@
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from statistics import median
 
 from lib import ledger
@@ -36,7 +36,7 @@ def train(requests: list[dict], *, budget: float | None = None, jobs: int | None
     """
     jobs = jobs or _usual_jobs()
     todo = missing(requests, retry_failed=retry_failed)
-    sweep = Sweep(todo, budget)
+    sweep = Sweep(todo, budget, alone={request["key"] for request in requests if request.get("alone")})
     with _submitter(jobs) as submit:
         running: dict[Future, list[Run]] = {}
         while True:
@@ -63,9 +63,9 @@ def _rows_of(future: Future) -> list[dict]:
 class Sweep:
     """The queue of groups, how fast each goes, and how many runs are done."""
 
-    def __init__(self, todo: list[Run], budget: float | None):
+    def __init__(self, todo: list[Run], budget: float | None, *, alone: Collection[str] = ()):
         self.total, self.done, self.started = len(todo), 0, time.monotonic()
-        self.budget, self.speeds, self.queue = budget, {}, dict(groups(todo))
+        self.budget, self.speeds, self.queue = budget, {}, dict(groups(todo, alone=alone))
 
     def batches(self) -> Iterator[list[Run]]:
         """What to train next: of each group about two minutes of work that the budget still holds."""
@@ -154,12 +154,16 @@ def _batch(group: list[Run], seconds: float | None, left: float | None) -> list[
     return group
 
 
-def groups(runs: list[Run]) -> Iterator[tuple[tuple, list[Run]]]:
-    """(name, runs) of what may train together: equal data, equal by the defence's word; clean twins side by side."""
+def groups(runs: list[Run], *, alone: Collection[str] = ()) -> Iterator[tuple[tuple, list[Run]]]:
+    """(name, runs) of what may train together: equal data, equal by the defence's word; clean twins side by side.
+
+    alone: keys of runs that share their group with none, so that its time is theirs.
+    """
     from lib.study.measure import identity
     found: dict[tuple, dict[str, list[Run]]] = {}
     for one in runs:
-        found.setdefault(_group_name(one), {}).setdefault(identity(one), []).append(one)
+        name = _group_name(one) + ((one.key,) if one.key in alone else ())
+        found.setdefault(name, {}).setdefault(identity(one), []).append(one)
     for name, twins in found.items():
         yield name, [one for same in twins.values() for one in same]
 
@@ -182,7 +186,8 @@ def _line(rows: list[dict], done: int, total: int, left: float) -> str:
 
 def _described(defence) -> str:
     """A defence's name with the settings that are not its defaults."""
-    changed = [f"{item.name} {getattr(defence, item.name)}" for item in fields(defence) if getattr(defence, item.name) != item.default]
+    values = {item.name: getattr(defence, item.name) for item in fields(defence) if getattr(defence, item.name) != item.default}
+    changed = [f"{name} {value}" for name, value in values.items() if not is_dataclass(value)]
     return " ".join([part_name(defence), *changed])
 
 

@@ -1,0 +1,117 @@
+"""Measuring R13: accuracy and time when the attack is stopped (Razmi et al., table 2; rows of `15_perfect_defence`).
+
+The paper takes the largest epsilon with an attack success of at most 1%, which natural confusion alone exceeds for many
+pairs of classes. Here an attack is stopped where its lift is at most one point on average. A method's most accurate
+setting that stops it is chosen on the other instances, and its accuracy read on this one.
+"""
+
+import math
+
+from lib.claims import budget, methods, razmi, rows
+from lib.claims.dpsgd import left_out
+from lib.claims.registry import Claim
+from lib.claims.rows import Found, Measurement
+from lib.claims.verdict import NOT_MEASURED, Verdict, worst
+
+STOPPED = 0.01  # mean lift, or attack success above natural, at most
+BAGGING = "PATE"  # without noise, as published
+CONTRASTS = {"alibi": (budget.ALIBI, budget.DPSGD), "dpsgd": (budget.DPSGD, BAGGING), "pate": (BAGGING, budget.LP2ST)}
+
+
+def table_rows(frame):
+    """Rows of table 2."""
+    attacked = rows.nearest(rows.measured(frame, fraction=rows.HEADLINE_FRACTION), razmi.HEAD)
+    return methods.together(_methods(attacked).values()) if len(attacked) else attacked
+
+
+def _methods(attacked) -> dict:
+    """The candidates: every setting with a finite epsilon, and PATE without noise at every threshold."""
+    found = budget.private(attacked)
+    return {name: found[name] for name in (budget.DPSGD, budget.ALIBI, budget.LP2ST)} | {BAGGING: methods.noise_free(attacked)}
+
+
+def when_stopped(frames: dict, claim: Claim) -> Measurement:
+    """R13: three paired contrasts of accuracy, and the time of runs trained alone over DP-SGD's.
+
+    Beside it "stopped" means attack success at most one point above that of the clean twin without the trigger.
+    """
+    return rows.measure(frames, claim, _stopped, fraction=rows.HEADLINE_FRACTION, beside=(rows.EXCESS,))
+
+
+def _stopped(attacked, claim: Claim) -> Found | None:
+    import pandas as pd
+    found = _methods(attacked)
+    if all(group.empty for group in found.values()):
+        return None
+    passed = rows.control(attacked, claim.control)
+
+    def judge(part, column) -> Verdict:
+        if part.name == "time":
+            return _time(part, found)
+        first, second = (accuracy_when_stopped(found[name], column) for name in CONTRASTS[part.name])
+        both = pd.DataFrame({"own": first, "other": second})
+        return rows.guarded(part, both["own"] - both["other"], passed=passed)
+    return Found(judge, methods.together(found.values()), note="; ".join(f"{name}: {_words(group)}" for name, group in found.items()))
+
+
+def accuracy_when_stopped(group, column: str):
+    """Accuracy of each instance at the setting chosen on the others, as a Series; NaN where they find none that stops it."""
+    import numpy as np
+    import pandas as pd
+    if group.empty or not group[column].notna().any():
+        return pd.Series(dtype=float)
+    accuracy, left = methods.by_setting(group, "accuracy", column)
+    shared = accuracy.index.intersection(left.index)
+
+    def read(chosen, judged):
+        place = most_accurate(chosen[:, 0], chosen[:, 1])
+        return math.nan if place is None else judged[place, 0]
+    values = left_out(np.stack([accuracy.loc[shared], left.loc[shared]], axis=-1), read)
+    return pd.Series(values, index=shared[:len(values)], dtype=float)
+
+
+def most_accurate(accuracy, left) -> int | None:
+    """The place of the most accurate setting that leaves at most one point; None where none does."""
+    import numpy as np
+    stopped = np.asarray(left) <= STOPPED
+    return int(np.where(stopped, accuracy, -math.inf).argmax()) if stopped.any() else None
+
+
+def _words(group) -> str:
+    """The setting that all instances together choose."""
+    if group.empty:
+        return "not measured"
+    accuracy, left = (table.mean() for table in methods.by_setting(group, "accuracy", "lift"))
+    place = most_accurate(accuracy, left) if len(accuracy) else None
+    if place is None:
+        return "no setting stops the attack"
+    line = methods.setting_line(group, accuracy.index[place])
+    kind = "no guarantee" if math.isinf(line["epsilon"]) else f"epsilon {line['epsilon']:.3g}"
+    return f"{kind}, accuracy {accuracy.iloc[place]:.1%}"
+
+
+def _time(part, found: dict) -> Verdict:
+    """Seconds of ALIBI and of LP-2ST over those of DP-SGD, trained alone for equally many epochs: both must meet the threshold.
+
+    Times do not depend on the attack, so that no control is asked for.
+    """
+    alone = {name: trained_alone(found[name]) for name in (budget.DPSGD, budget.ALIBI, budget.LP2ST)}
+    shared = set.intersection(*(set(group["training.epochs"]) for group in alone.values()))
+    if not shared:
+        return NOT_MEASURED
+    epochs = max(sorted(shared), key=lambda value: sum((group["training.epochs"] == value).sum() for group in alone.values()))
+    alone = {name: group[group["training.epochs"] == epochs] for name, group in alone.items()}
+    reference = alone.pop(budget.DPSGD)
+    return worst({name: rows.decide(part, _ratio(group, reference), passed=True) for name, group in alone.items()})
+
+
+def trained_alone(group):
+    """The rows that a notebook marks as trained alone (column `alone`), else all that were; never one of a larger group."""
+    marked, size = rows.optional(group, "alone"), rows.optional(group, "group_size")
+    chosen = marked == True if marked.notna().any() else size == 1  # noqa: E712 (a column)
+    return group[chosen & (size.isna() | (size == 1))]
+
+
+def _ratio(group, reference):
+    both = methods.paired(group, reference, "seconds")
+    return methods.share(both["own"], both["other"])
