@@ -96,7 +96,7 @@ def test_read_only_trains_nothing_and_notes_what_was_asked(store, monkeypatch, t
     frame = study.run([TINY])
     assert frame["status"].tolist() == ["not measured"] and math.isnan(frame["accuracy"][0]) and rows_on_disk(store) == []
     asked = [json.loads(line) for line in (tmp_path / "asked").read_text().splitlines()]
-    assert asked == [{"notebook": "11_dpsgd", "key": TINY.key, "run": TINY.to_dict(), "known": False, "status": "", "source": ""}]
+    assert asked == [{"notebook": "11_dpsgd", "key": TINY.key, "run": TINY.to_dict(), "alone": False, "known": False, "status": "", "source": ""}]
 
 
 def test_an_empty_study_has_the_columns_of_any_other(store):

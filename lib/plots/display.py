@@ -30,16 +30,16 @@ def show(figure, *, id, caption, alt, data=None):
         sys.modules["matplotlib.pyplot"].close(figure)
 
 
-def table(frame, *, id, caption, digits=3):
+def table(frame, *, id, caption, digits=3, missing="not measured"):
     """Display a DataFrame as a captioned table, `digits` significant digits, with its CSV.
 
-    A number that is not there reads "not measured", an infinite one "∞". An index other than
+    A number that is not there reads `missing` ("–" where there is nothing to measure), an infinite one "∞". An index other than
     0, 1, 2... becomes the first column.
     """
     _check(id, caption=caption)
     frame = _with_index(frame)
     if _interactive():
-        cells = frame.map(lambda value: format_cell(value, digits=digits))
+        cells = frame.map(lambda value: format_cell(value, digits=digits, missing=missing))
         bundle = {"text/html": _html(frame, cells, caption), "text/csv": _csv(frame),
                   "text/plain": caption + "\n\n" + cells.to_string(index=False)}
         _display(bundle, {"table": {"id": id, "caption": caption}})
@@ -56,14 +56,14 @@ def svg(figure, *, alt) -> str:
         "<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1)
 
 
-def format_cell(value, *, digits=3) -> str:
+def format_cell(value, *, digits=3, missing="not measured") -> str:
     """A value as text: significant digits without exponents where a reader expects none."""
     import pandas as pd
 
     if isinstance(value, bool) or type(value).__name__ == "bool_":
         return "yes" if value else "no"
     if pd.isna(value):
-        return "not measured"
+        return missing
     if not isinstance(value, float):
         return str(value)
     if math.isinf(value):

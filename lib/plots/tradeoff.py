@@ -92,7 +92,7 @@ def front_text(found, *, series="series", by="epsilon") -> str:
     parts = []
     for name, rows in found[found["front"]].groupby(series, sort=False):
         first, *rest = (level_text(by, level) for level in rows[by])
-        parts.append(f"{name} " + ", ".join([first, *(text.removeprefix("ε ") for text in rest)]))
+        parts.append(f"{name} {', '.join([first, *(text.removeprefix('ε ') for text in rest)])}".strip())
     return f"Pareto front (means): {'; '.join(parts) or 'not measured'}".replace("ε ", "ε\N{NO-BREAK SPACE}")
 
 

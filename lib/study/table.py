@@ -63,9 +63,13 @@ def together(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(list(frames), ignore_index=True).drop_duplicates("key", ignore_index=True)
 
 
-def tidy(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """The rows of several frames for a reader: without keys, and without columns that hold one value throughout."""
+def tidy(frames: Iterable[pd.DataFrame], *, only: Iterable[str] | None = None) -> pd.DataFrame:
+    """The rows of several frames for a reader: without keys, and without columns that hold one value throughout.
+
+    only: these columns alone, where a figure needs few of many.
+    """
     frame = pd.concat(list(frames), ignore_index=True).drop(columns=["key", "source"], errors="ignore")
+    frame = frame if only is None else frame[[name for name in only if name in frame.columns]]
     varying = [name for name in frame.columns if frame[name].astype(str).nunique() > 1]
     return frame[varying]
 
