@@ -138,7 +138,7 @@ print(verdicts[["id", "direction", "size", "measured", "interval", "n"]].to_stri
 # ## What it means
 # **The attack's strength matters more than the defence.** At epsilon 1 the lift of DP-SGD, LP-2ST and ALIBI is 4.0, 2.4 and
 # 2.5 points at 5% of the base class, 8.8, 4.9 and 4.7 at 10%, 33, 17 and 29 at 30%, 39, 20 and 38 at 50% (undefended at 5, 10
-# and 30%: 44, 74, 83). Clean accuracy hardly moves with the share, as published. PATE, at the noise that makes its epsilon
+# and 30%: 44, 74, 83; ten pairs at 10%, three elsewhere). Clean accuracy hardly moves with the share, as published. PATE, at the noise that makes its epsilon
 # 1 with 10,000 queries, is 11% accurate: it answers at random.
 #
 # **R12 holds in direction and fails in size.** All three methods lower the lift at a tenth, but the price is not ten points:
