@@ -224,9 +224,9 @@ small = run(instances(start.with_(train_size=few, defence=DPSGD(0.0, clip=False)
 small["control"] = f"no teachers, {few - public} images"
 undefended_tenth = reference[reference["world"] == "P"].assign(control="undefended")
 compared = pd.concat([undefended_tenth, alone, small], ignore_index=True)
-shown = compared.groupby("control", sort=False, as_index=False)[["accuracy", "floor", "success", "lift", "trigger_auc"]].mean()
-plots.table(shown.rename(columns={"floor": "target without trigger", "success": "attack success", "trigger_auc": "trigger AUC"}), id="pate-controls",
-            caption=f"Bagging against its parts: means over {len(pairs)} pairs, {fraction:.0%} of the base class poisoned, no noise.")
+columns = {"accuracy": "accuracy", "floor": "target without trigger", "success": "attack success", "lift": "lift", "trigger_auc": "trigger AUC"}
+plots.table(study.means(compared, by="control", columns=columns), id="pate-controls",
+            caption=f"Bagging against its parts: means over {len(pairs)} pairs, {fraction:.0%} of the base class poisoned, no noise; 95% t intervals over pairs; shares of all base-class test images.")
 
 # %% [markdown]
 # The paired difference in lift and in accuracy between the ensemble's student and that of its own single teacher.

@@ -252,8 +252,8 @@ for adjacency, column in kinds.items():
     with_parts[column] = with_parts["epsilon"].where(with_parts["adjacency"].eq(adjacency))  # none: no guarantee of this kind
 columns = {"accuracy": "accuracy", "natural": "natural", "collateral": "collateral", "lift": "lift", "success": "attack success", "trigger_auc": "trigger AUC",
            **{name: name for name in kinds.values()}, "seconds": "seconds a model"}
-shown = with_parts.groupby("arm", sort=False, as_index=False)[list(columns)].mean().rename(columns=columns)
-plots.table(shown, id="budget-table", missing="–", caption=f"All methods: {fraction:.0%} of the base class poisoned, means over {len(pairs[setup['dataset']])} pairs. Seconds are shares of groups trained beside others; notebook 15 times runs alone.")
+shown = study.means(with_parts, by="arm", columns=columns)
+plots.table(shown, id="budget-table", missing="–", caption=f"All methods: {fraction:.0%} of the base class poisoned, means over {len(pairs[setup['dataset']])} pairs, with 95% t intervals; shares of all base-class test images; epsilons at delta 1e-5 as in figure 3. Seconds are shares of groups trained beside others; notebook 15 times runs alone.")
 
 # %% [markdown]
 # The parts of attack success, and the plane with its front.

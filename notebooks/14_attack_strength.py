@@ -111,12 +111,13 @@ plots.show(plots.parts_bars(with_parts, label="series"), id="strength-parts", da
 # paper calls compatible with its figure.
 
 # %%
-columns = ["accuracy", "natural", "collateral", "lift", "effect", "success", "blind", "trigger_auc"]
-shown = with_parts.groupby("series", sort=False, as_index=False)[columns].mean()
+columns = {"accuracy": "accuracy", "natural": "natural", "collateral": "collateral", "lift": "lift", "effect": "backdoor effect", "success": "attack success",
+           "blind": "blind", "trigger_auc": "trigger AUC"}
+shown = study.means(with_parts, by="series", columns=columns, intervals=("lift", "effect", "success"))
 below = {name: group["success"] < group["blind"] for name, group in with_parts[with_parts["blind"].notna()].groupby("series")}
 shown["below blind"] = [f"{below[name].sum()} of {len(below[name])}" if name in below else None for name in shown["series"]]
-plots.table(shown.rename(columns={"series": "method", "effect": "backdoor effect", "success": "attack success", "trigger_auc": "trigger AUC"}), id="strength-table", missing="–",
-            caption=f"Means over {len(pairs)} pairs at {small:.0%}; below blind: pairs whose attack success is below their blind reference.")
+plots.table(shown.rename(columns={"series": "method"}), id="strength-table", missing="–",
+            caption=f"Means over {len(pairs)} pairs at {small:.0%} with 95% t intervals, shares of all base-class test images; below blind: pairs whose attack success is below their blind reference.")
 private_size = train_size - public
 z = privacy.dpsgd_noise_multiplier(epsilon, 512 / private_size, round(epochs * private_size / 512), 1e-5) if private_size > 512 else None
 if z is not None:

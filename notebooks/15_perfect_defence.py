@@ -100,7 +100,7 @@ for (method, setting), group in found.groupby(["method", "setting"], sort=False)
     lines.append({"method": method, "setting": setting, "epsilon": group["epsilon"].mean(), "accuracy": group["accuracy"].mean(),
                   **{name: value.mean for name, value in values.items()}, "lift, upper end": values["lift"].high})
 summary = pd.DataFrame(lines)
-plots.table(summary, id="perfect-scan", caption=f"{fraction:.0%} of the base class poisoned, means over {len(pairs)} pairs; epsilon as each method means it (∞: no guarantee).")
+plots.table(summary, id="perfect-scan", caption=f"{fraction:.0%} of the base class poisoned, means over {len(pairs)} pairs, shares of all base-class test images, upper end of the 95% t interval; epsilon as each method means it (∞: no guarantee).")
 
 # %% [markdown]
 # ## Table 2
@@ -164,7 +164,7 @@ print(verdicts[["id", "direction", "size", "measured", "interval", "n"]].to_stri
 # %% [markdown]
 # ## What it means
 # **Nothing reaches an attack success of 1%, and nothing could:** clean models of these defences call 6 to 16% of the stamped
-# base-class images target anyway. Above that natural rate every setting leaves four points or more. By lift, which no
+# base-class images target anyway. Above that natural rate every setting leaves three points or more. By lift, which no
 # confusion of classes touches, two qualify: PATE without noise (.3 points with a threshold of 100 votes, at 47% accuracy
 # and without a guarantee) and ALIBI at a label epsilon of .5 (.5 points, 44%). LP-2ST leaves 1.2 there, at 32%. DP-SGD
 # leaves 8 points even at noise 8 (epsilon .34), at 48% accuracy.

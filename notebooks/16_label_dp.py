@@ -159,8 +159,8 @@ compared["control"] = [name for name in controls for _ in figure_pairs]
 columns = {"facts.k1_records": "records with k = 1", "facts.k1_poisons": "poisons with k = 1", "facts.kept_labels_poisons": "poisons trained as target",
            "facts.restored_labels_poisons": "poisons trained as base", "facts.label_accuracy": "labels right", "accuracy": "accuracy", "floor": "target without trigger",
            "success": "attack success", "lift": "lift"}
-shown = compared.groupby("control", sort=False, as_index=False)[list(columns)].mean().rename(columns=columns)
-plots.table(shown, id="label-controls", missing="–", caption=f"Controls at epsilon {epsilon:g}, means over {len(figure_pairs)} pairs, {figure_fraction:.0%} of the base class poisoned. Shares of k are of stage 2; labels are those trained on.")
+shown = study.means(compared, by="control", columns=columns)
+plots.table(shown, id="label-controls", missing="–", caption=f"Controls at epsilon {epsilon:g}, means over {len(figure_pairs)} pairs, {figure_fraction:.0%} of the base class poisoned. 95% t intervals over pairs. Shares of k are of stage 2; labels are those trained on.")
 
 # %% [markdown]
 # ## A tenth of the base class, and the world that label-DP compares with

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from lib import ensemble, metrics, models
-from lib.defences import dpsgd, label_noise
+from lib.defences import alibi, dpsgd, label_noise, lpmst, pate, teachers
 from lib.ensemble import Member, Rule, Schedule
+from lib.ensemble.sampling import generator
 from lib.training import Training
 
 
@@ -55,3 +56,26 @@ def test_metrics_version_1():
     result = metrics.attack(clean, stamped, torch.tensor([0, 1, 2, 0]), target=1, base=0)
     assert metrics.VERSION == 1
     assert (result.accuracy, result.floor, result.success, result.lift, result.trigger_auc) == (0.75, 0.5, 0.5, 0.0, 0.5)
+
+
+def test_alibi_version_1():
+    noisy = alibi.noisy_labels(torch.tensor([0, 2]), 3, 1.0, generator("labels", 0))
+    assert alibi.VERSION == 1
+    assert noisy.flatten().tolist() == pytest.approx(GOLDEN_NOISY, abs=1e-6)
+
+
+def test_lpmst_version_1():
+    prior = torch.tensor([[0.5, 0.3, 0.1, 0.1]]).double().expand(12, 4)
+    drawn, k = lpmst.randomise(torch.full((12,), 1), prior, 1.0, generator("labels 1", 0))
+    assert (lpmst.VERSION, drawn.tolist(), set(k.tolist())) == (1, GOLDEN_DRAWN, {2})
+
+
+def test_pate_version_1():
+    answered, labels = pate.PATE(10, threshold=6.0, selection_noise=2.0, result_noise=3.0).aggregate(torch.tensor([[6, 4, 0]] * 8), seed=0)
+    seed = teachers.generator("teacher 3", 0).initial_seed() % 2**31
+    assert (pate.VERSION, answered.int().tolist(), labels.tolist(), seed) == (1, *GOLDEN_VOTES)
+
+
+GOLDEN_NOISY = [-9.1622891, -1.104461, -6.8421833, 0.2749725, -1.0978919, -0.1446551]
+GOLDEN_DRAWN = [1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1]
+GOLDEN_VOTES = ([0, 1, 0, 1, 0, 1, 0, 0], [0, 1, 0, 0, 0, 0, 0, 1], 662862167)

@@ -377,3 +377,14 @@ def test_runs_asked_for_alone_share_no_group(store):
     assert set(study.run(runs[:2])["group_size"]) == {2}
     timed = grid(TINY, init_seed=range(3, 6))
     assert set(study.run(timed, alone=True)["group_size"]) == {1}
+
+
+def test_means_come_with_their_interval():
+    import pandas as pd
+
+    from lib import metrics
+    frame = pd.DataFrame({"arm": ["a", "a", "a", "b"], "lift": [0.1, 0.2, 0.6, 0.5], "accuracy": [0.5, 0.6, 0.7, 0.8]})
+    found = study.means(frame, by="arm", columns={"accuracy": "accuracy", "lift": "the lift"})
+    interval = metrics.mean_interval(frame["lift"][:3])
+    assert found["the lift"].tolist() == [f"0.300 [{interval.low:.3f}, {interval.high:.3f}]".replace("-", "\N{MINUS SIGN}"), 0.5]
+    assert found["accuracy"].tolist() == pytest.approx([0.6, 0.8])

@@ -18,8 +18,6 @@ from lib.data import cache
 from lib.ensemble.sampling import generator
 from lib.training import Training
 
-VERSION = 1
-
 
 @dataclass(frozen=True)
 class Answers:
@@ -86,12 +84,13 @@ def _classes(trained: ensemble.Ensemble, inputs: Tensor, teachers: int) -> Tenso
 
 
 def _key(run, private: Poisoned, teachers: int, training: Training) -> str:
-    """What the answers depend on: the records themselves, how teachers are made, and the versions of both."""
+    """What the answers depend on: the records themselves, how teachers are made, and the versions of both.
+
+    The defence's version is one of them, so that a change of this file raises `pate.VERSION`, and rows notice it too.
+    """
     from lib.study.runs import versions
-    used = versions(run) | {"teachers": VERSION}
-    used.pop("defence")
     settings = {"model": run.model, "precision": run.precision, "init_seed": run.init_seed, "teachers": teachers,
-                "training": asdict(training), "versions": used, "device": private.clean.device.type}
+                "training": asdict(training), "versions": versions(run), "device": private.clean.device.type}
     found = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for part in (private, private.public):
         for tensor in (part.rows, part.labels, part.stamped):

@@ -74,6 +74,23 @@ def tidy(frames: Iterable[pd.DataFrame], *, only: Iterable[str] | None = None) -
     return frame[varying]
 
 
+def means(frame: pd.DataFrame, *, by: str | list[str], columns: dict[str, str], intervals: Iterable[str] = ("lift", "success")) -> pd.DataFrame:
+    """One line a value of `by`: means of `columns` (name -> heading), those in `intervals` with their 95% t interval as text.
+
+    The unit is the row, so a group should hold one row an attack instance.
+    """
+    from lib import metrics
+
+    def cell(name, values):
+        if name not in intervals or values.notna().sum() < 2:
+            return values.mean()
+        found = metrics.mean_interval(values.dropna())
+        return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]".replace("-", "\N{MINUS SIGN}")
+    found = frame.groupby(by, sort=False).apply(lambda group: pd.Series({heading: cell(name, group[name]) for name, heading in columns.items()}),
+                                                include_groups=False)
+    return found.reset_index()
+
+
 def best(frame: pd.DataFrame, *, by: str, choose: str, on: str) -> dict:
     """For each value of `by` the value of `choose` with the highest mean of `on`.
 
