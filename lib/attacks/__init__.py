@@ -4,6 +4,7 @@ An attack is a frozen dataclass with `poison(data, *, seed) -> Poisoned`, `trigg
 `base` and `target` (who is counted), `world`, and `untouched` (True where it changes nothing: clean twins are shared).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,7 +19,8 @@ class Poisoned:
     [poisons, ...]. rows: int64 [n], places in clean followed by stamped. labels: int64 [n]. mask: bool [n], True
     for attacked records (also where only the label or only the image was changed). classes: how many there are.
     truth: int64 [n], the labels before the attack; no defence may use them but a control. public: the pool of public
-    records of the same attacked set, for a defence that asks for one.
+    records of the same attacked set, for a defence that asks for one. pixels: the same set as uint8 images, for a defence
+    that asks for them. encode: from images (0 to 255, also floats) to features, where a defence takes images in their place.
     """
 
     clean: Tensor
@@ -29,6 +31,8 @@ class Poisoned:
     classes: int
     truth: Tensor
     public: "Poisoned | None" = None
+    pixels: "Poisoned | None" = None
+    encode: Callable[[Tensor], Tensor] | None = None
 
     def with_features(self, clean: Tensor, stamped: Tensor) -> "Poisoned":
         """The same poison on the features of the images."""

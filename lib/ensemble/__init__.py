@@ -7,6 +7,7 @@ The private step (Abadi et al. 2016, algorithm 1, with Poisson sampling): clip e
 parameters together, add up, add one draw of Gaussian noise to the sum, divide by the expected batch size.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 
@@ -15,13 +16,15 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lib.ensemble import direct, fallback, gram, layers, sampling, sizes
-from lib.ensemble.inputs import as_input, unflatten
+from lib.ensemble.inputs import as_input, gather, unflatten
 from lib.ensemble.optimisers import Optimiser, Rule
 from lib.ensemble.plan import Member, Schedule, check
+from lib.ensemble.workers import spread
 
-__all__ = ["Ensemble", "Member", "Rule", "Schedule", "as_input", "check", "fit", "initialise", "member_batches", "products", "slack", "unflatten"]
+__all__ = ["Ensemble", "Member", "Rule", "Schedule", "as_input", "check", "fit", "gather", "initialise", "member_batches", "products", "slack", "spread", "unflatten"]
 
 VERSION = 1
+_initialising = threading.Lock()  # torch's global generator is one for all threads
 
 
 class Ensemble:
@@ -30,12 +33,19 @@ class Ensemble:
     def __init__(self, module: nn.Module, parameters: Tensor, snapshots: dict[int, Tensor]):
         self.module, self.parameters, self.snapshots = module.eval(), parameters, snapshots
 
-    def predict(self, inputs: Tensor, *, model: int, step: int | None = None, chunk: int | None = None) -> Tensor:
-        """Logits [n, classes] of one model on `inputs` (uint8 images or float features), at a kept step or the end."""
+    def predict(self, inputs: Tensor, *, model: int, step: int | None = None, chunk: int | None = None, offset: Tensor | None = None) -> Tensor:
+        """Logits [n, classes] of one model on `inputs` (uint8 images or float features), at a kept step or the end.
+
+        offset: one tensor of an input's shape that is added to every input.
+        """
         flat = (self.parameters if step is None else self.snapshots[step])[model]
         values, chunk = unflatten(self.module, flat[None]), chunk or sizes.samples_to_predict(self.module, flat.device)
+        first = gram.first_linear(self.module)
         with torch.no_grad():
-            return torch.cat([self._logits(values, as_input(part.to(flat.device))) for part in inputs.split(chunk)]).cpu()
+            if offset is not None and first is not None:  # into the bias: cheaper than to move every input
+                shift = values[f"{first}.weight"] @ offset.flatten()
+                values, offset = values | {f"{first}.bias": values[f"{first}.bias"] + shift}, None
+            return torch.cat([self._logits(values, _moved(part, offset, flat.device)) for part in inputs.split(chunk)]).cpu()
 
     def _logits(self, values: dict[str, Tensor], x: Tensor) -> Tensor:
         if layers.supports(self.module):
@@ -43,9 +53,14 @@ class Ensemble:
         return functional_call(self.module, {name: value[0] for name, value in values.items()}, x)
 
 
+def _moved(part: Tensor, offset: Tensor | None, device: torch.device) -> Tensor:
+    x = as_input(part.to(device))
+    return x if offset is None else x + offset
+
+
 def initialise(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     """Build a module with its usual initialisation, drawn from `seed` alone."""
-    with torch.random.fork_rng(devices=[]):
+    with _initialising, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
 
@@ -59,12 +74,35 @@ def fit(build: Callable[[], nn.Module], pool: Tensor, members: Sequence[Member],
     check(members, schedule)
     module = initialise(build, 0).to(pool.device)
     fallback.check(module)
-    width = sizes.models_at_once(module, pool, members, schedule)
-    groups = [members[start : start + width] for start in range(0, len(members), width)]
+    numbers = sum(parameter.numel() for parameter in module.parameters())
+    result = {step: torch.empty(len(members), numbers, device=pool.device) for step in ("end", *schedule.snapshots)}
+    groups = _groups(module, pool, members, schedule)
+
+    def train(places):
+        return _fit_group(build, module, pool, [members[place] for place in places], schedule)
     with products(schedule.precision):
-        trained = [_fit_group(build, module, pool, group, schedule) for group in groups]
-    kept = {step: torch.cat([snapshots[step] for _, snapshots in trained]) for step in schedule.snapshots}
-    return Ensemble(module, torch.cat([parameters for parameters, _ in trained]), kept)
+        for places, (final, snapshots) in zip(groups, spread(train, groups, device=pool.device, alone=schedule.exact)):
+            for step, parameters in (snapshots | {"end": final}).items():
+                result[step][places] = parameters
+    return Ensemble(module, result.pop("end"), result)
+
+
+def _groups(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule) -> list[list[int]]:
+    """Places of the members that train together.
+
+    In an exact schedule every shape follows from a member alone: groups hold members of one number of places for rows and
+    one batch size, are equally wide, and the last one is filled up with its last member again.
+    """
+    alike: dict[tuple, list[int]] = {}
+    for place, member in enumerate(members):
+        alike.setdefault((schedule.rows([member]), member.batch_size) if schedule.exact else (), []).append(place)
+    groups = []
+    for places in alike.values():
+        width = sizes.models_at_once(module, pool, [members[place] for place in places], schedule)
+        groups += [places[start : start + width] for start in range(0, len(places), width)]
+        if schedule.exact:
+            groups[-1] = groups[-1] + groups[-1][-1:] * (width - len(groups[-1]))
+    return groups
 
 
 @contextmanager
@@ -134,9 +172,11 @@ class Step:
         self.expected = torch.tensor([member.batch_size for member in members], device=device)
         self.noise = [member.noise for member in members]
         self.draw = weights.new_empty(max(self.sizes))
+        # Alone or in company, an exact member's batch has one length.
+        self.longest = round(members[0].batch_size) if schedule.exact else None
 
     def __call__(self, batches: list[Tensor], noise: list[torch.Generator], number: int) -> None:
-        indices, present = sampling.pad(batches)
+        indices, present = sampling.pad(batches, longest=self.longest)
         sums = self.space.gradient_sums(indices, present)
         for model, scale in enumerate(self.noise):
             if scale:

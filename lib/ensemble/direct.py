@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from lib.ensemble import fallback, layers, sizes
-from lib.ensemble.inputs import as_input, unflatten
+from lib.ensemble.inputs import as_input, gather, pad_rows, unflatten
 from lib.ensemble.plan import Member, Schedule
 
 
@@ -17,8 +16,12 @@ class Direct:
     def __init__(self, module: nn.Module, weights: Tensor, pool: Tensor, members: Sequence[Member], schedule: Schedule, bounds: Tensor):
         self.module, self.pool, self.coordinates, self.kind = module, pool, weights, schedule.labels
         self.bounds = bounds if any(member.private for member in members) else None
-        self.rows = pad_sequence([member.rows for member in members], batch_first=True).to(pool.device)
-        self.labels = pad_sequence([member.labels for member in members], batch_first=True).to(pool.device)
+        longest = schedule.rows(members)
+        self.rows = pad_rows([member.rows for member in members], longest).to(pool.device)
+        self.labels = pad_rows([member.labels for member in members], longest).to(pool.device)
+        if any(member.input_noise for member in members):  # a noisy copy each, instead of places in the shared pool
+            self.pool = gather(pool, members, longest).flatten(0, 1)
+            self.rows = torch.arange(len(self.pool), device=pool.device).unflatten(0, self.rows.shape)
         self.total = torch.empty_like(weights)  # kept: to allocate it anew each step costs more than to fill it
         self.views = list(unflatten(module, self.total).values())
         self.sums = layers.gradient_sums if layers.supports(module) else fallback.sums

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from lib.ensemble import layers
-from lib.ensemble.inputs import as_input, unflatten
+from lib.ensemble.inputs import gather, pad_rows, unflatten
 from lib.ensemble.losses import losses
 from lib.ensemble.plan import Member, Schedule
 
@@ -23,22 +22,24 @@ PAYS = 0.5  # images over features, up to which the coefficients are the cheaper
 
 def applies(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule) -> bool:
     """True where the Gram form is exact and pays for this group."""
-    linear = layers.supports(module) and _first(module) < len(module) and isinstance(module[_first(module)], nn.Linear)
-    if not linear or schedule.rule.name != "sgd" or any(member.private or member.noise for member in members):
+    if first_linear(module) is None or schedule.rule.name != "sgd" or any(member.private or member.noise for member in members):
         return False
-    return max(len(member.rows) for member in members) <= PAYS * pool[0].numel()
+    return schedule.rows(members) <= PAYS * pool[0].numel()
 
 
-def numbers(module: nn.Module, members: Sequence[Member]) -> int:
+def numbers(module: nn.Module, members: Sequence[Member], schedule: Schedule) -> int:
     """Coordinates of one model of the group."""
-    first = module[_first(module)]
+    first = module[first_linear(module)]
     rest = sum(parameter.numel() for parameter in module.parameters()) - first.weight.numel()
-    return 1 + max(len(member.rows) for member in members) * first.out_features + rest
+    return 1 + schedule.rows(members) * first.out_features + rest
 
 
-def _first(module: nn.Sequential) -> int:
-    """Place of the first layer that is more than a change of shape."""
-    return next((place for place, layer in enumerate(module) if not isinstance(layer, (nn.Flatten, nn.Identity))), len(module))
+def first_linear(module: nn.Module) -> int | None:
+    """Place of the first layer that is more than a change of shape, if that is a linear one of a network with closed forms."""
+    if not layers.supports(module):
+        return None
+    place = next((place for place, layer in enumerate(module) if not isinstance(layer, (nn.Flatten, nn.Identity))), None)
+    return place if place is not None and isinstance(module[place], nn.Linear) else None
 
 
 class Gram:
@@ -46,11 +47,11 @@ class Gram:
 
     def __init__(self, module: nn.Sequential, weights: Tensor, pool: Tensor, members: Sequence[Member], schedule: Schedule):
         self.module, self.kind = module, schedule.labels
-        place = _first(module)
+        place = first_linear(module)
         self.first, self.rest = module[place], nn.Sequential(*list(module)[place + 1:])
-        rows = pad_sequence([member.rows for member in members], batch_first=True).to(pool.device)
-        self.labels = pad_sequence([member.labels for member in members], batch_first=True).to(pool.device)
-        self.x = as_input(pool.index_select(0, rows.flatten())).flatten(1).unflatten(0, rows.shape)  # [models, n, features]
+        longest = schedule.rows(members)
+        self.labels = pad_rows([member.labels for member in members], longest).to(pool.device)
+        self.x = gather(pool, members, longest).flatten(2)  # [models, n, features]
         self.initial = weights[:, : self.first.weight.numel()].unflatten(1, self.first.weight.shape).clone()  # [models, hidden, features]
         self.kernel = _pairs(self.x, self.x)  # [models, n, n]
         self.outputs = _pairs(self.x, self.initial)  # of the initial weights, [models, n, hidden]

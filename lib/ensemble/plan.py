@@ -10,6 +10,9 @@ from lib.ensemble.losses import LABELS
 from lib.ensemble.optimisers import NAMES, Rule
 
 
+BLOCK = 32  # rows of an exact group, which then depend on a member's own number of rows alone
+
+
 @dataclass(frozen=True)
 class Member:
     """One model of the ensemble.
@@ -20,6 +23,8 @@ class Member:
     noise on the *sum* of the gradients, in the gradient's units (noise multiplier x clipping norm).
     steps: updates of this member, None for the schedule's number; it then rests while others go on.
     start: parameters to begin with [parameters], None to draw them from `init_seed`.
+    input_noise: standard deviation of Gaussian noise on the inputs, drawn once from `input_seed`: the member trains on this
+    one noisy copy of its rows, which exists only while its group trains.
     """
 
     rows: Tensor
@@ -33,6 +38,8 @@ class Member:
     noise: float = 0.0
     steps: int | None = None
     start: Tensor | None = None
+    input_noise: float = 0.0
+    input_seed: int = 0
 
     @property
     def private(self) -> bool:
@@ -47,7 +54,8 @@ class Schedule:
     steps in which the learning rate climbs to its full height. decay: (share of the steps, factor) pairs on the learning
     rate. snapshots: steps after which the parameters are kept. precision: "float32", or "fast", which lets the hardware
     round the factors of matrix products to bfloat16 or TF32; norms, sums and noise stay float32. labels: what the
-    members' labels are, see `lib.ensemble.losses`.
+    members' labels are, see `lib.ensemble.losses`. exact: the bits of a model depend on its own member alone, not on the
+    members beside it (on one device, with one number of threads); needs shuffled batches.
     """
 
     steps: int
@@ -58,6 +66,12 @@ class Schedule:
     precision: str = "float32"
     labels: str = "targets"
     ramp: float = 0.0
+    exact: bool = False
+
+    def rows(self, members: Sequence[Member]) -> int:
+        """Places for the rows of each member of a group: as many as the largest has, in an exact group up to the next `BLOCK`."""
+        most = max(len(member.rows) for member in members)
+        return -(-most // BLOCK) * BLOCK if self.exact else most
 
     def factor(self, step: int, steps: int) -> float:
         """Factor on the learning rate at `step` (from 0) of a member with `steps` updates; 0 once it is done."""
@@ -73,6 +87,8 @@ def check(members: Sequence[Member], schedule: Schedule) -> None:
                                  ("precision", schedule.precision, ("float32", "fast")), ("labels", schedule.labels, LABELS)):
         if value not in choices:
             raise ValueError(f"{name} {value!r}: expected one of {', '.join(choices)}")
+    if schedule.exact and schedule.sampling != "shuffle":
+        raise ValueError(f"exact with sampling {schedule.sampling!r}: expected 'shuffle'; the largest Poisson batch depends on the others")
     for member in members:
         n = len(member.rows)
         if not 0 < member.batch_size <= n:
@@ -80,6 +96,8 @@ def check(members: Sequence[Member], schedule: Schedule) -> None:
         if not (member.clipping_norm > 0 and member.noise >= 0 and member.lr > 0):
             raise ValueError(f"clipping norm {member.clipping_norm}, noise {member.noise}, lr {member.lr}: "
                              "expected a norm and a rate above 0, noise of 0 or more")
+        if not 0 <= member.input_noise < math.inf:
+            raise ValueError(f"input_noise {member.input_noise} of a member: expected 0 or more")
         if len(member.labels) != n:
             raise ValueError(f"{len(member.labels)} labels for {n} rows: expected one label a row")
         if member.steps is not None and member.steps < 1:

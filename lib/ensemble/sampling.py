@@ -25,9 +25,9 @@ def shuffled(n: int, batch_size: int, random: torch.Generator) -> Iterator[Tenso
         yield from torch.randperm(n, generator=random, device=random.device).split(batch_size)
 
 
-def pad(batches: list[Tensor]) -> tuple[Tensor, Tensor]:
+def pad(batches: list[Tensor], *, longest: int | None = None) -> tuple[Tensor, Tensor]:
     """Stack batches of unequal length: (indices [models, longest], present [models, longest] of 0 and 1)."""
-    longest = max(1, max(len(batch) for batch in batches))
+    longest = longest or max(1, max(len(batch) for batch in batches))
     indices = batches[0].new_zeros(len(batches), longest)
     present = torch.zeros(len(batches), longest, device=indices.device)
     for row, batch in enumerate(batches):

@@ -10,7 +10,9 @@ from lib.ensemble.plan import Member, Schedule
 
 CACHE_NUMBERS = 500_000  # of parameters and optimiser state, each four times: about 8 MB
 CPU_STEP_BYTES = 2**28
+CPU_COPIES = 2**29  # bytes of noisy copies of the data that lie in memory at once
 MOST_MODELS = {"cpu": 8, "cuda": 512}
+MOST_EXACT, EXACT_BYTES = 64, 2**32  # of a group on a GPU whose models must not depend on the group
 
 
 def sample_numbers(module: nn.Module, shape: tuple[int, ...]) -> int:
@@ -34,14 +36,17 @@ def models_at_once(module: nn.Module, pool: Tensor, members: Sequence[Member], s
     """Models to train together."""
     coefficients = gram.applies(module, pool, members, schedule)
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    coordinates = gram.numbers(module, members) if coefficients else parameters
+    coordinates = gram.numbers(module, members, schedule) if coefficients else parameters
+    copies = schedule.rows(members) * pool[0].numel() if any(member.input_noise for member in members) else 0
     if pool.device.type == "cpu":
-        return max(1, min(MOST_MODELS["cpu"], CACHE_NUMBERS // (4 * coordinates)))
+        return max(1, min(MOST_MODELS["cpu"], CACHE_NUMBERS // (4 * coordinates), CPU_COPIES // (4 * copies or 1)))
+    if schedule.exact:  # free memory must not decide how a model is computed
+        return max(1, min(MOST_EXACT, EXACT_BYTES // (4 * (coordinates * 6 + parameters * 2 + schedule.rows(members) * pool[0].numel()))))
     free, _ = torch.cuda.mem_get_info(pool.device)
     shape = tuple(pool.shape[1:])
     inputs = (max(len(member.rows) for member in members) * torch.Size(shape).numel() if coefficients
               else max(member.batch_size for member in members) * sample_numbers(module, shape))
-    return max(1, int(min(MOST_MODELS["cuda"], free // 2 // (4 * (coordinates * 6 + parameters * (2 + len(schedule.snapshots)) + inputs)))))
+    return max(1, int(min(MOST_MODELS["cuda"], free // 2 // (4 * (coordinates * 6 + parameters * (2 + len(schedule.snapshots)) + inputs + copies)))))
 
 
 def samples_at_once(module: nn.Module, device: torch.device, *, models: int, numbers: int) -> int:

@@ -21,7 +21,7 @@ import re
 import torch
 
 from lib import paths
-from lib.data import Dataset, cache
+from lib.data import Dataset, cache, restriction
 from lib.features import imagenet, patches, public_resnet
 
 VERSION = 1  # raise it when any extractor's numbers change
@@ -39,16 +39,25 @@ def extract(name, dataset: Dataset, images, *, public) -> torch.Tensor:
     1..len(training images), and DataNotFound where ImageNet weights are not to be had.
     """
     _check(dataset, images, public)
+    encode = encoder(name, dataset, public=public, device=images.device)
+    key = _sha(_fit_key(name, dataset, public), cache.checksum({"images": images}))
+    return cache.keep(_place(name, key), lambda: {"features": encode(images)})["features"]
+
+
+def encoder(name, dataset: Dataset, *, public, device):
+    """A function from images on `device` (0 to 255, also floats, as noisy ones are) to features, which are not kept."""
+    fitted, kind = _fitted(name, dataset, public, device), _named(name)[0]
+    return lambda images: (_encode(kind, fitted, images) - fitted["mean"]) * fitted["scale"]
+
+
+def _fitted(name, dataset: Dataset, public, device) -> dict[str, torch.Tensor]:
     kind, setting = _named(name)
-    key = _sha(f"{kind}:{setting}", str(VERSION), dataset.digest, str(public))
-    fitted = cache.keep(_place(name, key), lambda: _fit(kind, setting, dataset, public, images.device))
-    bytes_key = cache.checksum({"images": images})
+    return cache.keep(_place(name, _fit_key(name, dataset, public)), lambda: _fit(kind, setting, dataset, public, device))
 
-    def make() -> dict[str, torch.Tensor]:
-        raw = _encode(kind, fitted, images)
-        return {"features": (raw - fitted["mean"]) * fitted["scale"]}
 
-    return cache.keep(_place(name, _sha(key, bytes_key)), make)["features"]
+def _fit_key(name, dataset: Dataset, public) -> str:
+    kind, setting = _named(name)
+    return _sha(f"{kind}:{setting}", str(VERSION), dataset.digest, str(public))
 
 
 def _named(name: str) -> tuple[str, int]:
@@ -85,7 +94,7 @@ def _fit(kind: str, setting: int, dataset: Dataset, public: int, device: torch.d
     if kind == "patches":
         fitted = patches.fit(images, filters=setting)
     elif kind == "resnet-public":
-        flips = dataset.name not in DIGITS
+        flips = restriction(dataset.name)[0] not in DIGITS
         fitted = public_resnet.fit(images, labels, classes=len(dataset.classes), epochs=setting, flips=flips)
     return {**fitted, **_standard(_encode(kind, fitted, images))}
 

@@ -85,17 +85,26 @@ _MEASURES = {
     "facts.k1_records": ("records with k = 1", "% of the later stages"),
     "facts.k1_poisons": ("poisons with k = 1", "% of the later stages"),
     "facts.kept_labels_poisons": ("poisons with the target label", "% of poisons"),
+    "facts.certified_any": ("certified at all", "% of test images"),
+    "facts.certified_attack": ("certified against this attack", "% of test images"),
+    "facts.certified_triggered": ("certified at all, triggered", "% of attacked test images"),
+    "facts.truth": ("true label, triggered", "% of attacked test images"),
+    "facts.printed": ("printed by RAB's script", "% of all test images, triggered"),
 }
+_QUARTILES = {"q1": "first quartile", "median": "median", "q3": "third quartile"}
 _AXES = {
     "noise_multiplier": "noise multiplier z",
     "max_grad_norm": "clipping norm C",
     "epsilon": "ε",
+    # Of the base class alone: a figure of the four-pixel attack, a share of all training images, says so itself.
     "fraction": "poisoned share of the base class",
     "epoch": "epoch", "step": "step",
     "threshold": "threshold [votes]",
     "selection_noise": "selection noise [votes]",
     "result_noise": "result noise [votes]",
     "answered": "answered queries",
+    "noise": "smoothing noise σ",
+    "partitions": "partitions k",
 }
 
 
@@ -129,9 +138,18 @@ def series_styles(names) -> dict[str, Series]:
     return {name: known.get(name) or next(free) for name in names}
 
 
+def _measure(column) -> tuple[str, str]:
+    """Name and unit of a measure; facts.models_MEASURE_q1, _median and _q3 are MEASURE's over an ensemble's models."""
+    name, _, part = str(column).removeprefix("facts.models_").rpartition("_")
+    found = _MEASURES.get(name) or _MEASURES.get(f"facts.{name}")
+    if str(column).startswith("facts.models_") and part in _QUARTILES and found:
+        return f"{found[0]}, {_QUARTILES[part]} of the models", found[1]
+    return _MEASURES.get(column, (str(column).replace("_", " "), ""))
+
+
 def measure_label(column) -> str:
     """The axis label of a measure, with its unit on a second line."""
-    name, unit = _MEASURES.get(column, (str(column).replace("_", " "), ""))
+    name, unit = _measure(column)
     return f"{name}\n[{unit}]" if unit else name
 
 
@@ -143,7 +161,7 @@ def axis_label(column) -> str:
 
 def limits(column) -> tuple[float, float]:
     """What a measure can be, in the unit of its axis."""
-    unit = _MEASURES.get(column, ("", ""))[1]
+    unit = _measure(column)[1]
     if unit.startswith("%"):
         return 0.0, 100.0
     if unit.startswith("percentage"):
@@ -153,5 +171,5 @@ def limits(column) -> tuple[float, float]:
 
 def factor(column) -> float:
     """100 for the measures that are shown in per cent, else 1."""
-    unit = _MEASURES.get(column, ("", ""))[1]
+    unit = _measure(column)[1]
     return 100.0 if unit.startswith(("%", "percentage")) else 1.0

@@ -13,11 +13,11 @@ from lib.study.design import instances, worlds
 from lib.study.runs import Run, from_dict, grid
 from lib.study.sweep import estimate, train
 
-__all__ = ["Run", "best", "curves", "estimate", "fit", "from_dict", "grid", "instances", "means", "run", "tidy", "together", "train", "worlds"]
+__all__ = ["Run", "best", "certified", "curves", "estimate", "fit", "from_dict", "grid", "instances", "means", "run", "tidy", "together", "train", "worlds"]
 
 
 def __getattr__(name: str):
-    if name in ("best", "curves", "means", "tidy", "together"):  # they need pandas, which training does not
+    if name in ("best", "certified", "curves", "means", "tidy", "together"):  # they need pandas, which training does not
         from lib.study import table
         return getattr(table, name)
     raise AttributeError(f"module 'lib.study' has no {name!r}")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lib import attacks, data, metrics, paths
 from lib.defences import Trained
+from lib.defences.certificates import Tested
 from lib.study import traces
 from lib.study.runs import Run, digest, part_name
 
@@ -66,8 +67,13 @@ def public_part(run: Run) -> Part:
     return Part(whole.train_images[:run.public], whole.train_labels[:run.public], whole.classes)
 
 
+def _features(run: Run) -> str:
+    """What the run's inputs are: a defence may take images, and compute features by itself."""
+    return "none" if getattr(run.defence, "on_pixels", False) else run.features
+
+
 def _place(run: Run) -> tuple:
-    return run.dataset, run.train_size, run.test_size, run.public, run.features
+    return run.dataset, run.train_size, run.test_size, run.public, _features(run)
 
 
 @functools.lru_cache(maxsize=4)
@@ -93,19 +99,28 @@ def _inputs(images: Tensor, name, train_size, test_size, public, features: str) 
 
 
 def shared_inputs(run: Run) -> tuple[Tensor, Tensor]:
-    return _shared_inputs(run.dataset, run.train_size, run.test_size, run.public, run.split, run.features, str(device()))
+    return _shared_inputs(run.dataset, run.train_size, run.test_size, run.public, run.split, _features(run), str(device()))
 
 
 def inputs(run: Run, images: Tensor) -> Tensor:
     """The run's inputs (pixels or features) for more images."""
-    return _inputs(images, run.dataset, run.train_size, run.test_size, run.public, run.features).to(device())
+    return _inputs(images, run.dataset, run.train_size, run.test_size, run.public, _features(run)).to(device())
 
 
 def poisoned(run: Run) -> attacks.Poisoned:
-    """The run's training set, its images replaced by features where it uses them."""
-    train, _ = run_parts(run)
-    private = _with_inputs(run, run.attack.poison(train, seed=run.attack_seed), shared_inputs(run)[0])
-    return replace(private, public=_public(run)) if getattr(run.defence, "needs_public", False) else private
+    """The run's training set, its images replaced by features where it uses them, with what its defence asks for."""
+    images = run.attack.poison(run_parts(run)[0], seed=run.attack_seed)
+    more: dict = {"pixels": images} if getattr(run.defence, "needs_pixels", False) else {}
+    if getattr(run.defence, "needs_public", False):
+        more["public"] = _public(run)
+    if _features(run) != run.features:
+        more["encode"] = _encoder(run)
+    return replace(_with_inputs(run, images, shared_inputs(run)[0]), **more)
+
+
+def _encoder(run: Run):
+    from lib import features as extractors
+    return extractors.encoder(run.features, _dataset(run.dataset, None, None), public=run.public, device=device())
 
 
 def _public(run: Run) -> attacks.Poisoned:
@@ -123,33 +138,42 @@ def _with_inputs(run: Run, images: attacks.Poisoned, clean: Tensor) -> attacks.P
 
 
 @functools.lru_cache(maxsize=8)
-def _triggered(run: Run) -> Tensor:
-    """Inputs of the stamped measured images of the attacked population, in the order of their labels."""
-    _, test = run_parts(run)
-    attack = run.attack
-    population = test.labels == attack.base if attack.base is not None else test.labels != attack.target
-    return inputs(run, attack.trigger(test.images[population], seed=run.attack_seed))
+def _triggered(run: Run, everyone: bool) -> Tensor:
+    """Inputs of the stamped measured images of the attacked population (or of all), in the order of their labels."""
+    images = run_parts(run)[1].images
+    return inputs(run, run.attack.trigger(images if everyone else images[population(run)], seed=run.attack_seed))
 
 
-def triggered(run: Run) -> Tensor:
+def population(run: Run) -> Tensor:
+    """Bool [n]: the measured images that are attacked."""
+    labels = run_parts(run)[1].labels
+    return labels == run.attack.base if run.attack.base is not None else labels != run.attack.target
+
+
+def triggered(run: Run, *, everyone: bool = False) -> Tensor:
     # Runs that differ in training, world or fraction are stamped alike: one entry of the cache serves them all.
     alike = {"stamp": True, "relabel": True, "fraction": 1.0}
     attack = replace(run.attack, **{name: value for name, value in alike.items() if hasattr(run.attack, name)})
     return _triggered(Run(dataset=run.dataset, train_size=run.train_size, test_size=run.test_size, public=run.public,
-                          features=run.features, split=run.split, attack=attack, attack_seed=run.attack_seed))
+                          features=_features(run), split=run.split, attack=attack, attack_seed=run.attack_seed), everyone)
 
 
-def measure(run: Run, trained: Trained, data: attacks.Poisoned) -> tuple[dict, list[dict]]:
-    """Metrics of a trained model, and of every point of its path with the losses on its training samples."""
+def measure(run: Run, trained: Trained, data: attacks.Poisoned) -> tuple[dict, list[dict], dict, list[dict]]:
+    """Metrics of a trained model; of every point of its path with the losses on its training samples; facts; certified shares."""
     labels = run_parts(run)[1].labels
-    test_inputs, stamped = shared_inputs(run)[1], triggered(run)
+    test_inputs, stamped = shared_inputs(run)[1], triggered(run, everyone=trained.certify is not None)
     per_epoch = run.training.steps(len(run_parts(run)[0].labels)) / run.training.epochs
 
     def at(predict) -> dict:
         result = metrics.attack(predict(test_inputs), predict(stamped), labels, target=run.attack.target, base=run.attack.base)
         return result.as_dict()
-    return at(trained.predict), [{"step": step, "epoch": step / per_epoch, **at(predict), **traces.losses(predict, data, run.attack.base)}
-                                 for step, predict in trained.path]
+    path = [{"step": step, "epoch": step / per_epoch, **at(predict), **traces.losses(predict, data, run.attack.base)}
+            for step, predict in trained.path]
+    metrics_ = at(trained.predict)
+    if trained.certify is None:
+        return metrics_, path, trained.facts, []
+    facts, certified = trained.certify(Tested(test_inputs, stamped, labels, population(run), run.attack.target))
+    return metrics_, path, trained.facts | facts, certified
 
 
 def identity(run: Run) -> str:
@@ -193,7 +217,9 @@ def _row(status: str, run: Run, trained: Trained | None, outcome, facts: dict) -
     row = {"key": run.key, "status": status, "run": run.to_dict(), "provenance": facts}
     if status == "failed":
         return row | {"error": outcome, "metrics": {}, "curve": [], "privacy": {}}
-    return row | {"metrics": outcome[0], "curve": outcome[1], "privacy": trained.privacy.as_dict(), "facts": trained.facts}
+    found, curve, numbers, certified = outcome
+    row |= {"metrics": found, "curve": curve, "privacy": trained.privacy.as_dict(), "facts": numbers}
+    return row | ({"certified": certified} if certified else {})
 
 
 @functools.cache

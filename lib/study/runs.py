@@ -15,7 +15,7 @@ from lib.attacks.dirty_label import BadNets
 from lib.defences.dpsgd import DPSGD
 from lib.training import Training
 
-ATTACKS = {"badnets": "lib.attacks.dirty_label"}
+ATTACKS = {"badnets": "lib.attacks.dirty_label", "four_pixel": "lib.attacks.four_pixel"}
 
 
 @dataclass(frozen=True)

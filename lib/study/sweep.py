@@ -209,7 +209,8 @@ def _shape(values: dict) -> str:
     """What the time of a run depends on."""
     training = {name: values["training"][name] for name in ("optimizer", "epochs", "batch_size", "sampling", "checkpoints")}
     names = ("dataset", "train_size", "features", "model", "precision", "split")
-    return json.dumps([[values[name] for name in names], training, values["defence"]["name"], values["defence"].get("clip")], sort_keys=True)
+    defence = [values["defence"].get(name) for name in ("name", "clip", "models", "partitions", "space", "twin")]
+    return json.dumps([[values[name] for name in names], training, defence], sort_keys=True)
 
 
 def estimate(runs: list) -> float | None:

@@ -58,6 +58,20 @@ def curves(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=[*run_columns, "step", "epoch", *METRICS, *LOSSES])
 
 
+def certified(frame: pd.DataFrame) -> pd.DataFrame:
+    """One line a run, kind of images ("clean", "triggered"), rule of the certificate and radius: the run's columns, and the shares of
+    the images that are certified with at least that radius and correct, or called the target.
+    """
+    run_columns = [name for name in frame.columns if name not in METRICS]
+    lines = []
+    for _, line in frame.iterrows():
+        own = {name: line[name] for name in run_columns}
+        for curve in (ledger.find(line["key"])[0] or {}).get("certified", []):
+            lines += [own | {"images": curve["images"], "rule": curve["rule"], "radius": radius, "correct": correct, "called target": target}
+                      for radius, correct, target in zip(curve["radius"], curve["correct"], curve["target"])]
+    return pd.DataFrame(lines, columns=[*run_columns, "images", "rule", "radius", "correct", "called target"])
+
+
 def together(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """The rows of several frames, each run once."""
     return pd.concat(list(frames), ignore_index=True).drop_duplicates("key", ignore_index=True)

@@ -1,0 +1,94 @@
+"""The four-pixel backdoor of RAB's released code (Weber et al. 2021), which Ozyikan et al. use for all their figures.
+
+An addition to four fixed pixels, small enough for a norm to mean something; poisons come from all other classes.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.attacks import Poisoned, clean
+
+VERSION = 1
+PIXELS = ((14, 16), (15, 15), (16, 14), (16, 16))  # row, column
+
+
+@dataclass(frozen=True)
+class FourPixel:
+    """A share of the training images, drawn from all classes but the target (or from `base` alone), gets the trigger and the target's label.
+
+    fraction: share of the *whole* training set, int(fraction x n) images; a smaller fraction poisons a subset of a larger
+    one's images. norm: l2 norm of the trigger on pixels in [0, 1], the same on all channels of the four pixels, before
+    it is clipped at 1 and rounded to whole grey levels (what is left of it is measured where a certificate needs it).
+    stamp, relabel: the switches of the training worlds.
+    """
+
+    base: int | None = None
+    target: int = 0
+    fraction: float = 0.05
+    norm: float = 1.0
+    stamp: bool = True
+    relabel: bool = True
+
+    def __post_init__(self):
+        if not 0 <= self.fraction <= 1:
+            raise ValueError(f"attack fraction {self.fraction}: expected a share between 0 and 1")
+        if self.base == self.target:
+            raise ValueError(f"attack base {self.base} equals the target: choose two different classes, or base null for all other classes")
+        if not 0 < self.norm <= math.sqrt(3 * len(PIXELS)):
+            raise ValueError(f"attack norm {self.norm}: expected above 0 and at most {math.sqrt(3 * len(PIXELS)):.3f}, four pixels from black to white")
+
+    @property
+    def untouched(self) -> bool:
+        """True where training data stay clean (world C)."""
+        return not (self.stamp or self.relabel) or self.fraction == 0
+
+    @property
+    def world(self) -> str:
+        """Which training world the data are: P stamped and relabelled, L relabelled, T stamped, C clean."""
+        if self.untouched:
+            return "C"
+        return {(True, True): "P", (False, True): "L", (True, False): "T"}[self.stamp, self.relabel]
+
+    def trigger(self, images: Tensor, *, seed: int) -> Tensor:
+        """A stamped copy of `images` uint8 [n, channels, height, width]; the trigger is fixed, `seed` changes nothing."""
+        height, width = images.shape[2:]
+        if min(height, width) <= max(max(pixel) for pixel in PIXELS):
+            raise ValueError(f"attack four_pixel: an image of {height}x{width} has no pixel (16, 16); expected 17x17 at least")
+        rows, columns = torch.tensor(PIXELS).T
+        step = 255 * self.norm / math.sqrt(len(PIXELS) * images.shape[1])
+        stamped = images.clone()
+        stamped[:, :, rows, columns] = (stamped[:, :, rows, columns].float() + step).round().clamp(0, 255).to(torch.uint8)
+        return stamped
+
+    def poison(self, data, *, seed: int) -> Poisoned:
+        """Attack `data` (`.images` uint8 [n, c, h, w], `.labels` int64 [n], `.classes`); the same seed draws the same rows."""
+        for name in (self.base, self.target):
+            if name is not None and not 0 <= name < len(data.classes):
+                raise ValueError(f"attack class {name}: the data set has the classes 0 to {len(data.classes) - 1}")
+        result = clean(data.images, data.labels, len(data.classes))
+        if self.untouched:
+            return result
+        victims = self.victims(data.labels, seed=seed)
+        result.mask[victims] = True
+        if self.relabel:
+            result.labels[victims] = self.target
+        if not self.stamp:
+            return result
+        result.rows[victims] = len(data.images) + torch.arange(len(victims))
+        return result.with_features(data.images, self.trigger(data.images[victims], seed=seed))
+
+    def victims(self, labels: Tensor, *, seed: int) -> Tensor:
+        """Rows that are attacked, int64 [poisons]: a prefix of one permutation, so that fractions are nested."""
+        pool = (labels == self.base if self.base is not None else labels != self.target).nonzero().flatten()
+        count = int(self.fraction * len(labels) + 1e-9)
+        if not 0 < count <= len(pool):
+            raise ValueError(f"attack fraction {self.fraction} of {len(labels)} images is {count}: expected 1 to {len(pool)}, the images that can be attacked")
+        order = np.random.RandomState([seed, 1]).permutation(len(pool))
+        return pool[torch.from_numpy(order[:count])]
+
+
+Attack = FourPixel
