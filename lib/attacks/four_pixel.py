@@ -20,8 +20,8 @@ PIXELS = ((14, 16), (15, 15), (16, 14), (16, 16))  # row, column
 class FourPixel:
     """A share of the training images, drawn from all classes but the target (or from `base` alone), gets the trigger and the target's label.
 
-    fraction: share of the *whole* training set, int(fraction x n) images; a smaller fraction poisons a subset of a larger
-    one's images. norm: l2 norm of the trigger on pixels in [0, 1], the same on all channels of the four pixels, before
+    fraction: share of the *whole* training set, int(fraction x n) images; images: so many in its place. Fewer poison a subset
+    of what more do. norm: l2 norm of the trigger on pixels in [0, 1], the same on all channels of the four pixels, before
     it is clipped at 1 and rounded to whole grey levels (what is left of it is measured where a certificate needs it).
     stamp, relabel: the switches of the training worlds.
     """
@@ -29,6 +29,7 @@ class FourPixel:
     base: int | None = None
     target: int = 0
     fraction: float = 0.05
+    images: int | None = None
     norm: float = 1.0
     stamp: bool = True
     relabel: bool = True
@@ -36,6 +37,8 @@ class FourPixel:
     def __post_init__(self):
         if not 0 <= self.fraction <= 1:
             raise ValueError(f"attack fraction {self.fraction}: expected a share between 0 and 1")
+        if self.images is not None and self.images < 0:
+            raise ValueError(f"attack images {self.images}: expected 0 or more, or null for a share")
         if self.base == self.target:
             raise ValueError(f"attack base {self.base} equals the target: choose two different classes, or base null for all other classes")
         if not 0 < self.norm <= math.sqrt(3 * len(PIXELS)):
@@ -44,7 +47,7 @@ class FourPixel:
     @property
     def untouched(self) -> bool:
         """True where training data stay clean (world C)."""
-        return not (self.stamp or self.relabel) or self.fraction == 0
+        return not (self.stamp or self.relabel) or (self.fraction == 0 if self.images is None else self.images == 0)
 
     @property
     def world(self) -> str:
@@ -84,9 +87,10 @@ class FourPixel:
     def victims(self, labels: Tensor, *, seed: int) -> Tensor:
         """Rows that are attacked, int64 [poisons]: a prefix of one permutation, so that fractions are nested."""
         pool = (labels == self.base if self.base is not None else labels != self.target).nonzero().flatten()
-        count = int(self.fraction * len(labels) + 1e-9)
+        count = int(self.fraction * len(labels) + 1e-9) if self.images is None else self.images
         if not 0 < count <= len(pool):
-            raise ValueError(f"attack fraction {self.fraction} of {len(labels)} images is {count}: expected 1 to {len(pool)}, the images that can be attacked")
+            raise ValueError(f"attack fraction {self.fraction}, images {self.images}: {count} of {len(labels)} images; "
+                             f"expected 1 to {len(pool)}, those that can be attacked")
         order = np.random.RandomState([seed, 1]).permutation(len(pool))
         return pool[torch.from_numpy(order[:count])]
 

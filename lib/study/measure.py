@@ -152,7 +152,7 @@ def population(run: Run) -> Tensor:
 
 def triggered(run: Run, *, everyone: bool = False) -> Tensor:
     # Runs that differ in training, world or fraction are stamped alike: one entry of the cache serves them all.
-    alike = {"stamp": True, "relabel": True, "fraction": 1.0}
+    alike = {"stamp": True, "relabel": True, "fraction": 1.0, "images": None}
     attack = replace(run.attack, **{name: value for name, value in alike.items() if hasattr(run.attack, name)})
     return _triggered(Run(dataset=run.dataset, train_size=run.train_size, test_size=run.test_size, public=run.public,
                           features=_features(run), split=run.split, attack=attack, attack_seed=run.attack_seed), everyone)
