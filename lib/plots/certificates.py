@@ -37,7 +37,8 @@ def certificates(specs, *, columns=2):
 def _draw(axes, frame, *, looks, xlabel, ylabel=None, series=None, xscale="linear", ceilings=None, vertical=(), instance=None):
     """Draw the curves of one spec into axes."""
     require(frame, ["radius", "correct"])
-    names, ceilings = series_names(frame, series), ceilings or {}
+    names = series_names(frame, series)
+    ceilings = ceilings or {} if names else {}  # without rows there are no series
     if unknown := [name for name in ceilings if str(name) not in names]:
         raise ValueError(f"ceilings of {unknown}, but the series are {names}")
     curves = {name: _curve(frame if series is None else frame[frame[series].astype(str) == name], instance) for name in names}

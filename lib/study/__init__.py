@@ -23,8 +23,9 @@ def __getattr__(name: str):
     raise AttributeError(f"module 'lib.study' has no {name!r}")
 
 
-def run(runs: Iterable[Run], *, alone: bool = False):
-    """One line a run, in the order asked (columns: see `table`). alone: train each by itself, for its time.
+def run(runs: Iterable[Run], *, alone: bool = False, like: Run | None = None):
+    """One line a run, in the order asked (columns: see `table`). alone: train each by itself, for its time. like: a run whose
+    columns the table has where `runs` is empty, as where they follow from results that are not there yet.
 
     With $STUDY_MODE "read-only" nothing is trained and a missing row shows as "not measured"; every run asked for
     is noted in the file $STUDY_ASKED. Otherwise what is missing is trained here and now, and kept.
@@ -34,7 +35,7 @@ def run(runs: Iterable[Run], *, alone: bool = False):
     _note(runs, alone)
     if os.environ.get("STUDY_MODE") != "read-only":
         train([{"notebook": "", "key": one.key, "run": one.to_dict(), "alone": alone} for one in runs])
-    return table(runs)
+    return table(runs, like=like)
 
 
 def fit(run: Run):

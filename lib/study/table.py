@@ -12,11 +12,12 @@ LOSSES = ("loss_poison", "loss_base", "loss_clean")
 METRICS = ("accuracy", "floor", "success", "lift", "trigger_auc", "base_recall", "loss", "population", "tested", "collapsed")
 
 
-def table(runs: list[Run]) -> pd.DataFrame:
+def table(runs: list[Run], *, like: Run | None = None) -> pd.DataFrame:
     """One line a run: key, status ("ok", "failed", "not measured"), source, the run with dotted names, world, metrics, epsilon, delta,
     adjacency, accountant, seconds, group_size (runs trained together), and the facts that a defence adds ("facts.answered").
+    like: whose columns the table has where there are no runs.
     """
-    return pd.DataFrame([_line(run) for run in runs], columns=None if runs else list(_line(Run())))
+    return pd.DataFrame([_line(run) for run in runs], columns=None if runs else list(_line(like or Run())))
 
 
 def _line(run: Run) -> dict:
@@ -100,6 +101,8 @@ def means(frame: pd.DataFrame, *, by: str | list[str], columns: dict[str, str], 
             return values.mean()
         found = metrics.mean_interval(values.dropna())
         return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]".replace("-", "\N{MINUS SIGN}")
+    if frame.empty:
+        return pd.DataFrame(columns=[*([by] if isinstance(by, str) else by), *columns.values()])
     found = frame.groupby(by, sort=False).apply(lambda group: pd.Series({heading: cell(name, group[name]) for name, heading in columns.items()}),
                                                 include_groups=False)
     return found.reset_index()
