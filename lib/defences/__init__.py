@@ -20,7 +20,7 @@ class Trained:
     """One trained model: `predict(inputs) -> logits [n, classes]`, what it guarantees, and the path it took.
 
     path: (step, predict) pairs, the model at steps along the training. facts: further numbers for the row, by name.
-    certify: more facts, and curves of certified shares, from what the model is tested on (`certificates.Tested`).
+    certify: more facts, and curves of certified shares, from what the model is tested on (`certificates.Examples`).
     """
 
     predict: Callable[[Tensor], Tensor]

@@ -12,7 +12,7 @@ FACTS = ("budget", "radius_max", "radius_ceiling", "certified_any", "certified_a
 
 
 @dataclass(frozen=True)
-class Tested:
+class Examples:
     """What a trained model is measured on.
 
     clean, stamped: inputs of all test images without and with the trigger [n, ...]. labels: the true ones, int64 [n].
@@ -46,7 +46,7 @@ class Certified:
         return self.radius > 0 if self.strict else self.radius >= 1
 
 
-def quartiles(answers_clean: Tensor, answers_stamped: Tensor, tested: Tested) -> dict[str, float]:
+def quartiles(answers_clean: Tensor, answers_stamped: Tensor, tested: Examples) -> dict[str, float]:
     """First quartile, median and third quartile over the models of clean accuracy, of accuracy on triggered images by their
     true labels, and of attack success. answers_*: classes uint8 [models, n].
     """
@@ -58,7 +58,7 @@ def quartiles(answers_clean: Tensor, answers_stamped: Tensor, tested: Tested) ->
             for name, values in shares.items() for place, percent in (("q1", 25), ("median", 50), ("q3", 75))}
 
 
-def facts(clean: Certified, stamped: Certified, tested: Tested, *, budget: float, ceiling: float) -> dict[str, float | None]:
+def facts(clean: Certified, stamped: Certified, tested: Examples, *, budget: float, ceiling: float) -> dict[str, float | None]:
     """What the certificate is worth: see `FACTS`. budget: what this attack spends, in the unit of the radius."""
     labels, attacked = tested.labels.numpy(), tested.attacked.numpy()
     right, right_stamped = clean.prediction == labels, (stamped.prediction == labels)[attacked]
@@ -69,7 +69,7 @@ def facts(clean: Certified, stamped: Certified, tested: Tested, *, budget: float
             "truth": float(right_stamped.mean()), "printed": float((stamped.prediction == tested.target).mean())}
 
 
-def flips(own: tuple[Certified, Certified], twin: tuple[Certified, Certified], tested: Tested, *, budget: float) -> dict[str, int]:
+def flips(own: tuple[Certified, Certified], twin: tuple[Certified, Certified], tested: Examples, *, budget: float) -> dict[str, int]:
     """Predictions on clean and triggered images that come out differently in the twin: among those certified against this
     attack, among the others, and among the certified ones those where the twin is as sure of its own.
     """
@@ -82,7 +82,7 @@ def flips(own: tuple[Certified, Certified], twin: tuple[Certified, Certified], t
     return found
 
 
-def curves(clean: Certified, stamped: Certified, tested: Tested, *, rule: str, radii) -> list[dict]:
+def curves(clean: Certified, stamped: Certified, tested: Examples, *, rule: str, radii) -> list[dict]:
     """Shares that are certified with at least each radius, for clean and for triggered images (those that are attacked):
     "correct" by the true label, "target" those called the target. At radius 0: whether certified or not.
     """

@@ -18,7 +18,7 @@ from torch import Tensor
 from lib import ensemble, models
 from lib.attacks import Poisoned
 from lib.defences import Trained, certificates, smoothing
-from lib.defences.certificates import Certified, Tested
+from lib.defences.certificates import Certified, Examples
 from lib.ensemble.sampling import generator
 from lib.privacy import Guarantee
 from lib.privacy.pate import vote_counts
@@ -81,7 +81,7 @@ class Partition:
         distances, sizes = smoothing.pattern_norms(data), [len(part) for part in parts]
         facts = {"poisons": int(data.mask.sum()), "touched": touched(data, parts, before, clean_parts), "size_min": min(sizes), "size_max": max(sizes)}
 
-        def certify(tested: Tested) -> tuple[dict, list[dict]]:
+        def certify(tested: Examples) -> tuple[dict, list[dict]]:
             facts, lines = self._certify(own, twin, self.spent(data, before), tested)
             return facts, lines + (self._together(own, distances.max().item(), tested) if self.noise and len(distances) else [])
         guarantee = Guarantee.none("votes without noise; the vote gap certifies in its place")
@@ -113,7 +113,7 @@ class Partition:
             return sum(one != other for one, other in zip(old, new))
         return sum(((Counter(new) - Counter(old)) + (Counter(old) - Counter(new))).values())
 
-    def _certify(self, own: "Voters", twin: "Voters | None", budget: int, tested: Tested) -> tuple[dict, list[dict]]:
+    def _certify(self, own: "Voters", twin: "Voters | None", budget: int, tested: Examples) -> tuple[dict, list[dict]]:
         pair = own.certified(tested.clean), own.certified(tested.stamped)
         ceiling = self.partitions // 2
         facts = certificates.facts(*pair, tested, budget=budget, ceiling=ceiling)
@@ -123,7 +123,7 @@ class Partition:
         return facts, certificates.curves(*pair, tested, rule="votes", radii=range(ceiling + 2))
 
 
-    def _together(self, own: "Voters", each: float, tested: Tested) -> list[dict]:
+    def _together(self, own: "Voters", each: float, tested: Examples) -> list[dict]:
         """Certified shares against the number of images that carry a pattern of norm `each` at most, labels as they are."""
         pair = [Certified(own.certified(inputs).prediction, images_withstood(own.answers(inputs), own.radii(inputs), each, own.classes), strict=False)
                 for inputs in (tested.clean, tested.stamped)]

@@ -19,7 +19,7 @@ from torch import Tensor
 from lib import ensemble, models, privacy
 from lib.attacks import Poisoned
 from lib.defences import Trained, certificates, members
-from lib.defences.certificates import Certified, Tested
+from lib.defences.certificates import Certified, Examples
 from lib.ensemble.sampling import generator
 
 VERSION = 1
@@ -84,7 +84,7 @@ class Smoothing:
         twin = Smoothed(self, run, unstamped(data), "twin ") if self.twin else None
         distances = pattern_norms(data)
 
-        def certify(tested: Tested) -> tuple[dict, list[dict]]:
+        def certify(tested: Examples) -> tuple[dict, list[dict]]:
             return self._certify(own, twin, distances, tested)
         guarantee, single = self.guarantee(run, len(data.rows))
         return Trained(own.predict, guarantee, facts={"epsilon_model": single, "poisons": len(distances)}, certify=certify)
@@ -110,7 +110,7 @@ class Smoothing:
                                  noise_multiplier=self.noise_multiplier, max_grad_norm=self.max_grad_norm, sample_rate=rate,
                                  steps=steps * self.models, note=f"{self.models} models, each trained on every record"), one
 
-    def _certify(self, own: "Smoothed", twin: "Smoothed | None", distances: Tensor, tested: Tested) -> tuple[dict, list[dict]]:
+    def _certify(self, own: "Smoothed", twin: "Smoothed | None", distances: Tensor, tested: Examples) -> tuple[dict, list[dict]]:
         budget = distances.square().sum().sqrt().item()
         pairs = {rule: tuple(own.certified(inputs, rule) for inputs in (tested.clean, tested.stamped)) for rule in ("nominal", "union", "votes")}
         facts = certificates.facts(*pairs["nominal"], tested, budget=budget, ceiling=ceiling(self.models, self.noise, self.confidence))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lib import attacks, data, metrics, paths
 from lib.defences import Trained
-from lib.defences.certificates import Tested
+from lib.defences.certificates import Examples
 from lib.study import traces
 from lib.study.runs import Run, digest, part_name
 
@@ -172,7 +172,7 @@ def measure(run: Run, trained: Trained, data: attacks.Poisoned) -> tuple[dict, l
     metrics_ = at(trained.predict)
     if trained.certify is None:
         return metrics_, path, trained.facts, []
-    facts, certified = trained.certify(Tested(test_inputs, stamped, labels, population(run), run.attack.target))
+    facts, certified = trained.certify(Examples(test_inputs, stamped, labels, population(run), run.attack.target))
     return metrics_, path, trained.facts | facts, certified
 
 
