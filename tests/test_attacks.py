@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lib.attacks import triggers
 from lib.attacks.dirty_label import PAIRS, BadNets
+from lib.attacks.four_pixel import PIXELS, FourPixel
 
 
 def data(count=200, channels=1, classes=10, seed=0):
@@ -133,3 +134,43 @@ def test_golden_values_of_this_version():
 
 GOLDEN_VICTIMS = [7, 17, 47, 87, 97, 137, 167, 177, 187, 197]
 GOLDEN_PATTERN = [37, 235, 140, 72, 255, 137]
+
+
+# ---------------------------------------------------------------- four pixels
+
+@given(st.floats(0.01, 0.5), st.integers(0, 9), st.integers(0, 50))
+def test_four_pixels_poison_a_share_of_all_images_from_other_classes(fraction, target, seed):
+    given = data()
+    poisoned = FourPixel(target=target, fraction=fraction).poison(given, seed=seed)
+    assert int(poisoned.mask.sum()) == int(fraction * 200 + 1e-9) == len(poisoned.stamped)
+    assert not (given.labels[poisoned.mask] == target).any() and (poisoned.labels[poisoned.mask] == target).all()
+    assert torch.equal(poisoned.labels[~poisoned.mask], given.labels[~poisoned.mask])
+    counted = FourPixel(target=target, images=int(poisoned.mask.sum())).poison(given, seed=seed)
+    assert torch.equal(counted.mask, poisoned.mask)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("norm", [0.1, 1.0])
+def test_four_pixels_have_their_norm_and_their_places(channels, norm):
+    grey = torch.full((2, channels, 28, 28), 100, dtype=torch.uint8)
+    moved = FourPixel(norm=norm).trigger(grey, seed=0).float() - 100
+    assert {tuple(place) for place in moved[0, 0].nonzero().tolist()} == set(PIXELS)
+    rounding = 0.5 / 255 * (4 * channels) ** 0.5 + 1e-6
+    assert (moved / 255).flatten(1).norm(dim=1).tolist() == pytest.approx([norm] * 2, abs=rounding)
+    assert FourPixel(norm=norm).trigger(torch.full((1, channels, 28, 28), 255, dtype=torch.uint8), seed=0).eq(255).all()
+
+
+def test_four_pixel_worlds_and_errors():
+    given = data()
+    worlds = {(stamp, relabel): FourPixel(stamp=stamp, relabel=relabel).world for stamp in (True, False) for relabel in (True, False)}
+    assert worlds == {(True, True): "P", (False, True): "L", (True, False): "T", (False, False): "C"}
+    assert FourPixel(fraction=0.0).world == FourPixel(images=0).world == "C" and FourPixel(images=0).untouched
+    assert (given.labels[FourPixel(base=3, target=1, images=5).poison(given, seed=0).mask] == 3).all()
+    for wrong, says in ((dict(fraction=1.5), "1.5"), (dict(norm=0.0), "norm 0.0"), (dict(images=-1), "-1"), (dict(base=0), "base 0")):
+        with pytest.raises(ValueError, match=says):
+            FourPixel(**wrong)
+    for attack, says in ((FourPixel(images=181), "181"), (FourPixel(fraction=0.001), "0 of 200"), (FourPixel(target=10), "class 10")):
+        with pytest.raises(ValueError, match=says):
+            attack.poison(given, seed=0)
+    with pytest.raises(ValueError, match="16x16"):
+        FourPixel().trigger(torch.zeros(1, 1, 16, 16, dtype=torch.uint8), seed=0)

@@ -172,6 +172,27 @@ def test_a_size_the_set_does_not_have(root):
         data.load("mnist", train_size=8)
 
 
+def test_two_classes_of_a_set(root):
+    whole, pair = data.load("strokes"), data.load("strokes:7-2")
+    assert pair.classes == ("7", "2") and pair.digest != whole.digest
+    for part in ("train", "test"):
+        images, labels = getattr(whole, f"{part}_images"), getattr(whole, f"{part}_labels")
+        kept = (labels == 7) | (labels == 2)
+        assert torch.equal(getattr(pair, f"{part}_images"), images[kept])
+        assert torch.equal(getattr(pair, f"{part}_labels"), (labels[kept] == 2).long())
+    assert len(data.load("strokes:7-2", train_size=50).train_labels) == 50
+    assert data.load("strokes:1-2-3").classes == ("1", "2", "3")
+
+
+def test_the_classes_of_a_name():
+    assert data.restriction("mnist:1-0") == ("mnist", (1, 0)) and data.restriction("mnist") == ("mnist", None)
+    assert data.restriction("imagefolder:0-1") == ("imagefolder:0-1", None)
+    assert data.restriction("imagefolder:pets:0-1") == ("imagefolder:pets", (0, 1))
+    for name in ("strokes:3-3", "strokes:0-10"):
+        with pytest.raises(ValueError, match=name):
+            data.load(name)
+
+
 def test_unknown_name():
     with pytest.raises(ValueError, match="'nmist' is unknown"):
         data.load("nmist")

@@ -1,10 +1,15 @@
 """Small golden values of what rows are made from. One changes: raise that module's VERSION, or old rows would lie."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
 from lib import ensemble, metrics, models
-from lib.defences import alibi, dpsgd, label_noise, lpmst, pate, teachers
+from lib.attacks import clean, four_pixel
+from lib.defences import alibi, dpsgd, label_noise, lpmst, partition, pate, smoothing, teachers
+from lib.study import Run
 from lib.ensemble import Member, Rule, Schedule
 from lib.ensemble.sampling import generator
 from lib.training import Training
@@ -76,6 +81,33 @@ def test_pate_version_1():
     assert (pate.VERSION, answered.int().tolist(), labels.tolist(), seed) == (1, *GOLDEN_VOTES)
 
 
+def test_four_pixel_version_1():
+    labels = torch.arange(40) % 4
+    victims = four_pixel.FourPixel(images=5).victims(labels, seed=2).tolist()
+    moved = four_pixel.FourPixel(norm=1.0).trigger(torch.full((1, 3, 32, 32), 100, dtype=torch.uint8), seed=0)[0, 0, 15, 15].item()
+    assert (four_pixel.VERSION, victims, moved) == (1, GOLDEN_VICTIMS, 174)
+
+
+def test_smoothing_version_1():
+    member = smoothing.Smoothing(3, 0.5).member(Run(init_seed=1, noise_seed=2), torch.arange(4), torch.zeros(4, dtype=torch.long), "", 2)
+    noise = ensemble.gather(torch.zeros(4, 3), [member], 4)[0, 0].tolist()
+    assert (smoothing.VERSION, member.init_seed, member.input_seed) == (1, *GOLDEN_MODEL)
+    assert noise == pytest.approx(GOLDEN_INPUTS, abs=1e-6)
+
+
+def test_partition_version_1():
+    random = np.random.RandomState(0)
+    images = torch.from_numpy(random.randint(0, 256, (12, 1, 4, 4)).astype(np.uint8))
+    data = clean(images, torch.arange(12) % 3, 3)
+    parts = partition.Partition(4).assign(replace(data, pixels=data))
+    seed = partition.Partition(4).member(Run(init_seed=1), data, torch.arange(3), 2, 0).init_seed
+    assert (partition.VERSION, [part.tolist() for part in parts], seed) == (1, *GOLDEN_PARTS)
+
+
 GOLDEN_NOISY = [-9.1622891, -1.104461, -6.8421833, 0.2749725, -1.0978919, -0.1446551]
 GOLDEN_DRAWN = [1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1]
 GOLDEN_VOTES = ([0, 1, 0, 1, 0, 1, 0, 0], [0, 1, 0, 0, 0, 0, 0, 1], 662862167)
+GOLDEN_VICTIMS = [1, 29, 27, 30, 15]
+GOLDEN_MODEL = (352339391, 2025507725)
+GOLDEN_INPUTS = [-0.2570716, -0.2208372, -0.1494125]
+GOLDEN_PARTS = ([[11], [6, 4, 2, 8, 7, 1], [3, 0, 9, 10], [5]], 1477819637)
