@@ -51,7 +51,7 @@ def forward(module: nn.Sequential, parameters: dict[str, Tensor], x: Tensor, *, 
     the first output becomes a leaf, and each weighted layer is noted.
     """
     models = x.shape[0]
-    image = x.dim() == 5
+    image = x.dim() == 5 and not isinstance(module[0], nn.Flatten)  # pixels that are flattened at once need no order of an image's
     if image:
         x = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
     for index, layer in enumerate(module):
