@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 VERSION = 1
+GROUPS = 8  # of a group normalisation
 
 
 def cnn(shape: tuple[int, ...], classes: int) -> nn.Sequential:
@@ -49,7 +50,33 @@ def linear(shape: tuple[int, ...], classes: int) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), nn.Linear(torch.Size(shape).numel(), classes))
 
 
-MODELS: dict[str, Callable] = {"cnn": cnn, "head": head, "mlp": mlp, "linear": linear}
+class Unit(nn.Module):
+    """Two 3x3 convolutions, each after a normalisation and a ReLU, added to what came in (He et al. 2016, pre-activation)."""
+
+    def __init__(self, before: int, width: int, stride: int):
+        super().__init__()
+        self.first, self.second = nn.GroupNorm(GROUPS, before), nn.GroupNorm(GROUPS, width)
+        self.down = nn.Conv2d(before, width, 3, stride=stride, padding=1, bias=False)
+        self.same = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.shortcut = nn.Conv2d(before, width, 1, stride=stride, bias=False) if stride > 1 or before != width else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        ready = self.first(x).relu()
+        return self.shortcut(ready if not isinstance(self.shortcut, nn.Identity) else x) + self.same(self.second(self.down(ready)).relu())
+
+
+def resnet(shape: tuple[int, ...], classes: int, *, units: int = 5) -> nn.Sequential:
+    """Pre-activation ResNet-32 of widths 16, 16, 32, 64 (RAB's released code; Turner, section 3), with group normalisation.
+
+    The papers' batch normalisation would mix samples, and the models of a group. Meant for a GPU.
+    """
+    layers: list[nn.Module] = [nn.Conv2d(shape[0], 16, 3, padding=1, bias=False)]
+    for before, width, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2)):
+        layers += [Unit(before if number == 0 else width, width, stride if number == 0 else 1) for number in range(units)]
+    return nn.Sequential(*layers, nn.GroupNorm(GROUPS, 64), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes))
+
+
+MODELS: dict[str, Callable] = {"cnn": cnn, "head": head, "mlp": mlp, "linear": linear, "resnet": resnet}
 
 
 def build(name: str, shape: tuple[int, ...], classes: int) -> nn.Module:

@@ -333,3 +333,18 @@ def test_the_learning_rate_climbs_and_falls():
     schedule = Schedule(50, decay=((0.6, 0.1), (0.8, 0.1)), ramp=0.6)
     factors = [schedule.factor(step, 50) for step in (0, 14, 29, 30, 39, 40, 49, 50)]
     assert factors == pytest.approx([1 / 30, 0.5, 1.0, 0.1, 0.1, 0.01, 0.01, 0.0])
+
+
+def test_a_resnet_trains_alone_as_in_a_group_and_can_be_clipped():
+    random = torch.Generator().manual_seed(0)
+    pool, labels = torch.randint(256, (12, 1, 28, 28), generator=random, dtype=torch.uint8), torch.randint(3, (12,), generator=random)
+    schedule = Schedule(2, Rule("sgd", 0.9), "shuffle")
+
+    def build():
+        return models.resnet((1, 28, 28), 3, units=1)
+    for private in ({}, {"clipping_norm": 0.5}):
+        members = [Member(torch.arange(12), labels, 6, 0.1, init_seed=seed, batch_seed=seed, **private) for seed in range(2)]
+        together = ensemble.fit(build, pool, members, schedule)
+        alone = ensemble.fit(build, pool, members[1:], schedule)
+        assert torch.allclose(together.parameters[1], alone.parameters[0], atol=1e-5)
+        assert together.predict(pool, model=0).shape == (12, 3)

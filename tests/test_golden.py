@@ -33,7 +33,7 @@ def test_trainer_version_1(rule, member, expected):
 
 def test_models_version_1():
     counts = {name: sum(p.numel() for p in models.build(name, (1, 28, 28), 10).parameters()) for name in models.MODELS}
-    assert (models.VERSION, counts) == (1, {"cnn": 26010, "head": 203530, "mlp": 50890, "linear": 7850})
+    assert (models.VERSION, counts) == (1, {"cnn": 26010, "head": 203530, "mlp": 50890, "linear": 7850, "resnet": 466426})
 
 
 def test_label_noise_version_1():
