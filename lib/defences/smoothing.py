@@ -117,7 +117,7 @@ class Smoothing:
         facts |= certificates.quartiles(own.answers(tested.clean)[1], own.answers(tested.stamped)[1], tested)
         if twin is not None:
             others = tuple(twin.certified(inputs, "votes") for inputs in (tested.clean, tested.stamped))
-            facts |= certificates.flips(pairs["union"], others, tested, budget=budget)
+            facts |= certificates.flips(pairs["nominal"], others, tested, budget=budget)
         labels = tested.labels.numpy()
         for name in ("union", "votes"):
             facts[f"certified_{name}"] = float(((pairs[name][0].prediction == labels) & pairs[name][0].something()).mean())
