@@ -7,6 +7,7 @@ The private step (Abadi et al. 2016, algorithm 1, with Poisson sampling): clip e
 parameters together, add up, add one draw of Gaussian noise to the sum, divide by the expected batch size.
 """
 
+import copy
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -50,7 +51,8 @@ class Ensemble:
     def _logits(self, values: dict[str, Tensor], x: Tensor) -> Tensor:
         if layers.supports(self.module):
             return layers.forward(self.module, values, x[None])[0]  # channels-last: pooling is five times faster there
-        return functional_call(self.module, {name: value[0] for name, value in values.items()}, x)
+        # A copy: the call puts parameters into the module for its time, and other threads may be calling too.
+        return functional_call(copy.deepcopy(self.module), {name: value[0] for name, value in values.items()}, x)
 
 
 def _moved(part: Tensor, offset: Tensor | None, device: torch.device) -> Tensor:
@@ -128,7 +130,7 @@ def _fit_group(build, module: nn.Module, pool: Tensor, members: Sequence[Member]
     weights = torch.stack([_start(build, member) for member in members]).to(pool.device)
     batches = [member_batches(member, schedule.sampling, pool.device) for member in members]
     noise = [sampling.generator("noise", member.noise_seed, pool.device) for member in members]
-    step = Step(module, weights, pool, members, schedule)
+    step = Step(copy.deepcopy(module), weights, pool, members, schedule)  # `functional_call` changes it, and groups run side by side
     longest, wanted, snapshots = max(step.steps), set(schedule.snapshots), {}
     for number in range(longest):
         step([next(batch) for batch in batches], noise, number)
