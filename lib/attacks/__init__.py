@@ -7,6 +7,7 @@ An attack is a frozen dataclass with `poison(data, *, seed) -> Poisoned`, `trigg
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,3 +48,39 @@ def clean(images: Tensor, labels: Tensor, classes: int) -> Poisoned:
     """A training set without poison."""
     n = len(labels)
     return Poisoned(images, images[:0], torch.arange(n), labels.clone(), torch.zeros(n, dtype=torch.bool), classes, labels)
+
+
+def world_of(attack) -> str:
+    """Which training world an attack makes: P stamped and relabelled, L relabelled, T stamped, C clean."""
+    if attack.untouched:
+        return "C"
+    return {(True, True): "P", (False, True): "L", (True, False): "T"}[attack.stamp, attack.relabel]
+
+
+def dirty(attack, data, *, seed: int) -> Poisoned:
+    """`data` with the victims of a dirty-label attack stamped, relabelled, or both, as its switches say.
+
+    attack: has `base`, `target`, `stamp`, `relabel`, `untouched`, `trigger` and `victims(labels, seed=)`. Raises ValueError for a class
+    that the data set does not have.
+    """
+    for name in (attack.base, attack.target):
+        if name is not None and not 0 <= name < len(data.classes):
+            raise ValueError(f"attack class {name}: the data set has the classes 0 to {len(data.classes) - 1}")
+    result = clean(data.images, data.labels, len(data.classes))
+    if attack.untouched:
+        return result
+    victims = attack.victims(data.labels, seed=seed)
+    result.mask[victims] = True
+    if attack.relabel:
+        result.labels[victims] = attack.target
+    if not attack.stamp:
+        return result
+    result.rows[victims] = len(data.images) + torch.arange(len(victims))
+    return result.with_features(data.images, attack.trigger(data.images[victims], seed=seed))
+
+
+def attackable(attack, labels: Tensor, *, seed: int) -> Tensor:
+    """Rows that can be attacked, int64, in the order in which they are: a prefix of one permutation, so that fewer are a subset."""
+    pool = (labels == attack.base if attack.base is not None else labels != attack.target).nonzero().flatten()
+    # A stream of its own: the trigger's pattern uses the same seed.
+    return pool[torch.from_numpy(np.random.RandomState([seed, 1]).permutation(len(pool)))]

@@ -6,11 +6,10 @@ P (both), L (relabelled only), T (stamped only) and C (neither).
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from lib.attacks import Poisoned, clean, triggers
+from lib.attacks import Poisoned, attackable, dirty, triggers, world_of
 
 VERSION = 1
 
@@ -59,9 +58,7 @@ class BadNets:
     @property
     def world(self) -> str:
         """Which training world the data are: P stamped and relabelled, L relabelled, T stamped, C clean."""
-        if self.untouched:
-            return "C"
-        return {(True, True): "P", (False, True): "L", (True, False): "T"}[self.stamp, self.relabel]
+        return world_of(self)
 
     def trigger(self, images: Tensor, *, seed: int) -> Tensor:
         """Stamp `images` uint8 [n, channels, height, width] as at test time."""
@@ -70,30 +67,15 @@ class BadNets:
 
     def poison(self, data, *, seed: int) -> Poisoned:
         """Attack `data` (`.images` uint8 [n, c, h, w], `.labels` int64 [n], `.classes`); the same seed draws the same trigger and rows."""
-        for name in (self.base, self.target):
-            if name is not None and not 0 <= name < len(data.classes):
-                raise ValueError(f"attack class {name}: the data set has the classes 0 to {len(data.classes) - 1}")
-        result = clean(data.images, data.labels, len(data.classes))
-        if self.untouched:
-            return result
-        victims = self.victims(data.labels, seed=seed)
-        result.mask[victims] = True
-        if self.relabel:
-            result.labels[victims] = self.target
-        if not self.stamp:
-            return result
-        result.rows[victims] = len(data.images) + torch.arange(len(victims))
-        return result.with_features(data.images, self.trigger(data.images[victims], seed=seed))
+        return dirty(self, data, seed=seed)
 
     def victims(self, labels: Tensor, *, seed: int) -> Tensor:
         """Rows that are attacked, int64 [poisons]: a prefix of one permutation, so that fractions are nested."""
-        pool = (labels == self.base if self.base is not None else labels != self.target).nonzero().flatten()
+        pool = attackable(self, labels, seed=seed)
         count = int(self.fraction * len(pool) + 1e-9)
         if count == 0:
             raise ValueError(f"attack fraction {self.fraction} of {len(pool)} images is no image: raise the fraction or the training size")
-        # A stream of its own: the trigger's pattern uses the same seed.
-        order = np.random.RandomState([seed, 1]).permutation(len(pool))
-        return pool[torch.from_numpy(order[:count])]
+        return pool[:count]
 
 
 Attack = BadNets
