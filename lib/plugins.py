@@ -11,10 +11,15 @@ from lib import paths
 def locate(spec: str) -> tuple[Path, str]:
     """Split `my_file.py:Name` and find the file: as given, else beside the notebooks, else in the checkout."""
     file, _, name = spec.rpartition(":")
+    return find(file), name
+
+
+def find(file: str) -> Path:
+    """A user's own file: as given, else beside the notebooks, else in the checkout; ValueError where it is in none."""
     for folder in (Path.cwd(), paths.NOTEBOOKS, paths.ROOT):
         if (folder / file).is_file():
-            return (folder / file).resolve(), name
-    raise ValueError(f"{spec!r}: no file {file!r} in {Path.cwd().name}/, notebooks/ or the checkout")
+            return (folder / file).resolve()
+    raise ValueError(f"no file {file!r} in {Path.cwd().name}/, notebooks/ or the checkout")
 
 
 @functools.cache

@@ -86,8 +86,9 @@ plots.show(figure, id="start-parts", data=results[columns], caption="What attack
 #   folders alone: a fixed fifth becomes the test set). Images are resized to 32x32.
 # - **Your network**: `model = "my_model.py:build"`, a function `build(shape, classes)` that returns a `torch.nn.Module`
 #   without batch normalisation.
-# - **Another trigger**: fields of `BadNets`: `size`, `margin`, `position`, `pattern` ("random", "white", "checker"),
-#   `amplitude`; `base=None` attacks every class but the target. `stamp` and `relabel` switch the two halves of the poison.
+# - **Another trigger**: fields of `BadNets`: `size`, `margin`, `position`, `pattern` ("random", "white", "checker", or a
+#   picture of your own, "my_trigger.png"), `amplitude`; `base=None` attacks every class but the target. `stamp` and
+#   `relabel` switch the two halves of the poison.
 # - **Your attack**: like a defence below, with `poison(data, *, seed)`, `trigger(images, *, seed)`, `base` and `target`
 #   (`lib/attacks/dirty_label.py` is the pattern), named `{"name": "my_attack.py:Mine"}`.
 # - **Your defence**: a file with one frozen dataclass, named in YAML or code as `{"name": "my_defence.py:Mine"}`:

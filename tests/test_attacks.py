@@ -174,3 +174,33 @@ def test_four_pixel_worlds_and_errors():
             attack.poison(given, seed=0)
     with pytest.raises(ValueError, match="16x16"):
         FourPixel().trigger(torch.zeros(1, 1, 16, 16, dtype=torch.uint8), seed=0)
+
+
+def test_a_trigger_of_ones_own_is_a_png(tmp_path, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.uint8([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]])).save("mine.png")
+    patch = triggers.pattern("mine.png", 2, 3, seed=0)
+    assert patch.tolist() == [[[255, 0], [0, 255]], [[0, 255], [0, 255]], [[0, 0], [255, 255]]]
+    assert triggers.pattern("mine.png", 4, 1, seed=0).shape == (1, 4, 4)
+    given = data(channels=3)
+    attack = BadNets(7, 1, 0.5, pattern="mine.png", size=2)
+    assert (attack.trigger(given.images, seed=0)[:, :, 25:27, 25:27] == patch).all()
+    for name, says in (("other.png", "no file 'other.png'"), ("text.png", "'text.png' cannot be read as a PNG")):
+        (tmp_path / "text.png").write_text("no picture")
+        with pytest.raises(ValueError, match=says):
+            BadNets(7, 1, 0.5, pattern=name).trigger(given.images, seed=0)
+
+
+def test_the_content_of_a_png_is_part_of_the_key(tmp_path, monkeypatch):
+    from PIL import Image
+
+    from lib.study import Run
+
+    monkeypatch.chdir(tmp_path)
+    keys = []
+    for level in (0, 0, 9):
+        Image.new("L", (4, 4), level).save("mine.png")
+        keys.append(Run(attack=BadNets(pattern="mine.png")).key)
+    assert keys[0] == keys[1] != keys[2]

@@ -1,6 +1,7 @@
 """The page: one file, labelled, escaped, complete, without a trace of the machine."""
 
 import base64
+import gzip
 import re
 import warnings
 from html.parser import HTMLParser
@@ -17,6 +18,7 @@ from lib.paths import ROOT
 from lib.plots import display
 from lib.report.outputs import inline_svg
 from lib.report.paths import PathScrubber
+from lib.report.styles import share_styles
 
 NASTY = "<script>alert(1)</script>"
 VOID = {"meta", "link", "img", "br", "hr", "input", "col"}
@@ -180,7 +182,7 @@ def test_figures_are_numbered_and_carry_their_data(page, text):
         assert f"<b>{number}</b>" in text
     assert [attrs["id"] for attrs in page.all("figure")] == ["11-noise", "11-noise-2", "12-a"]
     files = {attrs["download"]: attrs["href"] for attrs in page.all("a") if "download" in attrs}
-    decoded = base64.b64decode(files["11-noise.csv"].split("base64,")[1]).decode()
+    decoded = gzip.decompress(base64.b64decode(files["11-noise.csv.gz"].split("base64,")[1])).decode()
     assert decoded == "class,accuracy\n<script>,0.5\n"
     parameters = base64.b64decode(files["11_dpsgd.yaml"].split("base64,")[1]).decode()
     import yaml
@@ -246,7 +248,7 @@ def test_paths_of_the_machine_are_replaced_and_flagged(tmp_path):
                figure_output(csv=f"file\n{ROOT}/a\n")]
     text = build(tmp_path, [write(tmp_path, outputs=outputs)], command=f"python3 {ROOT}/build.py")
     assert PathScrubber().find(text) == []
-    files = [base64.b64decode(data).decode() for data in re.findall(r"text/csv;charset=utf-8;base64,([^\"]+)", text)]
+    files = [gzip.decompress(base64.b64decode(data)).decode() for data in re.findall(r"application/gzip;base64,([^\"]+)", text)]
     assert files == ["file\na\n"]
     assert "Cell 3 showed a path of the machine" in text and "read lib/data.py, ~/d, ~/x" in text
     with pytest.warns(UserWarning, match="Cell 3"):
@@ -319,4 +321,30 @@ def luminance(colour):
 
 def test_script_is_short():
     script = (ROOT / "lib/report/script.js").read_text()
-    assert len(script.splitlines()) <= 40
+    assert len(script.splitlines()) <= 70
+
+
+def test_the_answer_stands_first_and_as_text(tmp_path):
+    text = build(tmp_path, [], answer=[f"DP {NASTY} lowers it.", "Second."], verdicts=VERDICTS)
+    assert "<li>DP &lt;script&gt;alert(1)&lt;/script&gt; lowers it.</li>" in text and text.index("Second.") < text.index('id="verdicts"')
+    assert "<ol" not in build(tmp_path, [])
+
+
+def test_a_figure_has_the_verdicts_of_this_run_below_it(tmp_path):
+    frame = VERDICTS.assign(figures=[["11-noisea", "11-noiseb"], [], [], [], []])
+    frame.loc[0, ["direction", "direction here", "size here", "measured here"]] = ["fails", "holds", "–", "98%"]
+    figure = figure_output("11-noise")
+    text = build(tmp_path, [write(tmp_path, outputs=[figure])], verdicts=frame.assign(figures=[["11-noise1a", "11-noise1b"], [], [], [], []]))
+    assert 'class="findings"' not in text  # of another figure
+    figure.metadata["figure"]["id"] = "11-noise1"
+    text = build(tmp_path, [write(tmp_path, outputs=[figure])], verdicts=frame.assign(figures=[["11-noise1a", "11-noise1b"], [], [], [], []]))
+    below = re.findall(r'<ul class="findings">.*?</ul>', text)
+    assert len(below) == 1 and below[0].count("<li>") == 1
+    assert "holds" in below[0] and "98%" in below[0] and "fails" not in below[0] and NASTY not in below[0]
+
+
+def test_styles_of_drawings_are_shared_and_nothing_else():
+    svg = '<svg style="--natural: 9px"><path style="fill: red"/><text x="1" style="fill: red">style="a"</text></svg>'
+    (one, other), rules = share_styles([f'<p style="x">{svg}</p>', svg.replace("red", "&quot;a&quot;")])
+    assert one == '<p style="x"><svg style="--natural: 9px"><path class="d0"/><text x="1" class="d0">style="a"</text></svg></p>'
+    assert 'class="d1"' in other and rules.splitlines() == [".d0 { fill: red }", ".d1 { fill: 'a' }"]

@@ -25,7 +25,8 @@ class BadNets:
     """A fraction of a class (`base`, or of every non-target class when None) gets a trigger and the target's label.
 
     fraction: share of the attacked population, int(fraction x count) images without replacement; a smaller
-    fraction poisons a subset of a larger one's images. size, margin: pixels. amplitude: 1 replaces pixels.
+    fraction poisons a subset of a larger one's images. size, margin: pixels. pattern: see `triggers.pattern`; of a user's
+    own PNG the key of a run holds the content. amplitude: 1 replaces pixels.
     """
 
     base: int | None = 7
@@ -46,9 +47,14 @@ class BadNets:
             raise ValueError(f"attack base {self.base} equals the target: choose two different classes, or base null for all-to-one")
         if not 0 < self.amplitude <= 1:
             raise ValueError(f"attack amplitude {self.amplitude}: expected above 0 and at most 1")
-        if self.pattern not in triggers.PATTERNS or self.position not in triggers.POSITIONS:
-            raise ValueError(f"attack pattern {self.pattern!r} at {self.position!r}: expected one of {', '.join(triggers.PATTERNS)} "
+        if not (self.pattern in triggers.PATTERNS or self.pattern.endswith(".png")) or self.position not in triggers.POSITIONS:
+            raise ValueError(f"attack pattern {self.pattern!r} at {self.position!r}: expected {triggers.EXPECTED} "
                              f"at one of {', '.join(triggers.POSITIONS)}")
+
+    @property
+    def files(self) -> tuple:
+        """Files of the user's own that the attack reads."""
+        return (triggers.picture(self.pattern),) if self.pattern.endswith(".png") else ()
 
     @property
     def untouched(self) -> bool:

@@ -1,8 +1,12 @@
 """Trigger patterns and how they are stamped on uint8 images [n, channels, height, width]."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
+
+from lib import plugins
 
 PATTERNS = ("random", "white", "checker")
 POSITIONS = ("bottom-right", "bottom-left", "top-right", "top-left", "centre")
@@ -12,8 +16,11 @@ def pattern(kind: str, size: int, channels: int, *, seed: int) -> Tensor:
     """A square trigger, uint8 [channels, size, size].
 
     "random" (Razmi et al., section 5 and the released code): grey levels 0 to 255 drawn uniformly on one channel;
-    0 or 255 per pixel and channel on colour. "white"; "checker": black and white squares.
+    0 or 255 per pixel and channel on colour. "white"; "checker": black and white squares. "my_trigger.png": a picture of
+    the user's own, brought to this size and to grey or colour.
     """
+    if kind.endswith(".png"):
+        return _picture(picture(kind), size, channels)
     if kind == "random":
         random = np.random.RandomState(seed)
         shape = (channels, size, size)
@@ -24,7 +31,26 @@ def pattern(kind: str, size: int, channels: int, *, seed: int) -> Tensor:
     if kind == "checker":
         row, column = np.indices((size, size))
         return torch.from_numpy((255 * ((row + column + 1) % 2)).astype(np.uint8)).expand(channels, -1, -1).clone()
-    raise ValueError(f"trigger pattern {kind!r}: expected one of {', '.join(PATTERNS)}")
+    raise ValueError(f"trigger pattern {kind!r}: expected {EXPECTED}")
+
+
+EXPECTED = f"one of {', '.join(PATTERNS)}, or my_trigger.png"
+
+
+def picture(name: str) -> Path:
+    """Where the PNG of a trigger lies, looked for as a user's own files are; ValueError where there is none."""
+    return plugins.find(name)
+
+
+def _picture(path: Path, size: int, channels: int) -> Tensor:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            patch = np.asarray(image.convert("L" if channels == 1 else "RGB").resize((size, size), Image.Resampling.BILINEAR))
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"trigger pattern {path.name!r} cannot be read as a PNG: {error}") from None
+    return torch.from_numpy(patch.reshape(size, size, -1).copy()).permute(2, 0, 1).contiguous()
 
 
 def corner(position: str, size: int, margin: int, height: int, width: int) -> tuple[int, int]:

@@ -6,15 +6,17 @@
     claims.targets_table({"11_dpsgd": frame})           # one line a figure, table and claim
 """
 
+import math
 from dataclasses import dataclass, replace
 
-from lib.claims import instahide, matched, overview, razmi, shaping, turner
+from lib.claims import instahide, matched, overview, published, razmi, shaping, turner
+from lib.claims.answer import answer
 from lib.claims.registry import NOTEBOOKS, PAPERS, Claim, Number, Part, Published, Target, find
 from lib.claims.rows import Measurement, unmeasured
 from lib.claims.verdict import NOT_MEASURED, OUTCOMES, Verdict, holm, verdict, worst
 
 __all__ = ["CLAIMS", "NOTEBOOKS", "OUTCOMES", "PAPERS", "TARGETS", "Claim", "ClaimResult", "Number", "Part", "Published",
-           "Target", "Verdict", "claim", "evaluate", "find", "holm", "table", "targets_table", "verdict"]
+           "Target", "Verdict", "answer", "claim", "compare", "evaluate", "find", "holm", "table", "targets_table", "verdict"]
 
 _MODULES = (razmi, instahide, turner, overview, shaping)
 TARGETS: tuple[Target, ...] = tuple(target for module in _MODULES for target in module.TARGETS)
@@ -110,10 +112,40 @@ def table(published: list[ClaimResult], profile: list[ClaimResult] | None = None
 
 def _line(result: ClaimResult) -> dict:
     one, shown = result.claim, result.shown
-    return {"id": one.id, "paper": one.paper, "claim": one.statement, "published": one.published,
+    return {"id": one.id, "paper": one.paper, "claim": one.statement, "published": published.with_intervals(one.published, _numbers(one)),
             "direction": _word(result.direction), "size": _word(result.size), "measured": _number(shown.measured, shown.unit),
             "interval": _interval(shown), "n": shown.n, "setup": result.setup, "notebook": one.notebook,
-            "figure": one.targets[0] if one.targets else ""}
+            "figure": one.targets[0] if one.targets else "", "figures": list(one.targets)}
+
+
+def _numbers(one: Claim) -> list[Number]:
+    """The numbers that the papers print in the figures and tables of a claim."""
+    return [number for target in TARGETS if target.id in one.targets for number in target.published]
+
+
+def compare(first: list[ClaimResult], second: list[ClaimResult], *, names: tuple[str, str]):
+    """One line a claim that either profile has measured: verdict, number, interval and n of both, and the difference in words.
+
+    Two numbers differ where their 95% intervals do not meet; without two intervals nothing is said to differ.
+    """
+    import pandas as pd
+    lines = []
+    for one, other in zip(first, second, strict=True):
+        shown = one.shown, other.shown
+        if any(verdict.n for verdict in shown):
+            line = {"id": one.claim.id, "paper": one.claim.paper, "claim": one.claim.statement, "difference": _difference(*shown)}
+            for name, result in zip(names, (one, other)):
+                line |= {f"{key} {name}": value for key, value in _line(result).items() if key in _HERE}
+            lines.append(line | {"notebook": one.claim.notebook, "figures": list(one.claim.targets)})
+    return pd.DataFrame(lines)
+
+
+def _difference(one: Verdict, other: Verdict) -> str:
+    if not (one.n and other.n):
+        return "measured in one only"
+    if any(math.isnan(value) for value in (one.low, other.low)):
+        return "not known: no interval"
+    return "≠ beyond the intervals" if one.high < other.low or other.high < one.low else "within the intervals"
 
 
 def _word(one: Verdict | None) -> str:

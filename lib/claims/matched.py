@@ -76,7 +76,7 @@ def _read(path, accuracy: float) -> tuple[float, str]:
 def difference(frames: dict, claim: Claim) -> Measurement:
     """D1: the paired difference of lift, one value a pair; every noise level must show it. Levels and other metrics beside."""
     frame = frames[claim.notebook]
-    dp, plain = _compared(frame)
+    dp, plain = compared(frame)
     if dp.empty or plain.empty:
         return rows.unmeasured(claim)
     curves = frames.get(f"{claim.notebook}/curves")
@@ -94,7 +94,7 @@ def difference(frames: dict, claim: Claim) -> Measurement:
     return Measurement(worst(levels["lift"]), None, tuple(beside), _setup(dp.iloc[0]), len(dp) + len(plain), note)
 
 
-def _compared(frame):
+def compared(frame):
     """(the longest sweep of DP-SGD over noise, plain SGD with a recorded path) in one set-up at the headline fraction."""
     attacked = rows.measured(frame)
     if attacked.empty:

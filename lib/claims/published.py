@@ -1,9 +1,44 @@
-"""A published single number beside our own runs."""
+"""What the papers print: with its own interval, and beside our own runs."""
 
 import math
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lib.claims.registry import Number
+
+
+TRIALS = re.compile(r"(?P<value>\d*\.?\d+)(?: \((?:n (?P<n>\d+)|(?P<hits>\d+)/(?P<of>\d+))\))?")
+
+
+def with_intervals(text: str, numbers: Iterable[Number] = ()) -> str:
+    """A published text with the 95% interval (Wilson) behind each rate whose trials are known.
+
+    They stand beside it, "98.1 (n 1000)" or "45.00 (9/20)", or `numbers` (those of the claim's figures and tables) tell them.
+    """
+    from lib import metrics
+    known: dict[float, set] = {}
+    for number in numbers:
+        if number.hits is not None:
+            known.setdefault(float(number.value), set()).add((number.hits, number.n))
+
+    def behind(match) -> str:
+        trials = _trials(match, known)
+        if trials is None:
+            return match[0]
+        low, high = metrics.wilson(*trials)
+        return f"{match[0]} [{100 * low:.3g}, {100 * high:.3g}]"
+    return TRIALS.sub(behind, text)
+
+
+def _trials(match, known: dict) -> tuple[int, int] | None:
+    """(hits, trials) of a printed rate; None where they are not known, or more than one number of the paper may be meant."""
+    if match["of"]:
+        return int(match["hits"]), int(match["of"])
+    if match["n"]:
+        return round(float(match["value"]) / 100 * int(match["n"])), int(match["n"])
+    found = known.get(float(match["value"]), set())
+    return next(iter(found)) if len(found) == 1 else None
 
 
 @dataclass(frozen=True)

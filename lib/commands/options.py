@@ -79,7 +79,7 @@ def build_parser():
         sub.add_argument("profile", nargs="?", default="quick", metavar="PROFILE", help=PROFILE_HELP)
     export.add_argument("profile", metavar="PROFILE", help=PROFILE_HELP)
     _add_options(report, plan, notebooks, export)
-    bench.add_argument("name", nargs="?", metavar="NAME", help="dpsgd-head or dpsgd-cnn-sweep; both if not named")
+    bench.add_argument("name", nargs="?", metavar="NAME", help="one of them, such as dpsgd-head; all if not named")
     for sub in (targets, bench):
         sub.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -108,6 +108,8 @@ def _add_options(report, plan, notebooks, export):
     known.add_argument("--read-only", action="store_true", help="train nothing: show what is known")
     known.add_argument("--train", action="store_true", help="train what is missing also for the profile paper "
                        "without a GPU, which else shows published rows")
+    report.add_argument("--compare", nargs=2, metavar=("A", "B"), help="two profiles side by side, with what is known of each; "
+                        "differences beyond the intervals are marked; trains nothing")
     report.add_argument("--retry-failed", action="store_true", help="train again what failed before")
 
 

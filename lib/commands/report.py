@@ -52,6 +52,12 @@ class Pass:
         kinds = [self._kind(key, request) for key, request in self.requests().items()]
         return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
+    def seeds(self):
+        """The seeds of the rows asked for, by kind: {"attack": [0, 1], ...}."""
+        runs = [request["run"] for request in self.requests().values() if isinstance(request["run"], dict)]
+        found = {kind: {run[f"{kind}_seed"] for run in runs if f"{kind}_seed" in run} for kind in ("attack", "init", "noise")}
+        return {kind: sorted(seeds) for kind, seeds in found.items() if seeds}
+
     def _kind(self, key, request):
         if not request["known"]:
             return "missing"
@@ -158,6 +164,9 @@ def has_cuda():
 
 def report(options):
     """Run the notebooks of a profile, train what is missing, write the page; returns the exit code."""
+    if options.compare:
+        from lib.commands.compare import compare
+        return compare(options)
     started = time.monotonic()
     with stoppable():
         study, seen = prepare(options), Pass()
@@ -165,8 +174,8 @@ def report(options):
         say(f"{number(len(names), 'notebook')}, with what is known")
         study.run(names, seen, folder=study.out / "notebooks")
         trouble = train_missing(study, seen, options, started)
-        verdicts = judge(study, seen)
-        path = write_page(study, seen, options, {"verdicts": verdicts, "seconds": time.monotonic() - started})
+        verdicts, answer = judge(study, seen)
+        path = write_page(study, seen, options, {"verdicts": verdicts, "answer": answer, "seconds": time.monotonic() - started})
     failed = [result for result in seen.results.values() if result.error]
     for result in failed:
         print(f"{result.name} · {result.error}", file=sys.stderr)
@@ -242,15 +251,16 @@ def time_left(budget, started, reserve):
 
 
 def judge(study, seen):
-    """The table of verdicts, as a DataFrame; None if it cannot be made."""
+    """The table of verdicts, as a DataFrame (None if it cannot be made), and the answer in sentences."""
     import pandas as pd
 
     requests = {name: list(runs.values()) for name, runs in seen.asked.items()}
     try:
-        return pd.DataFrame(worker("verdicts", requests, settings={**study.settings, "STUDY_MODE": "read-only"}))
+        found = worker("verdicts", requests, settings={**study.settings, "STUDY_MODE": "read-only"})
     except Problem as problem:
         say(f"the page has no verdicts: {problem}")
-        return None
+        return None, []
+    return pd.DataFrame(found["table"]), found["answer"]
 
 
 def write_page(study, seen, options, more):
@@ -260,7 +270,7 @@ def write_page(study, seen, options, more):
     notebooks = [(choice.name, seen.results[choice.name].output, seen.results[choice.name].error)
                  for choice in study.choices]
     command = shlex.join(["python3", "build.py", *sys.argv[1:]])
-    context = {**provenance.describe(), "command": command, "rows": seen.counts(), **more}
+    context = {**provenance.describe(), "command": command, "rows": seen.counts(), "seeds": seen.seeds(), **more}
     study.out.mkdir(parents=True, exist_ok=True)
     return Path(page.build(notebooks, out=study.out / "report.html", profile=profile_name(options.profile),
                            context=context))

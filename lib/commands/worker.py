@@ -33,12 +33,24 @@ def export(requests):
 
 
 def verdicts(requests_of):
-    """The table of verdicts, those of the published rows beside those of these requests: a list of records."""
+    """The verdicts on the published rows beside those on these requests (records), and the answer in sentences."""
     from lib import claims
 
-    here = claims.evaluate({name: _frame(request["run"] for request in requests)
-                            for name, requests in requests_of.items()})
-    return _records(claims.table(claims.evaluate(_published()), here))
+    published = _published()
+    table = claims.table(claims.evaluate(published), claims.evaluate(_frames(requests_of)))
+    return {"table": _records(table), "answer": claims.answer(published)}
+
+
+def compare(requests_of_both):
+    """The verdicts on the requests of two profiles, side by side: {"names": two names, "requests": two {notebook: requests}}."""
+    from lib import claims
+
+    both = [claims.evaluate(_frames(requests_of)) for requests_of in requests_of_both["requests"]]
+    return _records(claims.compare(*both, names=requests_of_both["names"]))
+
+
+def _frames(requests_of):
+    return {name: _frame(request["run"] for request in requests) for name, requests in requests_of.items()}
 
 
 def targets(as_json):

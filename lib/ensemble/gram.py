@@ -58,6 +58,7 @@ class Gram:
         others = weights[:, self.first.weight.numel():]
         self.coordinates = torch.cat([weights.new_ones(len(members), 1), weights.new_zeros(len(members), self.outputs[0].numel()), others], 1)
         self.total = torch.zeros_like(self.coordinates)
+        self.starts = longest * torch.arange(len(members), device=pool.device)[:, None]
 
     def _split(self, flat: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Views of coordinates: s [models, 1], A [models, n, hidden], the first layer's bias, the rest."""
@@ -74,12 +75,11 @@ class Gram:
     def gradient_sums(self, indices: Tensor, present: Tensor) -> Tensor:
         """Sums of gradients with respect to the first layer's outputs, put in the rows of A, and to the other parameters."""
         s, a, bias, rest = self._split(self.coordinates)
-        models = torch.arange(len(indices), device=indices.device)[:, None]
-        z = torch.baddbmm(bias[:, None], self.kernel[models, indices], a) + s[:, :, None] * self.outputs[models, indices]
-        z.requires_grad_()
+        kernel, outputs, labels = (self._of(indices, values) for values in (self.kernel, self.outputs, self.labels))
+        z = torch.baddbmm(outputs.mul_(s[:, :, None]).add_(bias[:, None]), kernel, a).requires_grad_()
         parameters = {name: value.detach().requires_grad_() for name, value in unflatten(self.rest, rest).items()}
         logits = layers.forward(self.rest, parameters, z)
-        loss = losses(logits.flatten(0, 1), self.labels[models, indices].flatten(0, 1), self.kind).view_as(present)
+        loss = losses(logits.flatten(0, 1), labels.flatten(0, 1), self.kind).view_as(present)
         errors, *gradients = torch.autograd.grad((loss * present).sum(), [z, *parameters.values()])
         _, slots, biases, others = self._split(self.total.zero_())
         for slot, index, error in zip(slots, indices, errors):
@@ -87,6 +87,12 @@ class Gram:
         biases.copy_(errors.sum(1))
         others.copy_(torch.cat([gradient.flatten(1) for gradient in gradients], 1) if gradients else others)
         return self.total
+
+
+    def _of(self, indices: Tensor, values: Tensor) -> Tensor:
+        """Rows of each model's values [models, n, ...] at its indices [models, batch]."""
+        flat = (indices + self.starts).flatten()  # index_select on a flat index is ten times faster than indexing with a matrix
+        return values.flatten(0, 1).index_select(0, flat).unflatten(0, indices.shape)
 
 
 def _pairs(a: Tensor, b: Tensor) -> Tensor:

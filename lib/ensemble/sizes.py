@@ -9,6 +9,7 @@ from lib.ensemble import gram, layers
 from lib.ensemble.plan import Member, Schedule
 
 CACHE_NUMBERS = 500_000  # of parameters and optimiser state, each four times: about 8 MB
+GRAM_NUMBERS = 1_000_000  # the same of coefficients: a step is short, and most of it is the time to call things
 CPU_STEP_BYTES = 2**28
 CPU_COPIES = 2**29  # bytes of noisy copies of the data that lie in memory at once
 MOST_MODELS = {"cpu": 8, "cuda": 512}
@@ -39,7 +40,8 @@ def models_at_once(module: nn.Module, pool: Tensor, members: Sequence[Member], s
     coordinates = gram.numbers(module, members, schedule) if coefficients else parameters
     copies = schedule.rows(members) * pool[0].numel() if any(member.input_noise for member in members) else 0
     if pool.device.type == "cpu":
-        return max(1, min(MOST_MODELS["cpu"], CACHE_NUMBERS // (4 * coordinates), CPU_COPIES // (4 * copies or 1)))
+        cache = GRAM_NUMBERS if coefficients else CACHE_NUMBERS
+        return max(1, min(MOST_MODELS["cpu"], cache // (4 * coordinates), CPU_COPIES // (4 * copies or 1)))
     if schedule.exact:  # free memory must not decide how a model is computed
         return max(1, min(MOST_EXACT, EXACT_BYTES // (4 * (coordinates * 6 + parameters * 2 + schedule.rows(members) * pool[0].numel()))))
     free, _ = torch.cuda.mem_get_info(pool.device)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from lib.report.paths import PathScrubber
 from lib.report.sections import Section, read_section
+from lib.report.styles import share_styles
 from lib.report.text import duration
-from lib.report.verdicts import verdict_table
+from lib.report.verdicts import findings, verdict_table
 
-SIZE_LIMIT = 2_000_000  # bytes; beyond it the page is slow to open on a phone
+SIZE_LIMIT = 3_000_000  # bytes; beyond it the page is slow to open on a phone
 QUESTION = ("Does differential privacy stop backdoor and poisoning attacks, "
             "when, and at what price?")
 
@@ -26,14 +27,17 @@ def build(notebooks, *, out, profile, context) -> Path:
     out: the .html file, or a folder that gets `report.html`.
     profile: name of the parameter folder that was run.
     context: all keys optional; what is missing is said to be "not recorded".
-      title, question, summary: text for the first screen
+      title, question: text for the first screen; answer: list of sentences
       verdicts: DataFrame with columns id, paper, claim, published, direction, size, measured,
-        interval, n, setup, notebook, figure (id of the figure to link to); a second set of columns
-        with a common ending ("direction here", ...) holds this run's own verdicts
+        interval, n, setup, notebook, figure (id of the figure to link to), figures (ids of those
+        that get the verdict below them); a second set of columns with a common ending
+        ("direction here", ...) holds this run's own verdicts
       commit, dirty, date, device, threads, seconds, command: of this build
       versions: {package: version}; rows: {source: count} (published, store, fresh, missing, failed)
+      seeds: {kind: list of numbers}
       repository: address of the code, to link notebooks at the commit
       notes: list of sentences shown in "Notes on this build"
+      pairs: the outputs of a cell stand side by side where there is room
 
     Paths of the home folder and of the checkout are replaced, and each replacement is flagged on
     the page and as a warning. Raises ValueError if one is left, or if a notebook's name is given
@@ -44,9 +48,10 @@ def build(notebooks, *, out, profile, context) -> Path:
         raise ValueError(f"notebook names {names} are not unique: give each notebook once")
     scrubber = PathScrubber()
     taken = set(PAGE_IDS)
+    found = findings(context.get("verdicts"), scrubber=scrubber)
     sections = [
         read_section(name, path, error, position=position, names=names, taken=taken,
-                     scrubber=scrubber, context=context)
+                     scrubber=scrubber, context=context, findings=found)
         for position, (name, path, error) in enumerate(notebooks)
     ]
     page = _page(sections, profile, context, scrubber=scrubber, ids=taken)
@@ -69,14 +74,15 @@ def _page(sections, profile, context, *, scrubber, ids):
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((here / "page.html.jinja").read_text(encoding="utf-8"))
     clean = scrubber.clean_tree({k: v for k, v in context.items() if k != "verdicts"})
+    bodies, drawn = share_styles([section.body for section in sections])
     return template.render(
         context=clean,
         profile=profile,
         question=clean.get("question") or QUESTION,
-        sections=sections,
+        sections=list(zip(sections, bodies)),
         verdicts=verdict_table(context.get("verdicts"), profile=profile, scrubber=scrubber,
                                ids=ids),
-        style=(here / "style.css").read_text(encoding="utf-8"),
+        style=(here / "style.css").read_text(encoding="utf-8") + drawn,
         script=(here / "script.js").read_text(encoding="utf-8"),
         flags=[(section, flag) for section in sections for flag in section.flags],
         duration=duration,

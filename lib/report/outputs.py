@@ -1,6 +1,7 @@
-"""Figures and tables of the notebooks, set with number, caption, description and downloads."""
+"""Figures and tables of the notebooks, set with number, caption, findings, description and downloads."""
 
 import base64
+import gzip
 import re
 from html import escape
 from xml.etree import ElementTree
@@ -25,7 +26,7 @@ def figure_html(output, *, number, anchor, origin) -> str:
         f'<figure id="{escape(anchor)}"><div class="picture" tabindex="0" role="group" '
         f'aria-label="Figure {number}">{picture}</div>'
         f'<figcaption><p><b>Figure {number}.</b> {escape(details["caption"])}</p>'
-        f"{_links(data, anchor, origin)}</figcaption></figure>"
+        f"{_found(details, origin)}{_links(data, anchor, origin)}</figcaption></figure>"
     )
 
 
@@ -37,7 +38,7 @@ def table_html(output, *, number, anchor, origin) -> str:
     html = re.sub(r"(<table[^>]*>)", lambda match: match[1] + caption, _safe_table(html), count=1)
     return (
         f'<div class="result" id="{escape(anchor)}"><div class="scroll" tabindex="0" role="region" '
-        f'aria-label="Table {number}">{html}</div>{_links(data, anchor, origin)}</div>'
+        f'aria-label="Table {number}">{html}</div>{_found(details, origin)}{_links(data, anchor, origin)}</div>'
     )
 
 
@@ -49,13 +50,22 @@ def _safe_table(html):
     return bleach.clean(html, tags=parts, attributes=["class", "scope", "colspan", "rowspan"])
 
 
+def _found(details, origin):
+    """What was found about the claims that a figure is of."""
+    return origin.findings.get(details.get("id"), "")
+
+
 def _links(data, anchor, origin):
-    """The row below a figure: its data, the parameters, the notebook and its commit."""
+    """The row below a figure: its data, the parameters, the notebook and its commit.
+
+    The data are packed, to a quarter of their size; the page's script unpacks them, and without it
+    they are saved as they are.
+    """
     csv = "".join(data.get("text/csv", ""))
     items = [origin.parameters, origin.source]
     if csv:
-        coded = base64.b64encode(csv.encode()).decode()
-        items.insert(0, f'<a download="{escape(anchor)}.csv" href="data:text/csv;charset=utf-8;'
+        coded = base64.b64encode(gzip.compress(csv.encode(), 9, mtime=0)).decode()
+        items.insert(0, f'<a download="{escape(anchor)}.csv.gz" href="data:application/gzip;'
                         f'base64,{coded}">data (CSV)</a>')
     return f'<p class="source">{" · ".join(items)}</p>'
 

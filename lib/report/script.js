@@ -31,3 +31,26 @@ if (byId("verdict-table")) {
   box.hidden = false;
   apply();
 }
+const links = [...document.querySelectorAll("#contents a")], places = links.map(a => byId(decodeURIComponent(a.hash.slice(1))));
+let current = null;
+const follow = () => {
+  const passed = places.findLastIndex(p => p.getBoundingClientRect().top < innerHeight / 4), link = links[passed];
+  if (link === current) return;
+  if (current) current.removeAttribute("aria-current");
+  if (link) link.setAttribute("aria-current", "location");
+  current = link;
+  const box = byId("contents"), top = link ? link.offsetTop - box.clientHeight / 2 : 0;
+  if (box.scrollHeight > box.clientHeight) box.scrollTop = top;
+};
+addEventListener("scroll", () => requestAnimationFrame(follow), { passive: true });
+follow();
+const save = async link => {
+  const packed = Uint8Array.from(atob(link.href.split("base64,")[1]), c => c.charCodeAt(0));
+  const blob = await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).blob();
+  const plain = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: link.download.replace(/\.gz$/, "") });
+  plain.click();
+  setTimeout(() => URL.revokeObjectURL(plain.href), 1000);
+};
+if (window.DecompressionStream) document.querySelectorAll('a[download$=".gz"]').forEach(link => {
+  link.onclick = event => { event.preventDefault(); save(link); };
+});

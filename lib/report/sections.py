@@ -42,13 +42,15 @@ class Origin(NamedTuple):
     number: str
     source: str
     parameters: str
+    findings: dict
 
 
-def read_section(name, path, error, *, position, names, taken, scrubber, context) -> Section:
+def read_section(name, path, error, *, position, names, taken, scrubber, context, findings=None) -> Section:
     """The section of one executed notebook, or its placeholder.
 
     names: all notebooks of the page, so that links between them stay inside it.
     taken: the ids used in the page so far; grows.
+    findings: HTML for below a figure, by the figure's id.
     """
     number, title = _number(name, position), _title(name)
     anchor = section_anchor(name)
@@ -60,10 +62,11 @@ def read_section(name, path, error, *, position, names, taken, scrubber, context
 
     flags = _scrub(notebook, scrubber) + _problems(notebook)
     source = _source(name, context)
-    parameters = _download(_yaml(parameters_of(notebook)), f"{name}.yaml", "text/yaml", "parameters")
-    links = " · ".join(filter(None, [source, parameters, _duration(notebook)]))
-    found = notebook_body(notebook, name=name, origin=Origin(number, source, parameters),
-                          names=names, taken=taken)
+    download = _download(_yaml(parameters_of(notebook)), f"{name}.yaml", "text/yaml", "parameters")
+    links = " · ".join(filter(None, [source, f'<span id="{anchor}-parameters">{download}</span>', _duration(notebook)]))
+    taken.add(f"{anchor}-parameters")
+    origin = Origin(number, source, f'<a href="#{anchor}-parameters">parameters</a>', findings or {})
+    found = notebook_body(notebook, name=name, origin=origin, names=names, taken=taken)
     headings = tuple(Heading(*heading) for heading in found.headings)
     return Section(name, number, found.title or title, anchor, links, found.html, headings,
                    tuple(flags + found.flags), False)

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from html import escape
 from typing import NamedTuple
 
 from lib.report.text import format_value, section_anchor
@@ -25,7 +26,7 @@ VERDICTS = (
 _WORDS = {verdict.word: verdict for verdict in VERDICTS}
 _ASPECTS = ("direction", "size")
 _MEASURE = ("measured", "interval", "n", "setup")
-_CLAIM = ("id", "paper", "claim", "published", "notebook", "figure")
+_CLAIM = ("id", "paper", "claim", "published", "notebook", "figure", "figures")
 
 
 class Cell(NamedTuple):
@@ -64,11 +65,11 @@ def verdict_table(frame, *, profile, scrubber, ids) -> VerdictTable | None:
     """
     if frame is None or len(frame) == 0:
         return None
-    missing = {"paper", "claim", "direction"} - set(frame.columns)
+    endings = [name[len("direction"):] for name in frame.columns if name.startswith("direction")]
+    missing = {"paper", "claim"} - set(frame.columns) | (set() if endings else {"direction"})
     if missing:
         raise ValueError(f"the verdicts lack the columns {sorted(missing)}; "
                          f"they have {list(frame.columns)}")
-    endings = [name[len("direction"):] for name in frame.columns if name.startswith("direction")]
     records = [{key: scrubber.clean_tree(value) for key, value in row.items()}
                for row in frame.to_dict("records")]
     rows = tuple(_row(record, endings, ids) for record in records)
@@ -76,9 +77,42 @@ def verdict_table(frame, *, profile, scrubber, ids) -> VerdictTable | None:
     return VerdictTable(_caption(len(rows), endings, profile), columns, rows, _tally(records))
 
 
+def findings(frame, *, scrubber) -> dict:
+    """What stands below a figure, by its id: HTML with each measured claim about it and the verdict on the rows shown.
+
+    A figure shows the rows of this run: where these have verdicts of their own ("direction here"), it is these.
+    """
+    if frame is None or len(frame) == 0 or "figures" not in frame:
+        return {}
+    endings = [name[len("direction"):] for name in frame.columns if name.startswith("direction")]
+    if endings[0]:
+        return {}  # of two profiles: each figure would need its own
+    ending, lines = endings[-1], {}
+    for record in frame.to_dict("records"):
+        record = {key: scrubber.clean_tree(value) for key, value in record.items()}
+        verdicts = [(aspect, verdict) for aspect, verdict in _verdicts(record, ending) if verdict.word != "not measured"]
+        for anchor in dict.fromkeys(_whole(target) for target in record["figures"]) if verdicts else ():
+            lines.setdefault(anchor, []).append(_finding(record, verdicts, _measured(record, ending, "")))
+    return {anchor: f'<ul class="findings">{"".join(items)}</ul>' for anchor, items in lines.items()}
+
+
+def _finding(record, verdicts, measured):
+    badges = " ".join(f'<span class="verdict {verdict.style}"><span aria-hidden="true">{verdict.mark}</span>&nbsp;{verdict.word}</span>'
+                      + (f' <span class="small">{aspect}</span>' if aspect else "") for aspect, verdict in _shown(verdicts))
+    numbers = ", ".join([measured.text, *measured.details])
+    return f"<li><b>{escape(str(record['id']))}</b> {escape(format_value(record['claim']))} {badges} <span class=\"detail\">{escape(numbers)}</span></li>"
+
+
+def _whole(target):
+    """The figure that holds a panel: F1 for F1c."""
+    return re.sub(r"(?<=\d)[a-z]$", "", str(target))
+
+
 def _caption(count, endings, profile):
     text = (f"{count} claims. The direction and the size of an effect have a verdict each, where "
             "both are claimed; intervals are at 95%, over n attack instances.")
+    if endings[0]:
+        return text + " A number differs where the two intervals do not meet."
     if len(endings) > 1:
         text += (f" The columns \"{endings[1].strip(' _')}\" are on the rows of this run (profile "
                  f"{profile}), the others on the published rows.")
@@ -130,7 +164,7 @@ def _shown(pairs):
 def _claim(record, ids):
     about = _join(record.get("paper"), record.get("id"), between=" · ")
     figure = str(record.get("figure"))  # a panel's id (F1c) leads to the figure that holds it (F1)
-    candidates = (figure, re.sub(r"(?<=\d)[a-z]$", "", figure),
+    candidates = (figure, _whole(figure),
                   section_anchor(str(record.get("notebook"))))
     href = next((f"#{anchor}" for anchor in candidates if anchor in ids), "")
     return Cell("Claim", format_value(record["claim"]), details=(about,),

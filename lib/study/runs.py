@@ -125,7 +125,9 @@ def part_name(part) -> str:
 
 def _part_version(part):
     name = part_name(part)
-    return plugins.digest(name) if ".py:" in name else importlib.import_module(type(part).__module__).VERSION
+    version = plugins.digest(name) if ".py:" in name else importlib.import_module(type(part).__module__).VERSION
+    files = [hashlib.sha256(path.read_bytes()).hexdigest() for path in getattr(part, "files", ())]
+    return [version, *files] if files else version
 
 
 def _named(kind: str, values: dict):

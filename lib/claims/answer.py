@@ -1,0 +1,73 @@
+"""The report's question answered in three sentences, each made from rows: the words follow the numbers."""
+
+from lib.claims import certified, matched, rows
+
+UNMEASURED = "not measured: the published rows of notebook {} are missing"
+
+
+def answer(frames: dict) -> list[str]:
+    """On DP-SGD, on plain SGD stopped as early, on certificates. `frames`: rows by notebook; without its rows a sentence says so."""
+    return [*_private(frames), _certificates(frames)]
+
+
+def _private(frames: dict) -> list[str]:
+    frame = frames.get("11_dpsgd")
+    dp, plain = matched.compared(frame) if frame is not None and len(frame) else (None, None)
+    if dp is None or dp.empty or plain.empty:
+        return ["DP-SGD: " + UNMEASURED.format("11")]
+    return [_falls(dp, plain), _matched(frame, frames, dp, plain)]
+
+
+def _falls(dp, plain) -> str:
+    """Attack success and clean accuracy over epsilon."""
+    levels = [group for _, group in dp.groupby(matched.LEVEL)]
+    epsilons = [f"{group['epsilon'].mean():.2g}" for group in levels]
+    success, accuracy = ([group[name].mean() for group in levels] for name in ("success", "accuracy"))
+    word = "lowers" if max(success) < plain["success"].mean() else "does not always lower"
+    line = dp.iloc[0]
+    return (f"DP-SGD {word} attack success: from {_percent(plain['success'].mean())}% without it to {_listed(map(_percent, success))}% at epsilon "
+            f"{_listed(epsilons)}, while clean accuracy goes from {_percent(plain['accuracy'].mean())}% to "
+            f"{_listed(map(_percent, accuracy))}% ({line['dataset']}, features {line['features']}, {line['attack.fraction']:.0%} of the base class poisoned, "
+            f"{rows.unit(dp).nunique()} class pairs; delta {line['delta']:g}, {line['adjacency']}, Poisson batches, {str(line['accountant']).upper()}).")
+
+
+def _matched(frame, frames: dict, dp, plain) -> str:
+    """Lift under DP-SGD minus that of plain SGD at the same accuracy, by level."""
+    curves = frames.get("11_dpsgd/curves")
+    if curves is None:
+        from lib import study
+        curves = study.curves(frame)
+    table = matched.matched(dp, curves[curves["key"].isin(plain["key"])], metric="lift")
+    table = table[table["difference"].notna()]
+    found = [rows.estimate(rows.per_unit(group, "difference").to_numpy()) for _, group in table.groupby(matched.LEVEL)]
+    if not found:
+        return "At equal clean accuracy: " + UNMEASURED.format("11")
+    more, less = sum(one.low > 0 for one in found), sum(one.high < 0 for one in found)
+    points = _listed(f"{100 * one.mean:+.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]" for one in found).replace("-", "\N{MINUS SIGN}")
+    return (f"Plain SGD, stopped when it first was as accurate, leaves less of the backdoor than DP-SGD at {more} of these {len(found)} levels and more at "
+            f"{less}: lift under DP-SGD minus lift of plain SGD is {points} points.")
+
+
+def _certificates(frames: dict) -> str:
+    """How many predictions RAB and DPA certify against a poisoned share."""
+    found = {"RAB": frames.get("40_smoothing"), "DPA": frames.get("41_partition")}
+    lines = {}
+    for name, defence in (("RAB", "smoothing"), ("DPA", "partition")):
+        frame = certified.prepared(found[name])
+        lines[name] = frame[(frame["world"] == "P") & (frame["defence.name"] == defence) & frame[certified.SHARE].notna() & frame[certified.COUNT].notna()]
+    if any(frame.empty for frame in lines.values()):
+        return "Certificates: " + UNMEASURED.format("40 or 41")
+    both = [frame[certified.SHARE] for frame in lines.values()]
+    low, high = min(one.min() for one in both), max(one.max() for one in both)
+    counts = {name: int(frame[certified.COUNT].sum()) for name, frame in lines.items()}
+    what = " and ".join(f"{name} {'none' if not count else f'{count:,}'} in {len(lines[name])} ensembles" for name, count in counts.items())
+    return f"Predictions that are certified against the poison itself, with {low:.0%} to {high:.0%} of all images poisoned: {what}."
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}"
+
+
+def _listed(texts) -> str:
+    *first, last = texts
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,201 @@
+"""The page in a real browser: the committed notebooks with their verdicts, opened from a file as a reader opens it.
+
+With SCREENSHOTS=DIR the tests leave pictures there: two widths in both themes.
+"""
+
+import csv
+import io
+import os
+import shutil
+import time
+import warnings
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from lib.paths import NOTEBOOKS
+
+CHROME = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+pytestmark = [pytest.mark.skipif(not (CHROME and DRIVER), reason="no browser: needs chromium and chromedriver (Debian: chromium, chromium-driver)"),
+              pytest.mark.slow]
+
+WIDTHS = {"desk": (1280, 900), "phone": (390, 844)}
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", "--force-prefers-reduced-motion")
+OURS = ("file:", "data:", "blob:")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The report of the committed notebooks, as `build.py report` would write it from the published rows."""
+    from lib import claims, report
+    from lib.commands.worker import _published
+
+    rows = _published()
+    notebooks = [(path.stem, path, None) for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return report.build([*notebooks, ("99_failed", None, "ValueError: a cell failed")], out=tmp_path_factory.mktemp("page"), profile="published", context={
+            "verdicts": claims.table(claims.evaluate(rows)), "answer": claims.answer(rows), "commit": "a" * 40, "date": "2026-01-01", "seconds": 1})
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="no browser: needs selenium")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROME
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def opened(browser, page):
+    """Open the page: `opened("desk", theme="dark")`."""
+    def go(width="desk", *, theme="light"):
+        wide, high = WIDTHS[width]
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": wide, "height": high, "deviceScaleFactor": 1, "mobile": width == "phone"})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": [{"name": "prefers-color-scheme", "value": theme}]})
+        browser.get(page.as_uri())
+        return browser
+    yield go
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def wait(condition, seconds=5):
+    """Poll until the condition holds."""
+    end = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
+
+
+def test_it_opens_without_an_error_and_without_a_request(opened, page):
+    import json
+
+    opened().get_log("performance"), opened().get_log("browser")
+    driver = opened()
+    events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    addresses = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert page.as_uri() in addresses and all(address.startswith(OURS) for address in addresses), addresses
+    assert driver.get_log("browser") == []
+    timing = driver.execute_script("const t = performance.getEntriesByType('navigation')[0]; return [t.domContentLoadedEventEnd, t.loadEventEnd]")
+    print("milliseconds to parsed and loaded:", timing)
+    assert timing[1] < 10_000  # far more than it takes: a busy machine must not fail
+
+
+def test_the_filter_shows_what_it_says(opened):
+    driver = opened()
+    from selenium.webdriver.support.select import Select
+    paper, verdict = map(Select, driver.find_elements("css selector", "#filters select"))
+    rows = driver.find_elements("css selector", "#verdict-table tbody tr")
+
+    def visible():
+        return [row for row in rows if row.is_displayed()]
+    assert len(visible()) == len(rows) > 50
+    paper.select_by_visible_text("overview")
+    assert visible() and {row.get_attribute("data-paper") for row in visible()} == {"overview"}
+    verdict.select_by_visible_text("holds")
+    assert visible() and all("holds" in row.get_attribute("data-verdicts") for row in visible())
+    assert driver.find_element("id", "shown").text == f"{len(visible())} of {len(rows)} claims shown"
+    paper.select_by_visible_text("all"), verdict.select_by_visible_text("all")
+    assert len(visible()) == len(rows)
+
+
+def test_the_contents_lead_there_and_follow_the_reader(opened):
+    driver = opened()
+    link = next(link for link in driver.find_elements("css selector", "#contents a") if link.get_attribute("href").endswith("#nb-16_label_dp"))
+    link.click()
+    place = driver.find_element("id", "nb-16_label_dp")
+    assert wait(lambda: abs(driver.execute_script("return arguments[0].getBoundingClientRect().top", place)) < 200)
+    assert wait(lambda: link.get_attribute("aria-current") == "location")
+    driver.execute_script("document.getElementById('provenance').scrollIntoView()")
+    assert wait(lambda: link.get_attribute("aria-current") is None)
+    current = driver.find_elements("css selector", "#contents [aria-current]")
+    assert [one.get_attribute("hash") for one in current] == ["#provenance"]
+    assert driver.execute_script("const r = arguments[0].getBoundingClientRect(); return r.top >= 0 && r.bottom <= innerHeight", current[0])
+    assert all(driver.execute_script("return [...document.querySelectorAll('a[href^=\"#\"]')].map(a => a.hash === '#' || !!document.getElementById(decodeURIComponent(a.hash.slice(1))))"))
+
+
+def test_the_keyboard_is_enough(opened):
+    from selenium.webdriver import ActionChains, Keys
+    driver = opened()
+    ActionChains(driver).send_keys(Keys.TAB).perform()
+    skip = driver.switch_to.active_element
+    assert skip.get_attribute("hash") == "#main" and driver.execute_script("return arguments[0].getBoundingClientRect().left", skip) >= 0
+    ActionChains(driver).send_keys(Keys.ENTER).perform()
+    assert wait(lambda: driver.switch_to.active_element.get_attribute("id") == "main")
+    seen = set()
+    for _ in range(12):
+        ActionChains(driver).send_keys(Keys.TAB).perform()
+        seen.add(driver.switch_to.active_element.tag_name)
+    assert {"select", "div"} <= seen  # the filter, and the table that scrolls
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_labels_and_contrast(opened, width, theme):
+    axe = pytest.importorskip("axe_core_python.selenium", reason="no axe-core")
+    driver = opened(width, theme=theme)
+    for details in driver.find_elements("css selector", "#contents details"):
+        driver.execute_script("arguments[0].open = true", details)
+    driver.execute_script("document.querySelectorAll('details').forEach((d, i) => { if (i < 12) d.open = true; })")
+    found = axe.Axe().run(driver, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]})
+    assert [(one["id"], one["nodes"][0]["html"][:200], one["nodes"][0]["failureSummary"]) for one in found["violations"]] == []
+    assert len(found["passes"]) > 20
+    _picture(driver, f"{width}-{theme}")
+
+
+def test_nothing_runs_over_the_edge_of_a_phone(opened):
+    driver = opened("phone")
+    driver.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= WIDTHS["phone"][0]
+    wide = driver.execute_script("""
+        const inBox = e => e.parentElement && (getComputedStyle(e.parentElement).overflowX === 'auto' || inBox(e.parentElement));
+        return [...document.querySelectorAll('main *:not(svg *)')].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !inBox(e)).map(e => e.outerHTML.slice(0, 100))""")
+    assert wide == []
+
+
+def test_the_theme_can_be_chosen(opened):
+    driver = opened()
+    ground = "return getComputedStyle(document.body).backgroundColor"
+    light = driver.execute_script(ground)
+    driver.find_element("id", "theme").click()
+    assert driver.execute_script(ground) != light
+    driver.find_element("id", "theme").click()
+    assert driver.execute_script(ground) == light
+
+
+def test_data_are_saved_as_csv(opened, page, tmp_path):
+    driver = opened()
+    driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    link = driver.find_element("css selector", 'a[download="dpsgd-matched.csv.gz"]')
+    driver.execute_script("arguments[0].click()", link)
+    saved = tmp_path / "dpsgd-matched.csv"
+    assert wait(saved.exists)
+    notebook = nbformat.read(NOTEBOOKS / "11_dpsgd.ipynb", as_version=4)
+    output = next(output for cell in notebook.cells for output in cell.get("outputs", [])
+                  if output.get("metadata", {}).get("figure", {}).get("id") == "dpsgd-matched")
+    assert saved.read_text() == output.data["text/csv"]
+    assert len(list(csv.reader(io.StringIO(saved.read_text())))) > 10
+
+
+def test_it_prints_without_what_is_for_screens(opened):
+    driver = opened(theme="dark")
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+    shown = "return getComputedStyle(document.querySelector(arguments[0])).display"
+    assert driver.execute_script(shown, "nav") == driver.execute_script(shown, "#theme") == "none"
+    assert driver.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert driver.execute_script(shown, "#verdict-table") != "none"
+
+
+def _picture(driver, name):
+    folder = os.environ.get("SCREENSHOTS")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        driver.save_screenshot(str(Path(folder, f"{name}.png")))
