@@ -34,7 +34,8 @@ if (byId("verdict-table")) {
 const links = [...document.querySelectorAll("#contents a")], places = links.map(a => byId(decodeURIComponent(a.hash.slice(1))));
 let current = null;
 const follow = () => {
-  const passed = places.findLastIndex(p => p.getBoundingClientRect().top < innerHeight / 4), link = links[passed];
+  const ended = scrollY + innerHeight >= root.scrollHeight - 2;  // the last part may be too short to reach the top
+  const link = ended ? links.at(-1) : links[places.findLastIndex(p => p.getBoundingClientRect().top < innerHeight / 4)];
   if (link === current) return;
   if (current) current.removeAttribute("aria-current");
   if (link) link.setAttribute("aria-current", "location");
