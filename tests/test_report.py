@@ -283,7 +283,7 @@ def test_svg_ids_never_meet():
     first, second = (inline_svg(drawing(), label="l", prefix=prefix) for prefix in ("a", "b"))
     ids = [set(re.findall(r'\bid="([^"]+)"', svg)) for svg in (first, second)]
     assert ids[0] and not ids[0] & ids[1]
-    assert set(re.findall(r"#([a-z]--\d+)", first)) == ids[0]
+    assert set(re.findall(r"#([a-z]-\d+)", first)) == ids[0]
 
 
 def test_svg_is_only_a_drawing():

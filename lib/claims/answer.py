@@ -28,7 +28,7 @@ def _falls(dp, plain) -> str:
     return (f"DP-SGD {word} attack success: from {_percent(plain['success'].mean())}% without it to {_listed(map(_percent, success))}% at epsilon "
             f"{_listed(epsilons)}, while clean accuracy goes from {_percent(plain['accuracy'].mean())}% to "
             f"{_listed(map(_percent, accuracy))}% ({line['dataset']}, features {line['features']}, {line['attack.fraction']:.0%} of the base class poisoned, "
-            f"{rows.unit(dp).nunique()} class pairs; delta {line['delta']:g}, {line['adjacency']}, Poisson batches, {str(line['accountant']).upper()}).")
+            f"{rows.unit(dp).nunique()} class pairs; delta {_power(line['delta'])}, {line['adjacency']}, Poisson batches, {str(line['accountant']).upper()}).")
 
 
 def _matched(frame, frames: dict, dp, plain) -> str:
@@ -71,3 +71,7 @@ def _percent(share: float) -> str:
 def _listed(texts) -> str:
     *first, last = texts
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def _power(value: float) -> str:
+    return f"{value:g}".replace("e-0", "e-")

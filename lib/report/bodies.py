@@ -22,6 +22,9 @@ hr i img kbd li mark ol p pre s small span strong sub summary sup table tbody td
 u ul var""".split()
 
 
+COLOURED = ("k", "ow", "s", "c", "m")  # of pygments' classes, those that style.css names
+
+
 @dataclass
 class Body:
     """The HTML of a notebook, the words of its first heading, its contents, what went wrong."""
@@ -43,6 +46,7 @@ def notebook_body(notebook, *, name, origin, names, taken) -> Body:
     _mend_links(soup, anchors, names)
     _mend_images(soup, body)
     _make_scrollable(soup)
+    _plain_code(soup)
     _draw_maths(soup, slots, body, taken=taken)
     body.html = slots.fill(str(soup))
     return body
@@ -72,8 +76,9 @@ class _Slots:
             if anchor != details.get("id"):
                 self.flags.append(f"The {kind} id {details.get('id')!r} is used before on this "
                                   f"page; here it is {anchor!r}.")
+            prefix = unique(f"{kind[0]}{number}", self._taken)
             self._seen[id(output)] = self.add(
-                draw(output, number=number, anchor=anchor, origin=self._origin))
+                draw(output, number=number, anchor=anchor, prefix=prefix, origin=self._origin))
         return self._seen[id(output)]
 
     def add(self, html) -> str:
@@ -190,6 +195,13 @@ def _make_scrollable(soup):
     for table in soup.find_all("table"):
         table.wrap(soup.new_tag("div", attrs={"class": "scroll", "tabindex": "0", "role": "region",
                                               "aria-label": "Table"}))
+
+
+def _plain_code(soup):
+    """Leave the words of code that have no colour unmarked: two thirds of its markup."""
+    for mark in soup.select(".highlight span"):
+        if not any(name.startswith(COLOURED) for name in mark.get("class", [])):
+            mark.unwrap()
 
 
 def _draw_maths(soup, slots, body, *, taken):
