@@ -202,7 +202,7 @@ print(verdicts[["id", "direction", "size", "measured", "interval", "n"]].to_stri
 # **At equal accuracy DP-SGD leaves more of the backdoor, not less.** Undefended, attack success is 82% (lift 74 points) at
 # 72.5% accuracy, and clipping alone changes neither (84%, 72.8%). With noise 1, 2 and 4 (epsilon 4.9, 1.7 and .74) attack
 # success falls to 56, 31 and 29%, and accuracy to 66, 63 and 59%. But plain SGD, stopped when it first was as accurate,
-# leaves a smaller lift: by 15.5 points [10.7, 20.4], 3.7 [-.4, 7.7] and 9.7 [2.5, 16.9]. D1 asks for every level, so its
+# leaves a smaller lift: by 15.5 points [10.6, 20.4], 3.7 [-.4, 7.7] and 9.7 [2.5, 16.9]. D1 asks for every level, so its
 # verdict is inconclusive: noise 2 alone does not decide on lift, though it does on the backdoor effect (3.2 [.2, 6.2]) and on
 # trigger AUC. The intervals are for one level at a time.
 #

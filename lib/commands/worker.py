@@ -112,7 +112,7 @@ def _say(line):
     print(line, flush=True)
 
 
-ACTIONS = {action.__name__: action for action in (train, estimate, export, verdicts, targets, bench, cuda)}
+ACTIONS = {action.__name__: action for action in (train, estimate, export, verdicts, compare, targets, bench, cuda)}
 
 
 def main(action, given, answer):
