@@ -69,6 +69,7 @@ def test_the_page_of_two_profiles(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         text = write_page(passes, ["a", "b"], table, out=tmp_path / "out", folder=tmp_path / "work").read_text()
+    assert "Code, 0 lines" not in text
     assert 'class=pairs' in text and "≠ beyond the intervals" in text and "cell 2 · ValueError: two" in text
     assert [re.search(f"Profile {name}. What it shows.", text) is not None for name in "ab"] == [True, True]
     assert "Verdict a" in text and "Verdict b" in text

@@ -11,7 +11,9 @@ from lib.report.text import section_anchor, unique
 
 TEMPLATE = """{%- extends 'basic/index.html.j2' -%}
 {%- block input_group -%}
+{%- if cell.source.strip() -%}
 <details class="code"><summary>{{ cell | code_summary }}</summary>{{ super() }}</details>
+{%- endif -%}
 {%- endblock -%}
 {%- block output -%}
 {%- if output | slot -%}{{ output | slot }}{%- else -%}{{ super() }}{%- endif -%}
