@@ -89,22 +89,25 @@ def child_environment(**settings):
 # ---------------------------------------------------------------- children that end with their parent
 
 _children = set()
+_starting = threading.Lock()  # so that no child slips in while the others are ended
 _ending = threading.Event()
 
 
 def start(command, *, environment, **how):
     """Start a child in a process group of its own, so that `end_children` can end all of it."""
-    if _ending.is_set():
-        raise RuntimeError("this process is ending: it starts no more children")
-    child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
-                             start_new_session=os.name != "nt", **how)
-    _children.add(child)
+    with _starting:
+        if _ending.is_set():
+            raise RuntimeError("this process is ending: it starts no more children")
+        child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
+                                 start_new_session=os.name != "nt", **how)
+        _children.add(child)
     return child
 
 
-def end_children(patience=5.0):
+def end_children(patience=2.0):
     """End every child still running with its whole group: asked first, killed after `patience` seconds."""
-    _ending.set()
+    with _starting:
+        _ending.set()
     running = [child for child in list(_children) if child.poll() is None]
     for child in running:
         _signal(child, signal.SIGTERM)

@@ -40,8 +40,10 @@ def write_atomically(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say which
+            error.filename = str(path)
         raise
 
 
@@ -65,16 +67,20 @@ def _read(path: Path) -> dict | None:
     except (OSError, UnicodeDecodeError) as error:
         warnings.warn(f"unreadable row {path.name}: {error}; passed over", stacklevel=2)
         return None
-    return _parse(text, path.name)
+    return _parse(text, path.name, key=path.stem)
 
 
-def _parse(text: str, name: str) -> dict | None:
+def _parse(text: str, name: str, *, key: str | None = None) -> dict | None:
     try:
         row = json.loads(text)
         if not isinstance(row, dict) or not {"key", "status", "run"} <= row.keys():
             raise ValueError("not a row")
+        if row["status"] == "ok" and not {"metrics", "privacy", "provenance"} <= row.keys():
+            raise ValueError("a row without its result")
+        if key not in (None, row["key"]):
+            raise ValueError("the row of another run")
         return row
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         warnings.warn(f"unreadable row {name}: {error}; passed over", stacklevel=2)
         return None
 

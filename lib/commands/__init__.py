@@ -32,9 +32,17 @@ def run(options):
     try:
         return getattr(importlib.import_module(module), function)(options)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise Problem(f"no space left for {error.filename or 'what is being written'}: nothing half-written "
-                          "is kept; make room and start again, what is trained is kept") from None
-        if error.errno in (errno.EACCES, errno.EROFS):
-            raise Problem(f"cannot write {error.filename}: {error.strerror}") from None
-        raise
+        problem = disk_problem(error)
+        if problem is None:
+            raise
+        raise problem from None
+
+
+def disk_problem(error):
+    """What to tell of an OSError of a full disk or a place that may not be written; None for any other."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return Problem(f"no space left for {error.filename or 'what is being written'}: nothing half-written "
+                       "is kept; make room and start again, what is trained is kept")
+    if error.errno in (errno.EACCES, errno.EROFS):
+        return Problem(f"cannot write {error.filename}: {error.strerror}")
+    return None
