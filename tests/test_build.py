@@ -338,7 +338,7 @@ def run(numbers):
     return rows
 
 
-def train(requests, *, budget=None, jobs=1, retry_failed=False, report=print):
+def train(requests, *, budget=None, jobs=1, retry_failed=False, untimed=(), report=print):
     assert os.environ["STUDY_MODE"] == "train"
     report(f"train {sorted(request['run'] for request in requests)} budget {budget is not None}")
     store_dir().mkdir(parents=True, exist_ok=True)
@@ -348,7 +348,7 @@ def train(requests, *, budget=None, jobs=1, retry_failed=False, report=print):
     return len(requests)
 
 
-def estimate(runs):
+def estimate(runs, *, jobs=1):
     return 60.0 * len(runs)
 
 

@@ -20,7 +20,7 @@ def plan(options):
         missing = {name: [request for request in runs.values() if not request["known"]]
                    for name, runs in seen.asked.items()}
         everything = list(seen.missing().values())
-        times = worker("estimate", {**missing, "": everything}, settings=study.settings)
+        times = worker("estimate", {**missing, "": everything}, settings=study.settings, jobs=options.jobs or 1, processes=options.jobs)
     width = max(len(name) for name in missing)
     say(f"\n{'notebook':{width}} {'known':>8} {'missing':>8}  time")
     for name, requests in missing.items():

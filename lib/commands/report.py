@@ -22,6 +22,7 @@ from lib.commands.profiles import parameters, profile_name, select
 from lib.paths import BUILD, PARAMS, ROOT
 
 ROUNDS = 3  # of training: runs that depend on results are asked for only once these are there
+MORE_TO_SHOW = 1.5  # times as long does a notebook take with its rows as without
 
 
 @dataclass
@@ -150,7 +151,9 @@ def worker(action, payload, *, settings=None, jobs=1, **how):
         shared = {**execute.thread_settings(jobs), "STUDY_ASKED": None, **(settings or {})}
         child = execute.start([sys.executable, "-m", "lib.commands.worker", action, str(given), str(answer)],
                               environment=execute.child_environment(**shared), cwd=ROOT)
-        if child.wait() or not answer.exists():
+        if child.wait() < 0:
+            raise Problem(f"{action} was killed by signal {-child.returncode} (9: out of memory?); what was finished is kept: start again")
+        if child.returncode or not answer.exists():
             raise Problem(f"{action} ended with exit code {child.returncode}: its message stands above")
         return json.loads(answer.read_text("utf-8"))
 
@@ -205,13 +208,12 @@ def train_missing(study, seen, options, started):
         if not wanted or not may_train(options, wanted):
             return False
         again = [name for name, runs in seen.asked.items() if wanted.keys() & runs.keys()]
-        reserve = sum(seen.results[name].seconds for name in again) / study.jobs
-        left = time_left(options.budget, started, reserve)
+        left = time_left(options.budget, started, time_to_show(study, seen, again))
         if left is not None and left <= 0:
             say(f"the budget is used up: {number(len(wanted), 'row')} left for the next time")
             return False
-        seen.tried |= wanted.keys()
-        made, failed = train(study, options, list(wanted.values()), left)
+        before, seen.tried = seen.tried, seen.tried | wanted.keys()
+        made, failed = train(study, options, list(wanted.values()), left, before)
         if made:
             say(f"{number(len(again), 'notebook')} again, with the new rows")
             study.run(again, seen, folder=study.out / "notebooks")
@@ -220,12 +222,17 @@ def train_missing(study, seen, options, started):
     return False
 
 
-def train(study, options, requests, seconds):
-    """Train what is missing of the requests in these seconds: (how many rows were made, whether it failed)."""
+def train(study, options, requests, seconds, before):
+    """Train what is missing of the requests in these seconds: (how many rows were made, whether it failed).
+
+    before: keys of the rows that this command made already. Their times do not count, so that the same command from an
+    empty store groups its runs the same way.
+    """
+    until = None if seconds is None else time.monotonic() + seconds
     say(f"{number(len(requests), 'row')} to train")
     try:
         made = worker("train", requests, settings={**study.settings, "STUDY_MODE": "train"}, jobs=options.jobs or 1,
-                      budget=seconds, processes=options.jobs, retry_failed=options.retry_failed)
+                      until=until, processes=options.jobs, retry_failed=options.retry_failed, untimed=sorted(before))
     except Problem as problem:
         say(f"training: {problem}")
         return len(requests), True  # rows are written one by one: those before the failure are there
@@ -243,6 +250,13 @@ def may_train(options, wanted):
             f"GPU: --train trains {'it' if one else 'them'}")
         return False
     return True
+
+
+def time_to_show(study, seen, again):
+    """Seconds until notebooks that run again, with more to show, are on the page; the verdicts take as long as the slowest notebook."""
+    seconds = [seen.results[name].seconds for name in again]
+    notebooks = max(max(seconds), sum(seconds) / study.jobs)
+    return MORE_TO_SHOW * notebooks + max(result.seconds for result in seen.results.values())
 
 
 def time_left(budget, started, reserve):

@@ -5,23 +5,47 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 from lib import execute
+from lib.commands import Problem, disk_problem
 
 
-def train(requests, *, budget, processes, retry_failed):
-    """Train what the requests ask for; returns the number of rows made, None if that is not known."""
+def train(requests, *, until, processes, retry_failed, untimed):
+    """Train what the requests ask for; returns the number of rows made, None if that is not known.
+
+    until: the moment, on the clock `time.monotonic`, at which to stop; None for no budget.
+    """
     from lib import study
 
-    return study.train(requests, budget=budget, jobs=processes, retry_failed=retry_failed, report=_say)
+    budget = None if until is None else until - time.monotonic()
+    try:
+        return study.train(requests, budget=budget, jobs=processes, retry_failed=retry_failed, untimed=untimed, report=_say)
+    except Exception as error:
+        problem = _problem_of_machine(error)
+        if problem is None:
+            raise
+        raise problem from error
 
 
-def estimate(requests_of):
+def _problem_of_machine(error):
+    """A fault of this machine in one line: no room, no memory, no data; None for any other error."""
+    from lib.study.measure import FAULTS
+    from lib.study.sweep import WorkerDied
+
+    if isinstance(error, OSError):
+        return disk_problem(error)
+    if isinstance(error, MemoryError):  # says nothing by itself
+        return Problem("not enough memory; what was finished is kept: start again, with fewer --jobs")
+    return Problem(execute.first_line(error, width=1000)) if isinstance(error, (*FAULTS, WorkerDied)) else None
+
+
+def estimate(requests_of, *, processes):
     """Seconds that the missing runs of each notebook will take, None where nothing is known: {name: seconds}."""
     from lib import study
 
-    return {name: study.estimate([request["run"] for request in requests])
+    return {name: study.estimate([request["run"] for request in requests], jobs=processes)
             for name, requests in requests_of.items()}
 
 
@@ -119,7 +143,11 @@ def main(action, given, answer):
     """Do one action; the answer file appears only if it went well."""
     execute.end_with_parent()
     given = json.loads(Path(given).read_text("utf-8"))
-    result = ACTIONS[action](given.pop("payload"), **given)
+    try:
+        result = ACTIONS[action](given.pop("payload"), **given)
+    except Problem as problem:
+        print(f"{action}: {problem}", file=sys.stderr)
+        sys.exit(problem.status)
     Path(answer).write_text(json.dumps(result), "utf-8")
 
 

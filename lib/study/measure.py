@@ -39,6 +39,12 @@ def device() -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def device_name() -> str:
+    """The device to train on, as rows name it."""
+    where = device()
+    return torch.cuda.get_device_name(where) if where.type == "cuda" else f"CPU ({platform.machine()})"
+
+
 @functools.lru_cache(maxsize=4)
 def _dataset(name: str, train_size: int | None, test_size: int | None) -> data.Dataset:
     return data.load(name, train_size=train_size, test_size=test_size)
@@ -225,9 +231,8 @@ def _row(status: str, run: Run, trained: Trained | None, outcome, facts: dict) -
 @functools.cache
 def provenance() -> dict:
     """Commit, device, threads and versions of this process; no host name."""
-    where = device()
     return {"commit": _git("rev-parse", "HEAD") or os.environ.get("STUDY_COMMIT", "unknown"), "dirty": bool(_git("status", "--porcelain", "lib")),
-            "device": torch.cuda.get_device_name(where) if where.type == "cuda" else f"CPU ({platform.machine()})", "threads": torch.get_num_threads(),
+            "device": device_name(), "threads": torch.get_num_threads(),
             "versions": {"python": platform.python_version()} | {name: version(name) for name in ("torch", "opacus", "dp-accounting", "numpy")}}
 
 

@@ -1,19 +1,30 @@
 """Train what is missing of a list of requests: in groups, on one process or several, each row written as it comes."""
 
+import functools
+import heapq
 import itertools
 import json
+import os
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from statistics import median
+from pathlib import Path
+from statistics import fmean
 
-from lib import ledger
+from lib import ledger, paths
 from lib.study.runs import Run, from_dict, part_name
 
 GROUP_SECONDS = 120  # what a kill may cost
-FIRST_GROUP = 8  # runs of a shape that was never timed
+FIRST_GROUP = 8  # models of a shape that was never timed, a thread
+START_SECONDS = 5.0  # until a process has imported torch and read the data
+BUDGET_SHARE = 0.8  # of the time left that a group may be expected to take: some take longer
+
+
+class WorkerDied(RuntimeError):
+    """A process that trained was killed; the message is one line that says what to do."""
 
 
 def missing(requests: list[dict], *, retry_failed: bool = False) -> list[Run]:
@@ -27,24 +38,29 @@ def missing(requests: list[dict], *, retry_failed: bool = False) -> list[Run]:
 
 
 def train(requests: list[dict], *, budget: float | None = None, jobs: int | None = 1, retry_failed: bool = False,
-          report: Callable[[str], None] = print) -> int:
+          untimed: Collection[str] = (), report: Callable[[str], None] = print) -> int:
     """Train what is missing of `requests` ({"notebook", "key", "run"}), a line on `report` for each finished group.
 
-    budget: seconds; no group is started that would not end in time by what was measured so far. jobs: processes,
-    each with its share of the threads; None: two on a CPU, since small models use one core better than two
-    threads do, and one on a GPU. Returns how many rows were made.
+    budget: seconds; no group is started that would not end in time by what was measured so far, and one that does not
+    is given up. Without a budget nothing that is measured on the way decides what trains together, so that the same
+    sweep makes the same rows bit for bit. jobs: processes, each with its share of the threads; None: two on a CPU, since
+    small models use one core better than two threads do, and one on a GPU. untimed: keys of rows whose times do not
+    count either, such as those that this command has made before. Returns how many rows were made.
     """
     jobs = jobs or _usual_jobs()
     todo = missing(requests, retry_failed=retry_failed)
-    sweep = Sweep(todo, budget, alone={request["key"] for request in requests if request.get("alone")})
-    with _submitter(jobs) as submit:
+    alone = {request["key"] for request in requests if request.get("alone")}
+    sweep = Sweep(todo, budget, alone=alone, untimed=untimed, first=_first_group(jobs))
+    with _submitter(jobs, apart=budget is not None) as submit:
         running: dict[Future, list[Run]] = {}
         while True:
             for batch in itertools.islice(sweep.batches(), jobs - len(running)):
                 running[submit(batch)] = batch
             if not running:
                 break
-            done = wait(running, return_when=FIRST_COMPLETED).done
+            done = wait(running, timeout=sweep.patience(), return_when=FIRST_COMPLETED).done
+            if not done:  # the budget is over
+                break
             for future in sorted(done, key=lambda future: future.exception() is not None):  # good rows first
                 report(sweep.finish(running.pop(future), _rows_of(future)))
     if sweep.left():
@@ -56,37 +72,50 @@ def _rows_of(future: Future) -> list[dict]:
     try:
         return future.result()
     except BrokenExecutor:
-        raise RuntimeError("a training process was killed (out of memory?); what was finished is kept: "
-                           "start again, with fewer --jobs if it happens again") from None
+        raise WorkerDied("a training process was killed (out of memory?); what was finished is kept: "
+                         "start again, with fewer --jobs if it happens again") from None
 
 
 class Sweep:
     """The queue of groups, how fast each goes, and how many runs are done."""
 
-    def __init__(self, todo: list[Run], budget: float | None, *, alone: Collection[str] = ()):
-        self.total, self.done, self.started = len(todo), 0, time.monotonic()
-        self.budget, self.speeds, self.queue = budget, {}, dict(groups(todo, alone=alone))
+    def __init__(self, todo: list[Run], budget: float | None, *, alone: Collection[str] = (), untimed: Collection[str] = (),
+                 first: int = FIRST_GROUP):
+        self.total, self.done, self.started, self.first = len(todo), 0, time.monotonic(), first
+        self.budget, self.queue = budget, dict(groups(todo, alone=alone))
+        known = known_seconds(untimed if budget is None else ())
+        self.speeds = {shape: known[shape] for shape in map(_shape, todo) if shape in known}
 
     def batches(self) -> Iterator[list[Run]]:
         """What to train next: of each group about two minutes of work that the budget still holds."""
         for name in list(self.queue):
             while group := self.queue[name]:
-                batch = _batch(group, self.speed(name), self._seconds_left())
+                batch = _batch(group, self._count(self.seconds(group)))
                 if not batch:
                     break
                 self.queue[name] = group[len(batch):]
                 yield batch
 
-    def speed(self, name: tuple) -> float | None:
-        """Seconds a run of this group: as measured in this sweep, else as known from rows, else None."""
-        return self.speeds.get(name) or estimate_one(self.queue[name][0])
+    def seconds(self, group: list[Run]) -> float | None:
+        """Seconds a run of this group, None if its shape was never timed."""
+        return self.speeds.get(_shape(group[0]))
+
+    def _count(self, seconds: float | None) -> int:
+        """How many models to train together that take `seconds` each."""
+        left = self._seconds_left()
+        if seconds is None:  # with a budget, a single one tells
+            return self.first if left is None else int(left > 0)
+        seconds = max(seconds, 1e-3)
+        count = max(1, int(GROUP_SECONDS / seconds))
+        return count if left is None else min(count, int(BUDGET_SHARE * left / seconds))
 
     def finish(self, batch: list[Run], rows: list[dict]) -> str:
         """Write the rows of a batch; returns the line about it."""
         for row in rows:
             ledger.write(row)
-        if rows[0]["status"] == "ok":  # a failure takes no time at all
-            self.speeds[_group_name(batch[0])] = rows[0]["provenance"]["seconds"]
+        good = [row for row in rows if row["status"] == "ok"]  # a failure takes no time at all
+        if good and self.budget is not None:
+            self.speeds[_shape(batch[0])] = good[0]["provenance"]["seconds"]
         self.done += len(batch)
         elapsed = time.monotonic() - self.started
         return _line(rows, self.done, self.total, elapsed / self.done * (self.total - self.done))
@@ -94,8 +123,14 @@ class Sweep:
     def left(self) -> int:
         return self.total - self.done
 
+    def patience(self) -> float | None:
+        """Seconds until the budget is over; None without one."""
+        return None if self.budget is None else max(0.0, self.budget - (time.monotonic() - self.started))
+
     def _seconds_left(self) -> float | None:
-        return None if self.budget is None else self.budget - (time.monotonic() - self.started)
+        """Seconds of the budget for training; the first groups also wait for their processes to start."""
+        left = self.patience()
+        return left if left is None or self.done else left - START_SECONDS
 
 
 def _usual_jobs() -> int:
@@ -104,11 +139,24 @@ def _usual_jobs() -> int:
     return 1 if device().type == "cuda" else min(2, cores())
 
 
+def _first_group(jobs: int) -> int:
+    """Models of a shape that was never timed to train at once: what keeps each thread of a process busy; on a GPU 64."""
+    import torch
+
+    from lib.study.measure import device
+    if device().type == "cuda":
+        return 8 * FIRST_GROUP
+    return FIRST_GROUP * (torch.get_num_threads() if jobs == 1 else _threads(jobs))
+
+
 @contextmanager
-def _submitter(jobs: int):
-    """A function that starts the training of a batch and returns its future."""
+def _submitter(jobs: int, *, apart: bool = False):
+    """A function that starts the training of a batch and returns its future; what is under way at the end is given up.
+
+    apart: in a process of its own, also where it is the only one, since this one's training cannot be given up.
+    """
     from lib.study.measure import train_rows
-    if jobs == 1:
+    if jobs == 1 and not apart:
         def here(batch: list[Run]) -> Future:
             future: Future = Future()
             future.set_result(train_rows(batch))
@@ -116,12 +164,15 @@ def _submitter(jobs: int):
         yield here
         return
     import multiprocessing
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_share, initargs=(jobs,))
     try:
         # Plain values: a class from the user's own file is not known by name in the other process.
         yield lambda batch: pool.submit(_train_plain, [one.to_dict() for one in batch])
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - others:
+            child.kill()
 
 
 def _train_plain(batch: list[dict]) -> list[dict]:
@@ -133,18 +184,25 @@ def _share(jobs: int) -> None:
     """Give this process its share of the cores: more threads than cores make two processes fifty times slower."""
     import torch
 
-    from lib.execute import cores
-    torch.set_num_threads(max(1, cores() // jobs))
+    torch.set_num_threads(_threads(jobs))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _batch(group: list[Run], seconds: float | None, left: float | None) -> list[Run]:
-    """The first runs of a group that fit the time, clean twins (trained once) together."""
+def _threads(jobs: int) -> int:
+    from lib.execute import thread_settings
+    return int(thread_settings(jobs)["OMP_NUM_THREADS"])
+
+
+def _end_with_parent() -> None:
+    """End when the process that asked for the training has gone (killed -9): nobody would write the rows."""
+    import multiprocessing
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _batch(group: list[Run], count: int) -> list[Run]:
+    """The first runs of a group that make `count` models, clean twins (trained once) together."""
     from lib.study.measure import identity
-    if seconds is None:
-        count = 0 if left is not None and left <= 0 else FIRST_GROUP
-    else:
-        count = max(1, int(GROUP_SECONDS / max(seconds, 1e-3)))
-        count = count if left is None else min(count, int(left / seconds))
     names: set[str] = set()
     for place, one in enumerate(group):
         name = identity(one)
@@ -191,31 +249,53 @@ def _described(defence) -> str:
     return " ".join([part_name(defence), *changed])
 
 
-_seconds_by_shape: dict[str, list[float]] = {}
+def known_seconds(untimed: Collection[str] = ()) -> dict[str, float]:
+    """Mean seconds of a run of each shape on this machine's device: by the rows of the local store, else by published ones.
+
+    What this process found first stays: rows that it makes by itself never decide what trains together. untimed: keys
+    of rows that do not count.
+    """
+    return _known_seconds(paths.store_dir(), frozenset(untimed))
 
 
-def estimate_one(one: Run) -> float | None:
-    """Seconds that runs of this shape took (median over the known rows), or None."""
-    if not _seconds_by_shape:
-        _seconds_by_shape[""] = []
-        for row in [*ledger.stored(), *ledger.published().values()]:
-            if row["status"] == "ok":
-                _seconds_by_shape.setdefault(_shape(row["run"]), []).append(row["provenance"]["seconds"])
-    seconds = _seconds_by_shape.get(_shape(one.to_dict()))
-    return median(seconds) if seconds else None
+@functools.cache
+def _known_seconds(store: Path, untimed: frozenset[str]) -> dict[str, float]:
+    from lib.study.measure import device_name
+    here, known = device_name(), {}
+    for rows in (ledger.published().values(), ledger.stored()):  # published ones may come from a faster machine
+        found: dict[str, list[float]] = {}
+        for row in rows:
+            if row["status"] == "ok" and row["key"] not in untimed and row["provenance"].get("device") == here:
+                found.setdefault(_shape_of(row["run"]), []).append(row["provenance"]["seconds"])
+        known |= {shape: fmean(seconds) for shape, seconds in found.items()}
+    return known
 
 
-def _shape(values: dict) -> str:
-    """What the time of a run depends on."""
+def _shape(one: Run) -> str:
+    return _shape_of(one.to_dict())
+
+
+def _shape_of(values: dict) -> str:
+    """What the time of a run depends on; of its defence all but the real numbers, which are noise, norms and shares."""
     training = {name: values["training"][name] for name in ("optimizer", "epochs", "batch_size", "sampling", "checkpoints")}
-    names = ("dataset", "train_size", "features", "model", "precision", "split")
-    defence = [values["defence"].get(name) for name in ("name", "clip", "models", "partitions", "space", "twin")]
+    names = ("dataset", "train_size", "test_size", "public", "features", "model", "precision", "split")
+    defence = {name: value for name, value in values["defence"].items() if value is not None and not isinstance(value, float)}
     return json.dumps([[values[name] for name in names], training, defence], sort_keys=True)
 
 
-def estimate(runs: list) -> float | None:
-    """Seconds to train `runs` (Run or plain values), clean twins once, or None where a shape was never measured."""
+def estimate(runs: list, *, jobs: int | None = 1) -> float | None:
+    """Seconds to train `runs` (Run or plain values) with `jobs` processes (as in `train`), clean twins once; None where a
+    shape was never measured on this device.
+    """
     from lib.study.measure import identity
-    unique = {identity(one): one for one in (one if isinstance(one, Run) else from_dict(one) for one in runs)}
-    seconds = [estimate_one(one) for one in unique.values()]
-    return None if None in seconds else sum(seconds)
+    jobs = jobs or _usual_jobs()
+    unique = {one.key: one for one in (one if isinstance(one, Run) else from_dict(one) for one in runs)}
+    if not unique:
+        return 0.0
+    sweep, ends = Sweep(list(unique.values()), None), [0.0] * jobs
+    for batch in sweep.batches():
+        seconds = sweep.seconds(batch)
+        if seconds is None:
+            return None
+        heapq.heapreplace(ends, ends[0] + seconds * len({identity(one) for one in batch}))
+    return START_SECONDS + max(ends)
