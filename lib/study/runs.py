@@ -151,6 +151,7 @@ def _module(kind: str, name: str):
     return importlib.import_module(known[name])
 
 
+@functools.cache
 def defences() -> list[str]:
     """Names of the defences: the modules of `lib.defences` that define one."""
     from pathlib import Path
@@ -160,6 +161,9 @@ def defences() -> list[str]:
     return sorted(file.stem for file in folder.glob("*.py") if "\nDefence = " in file.read_text(encoding="utf-8"))
 
 
+_hints = functools.cache(typing.get_type_hints)  # of a class; they cost more than all else of a run
+
+
 def _build(cls, values: dict, where: str):
     if not isinstance(values, dict):
         raise ValueError(f"{where} {values!r}: expected a mapping of names to values")
@@ -167,13 +171,13 @@ def _build(cls, values: dict, where: str):
     unknown = sorted(set(values) - known)
     if unknown:
         raise ValueError(f"{where}: unknown key {unknown[0]!r}; expected one of {', '.join(sorted(known))}")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     return cls(**{name: _typed(value, hints[name], f"{where} {name}") for name, value in values.items()})
 
 
 def _check_types(part, where: str) -> None:
     """Fields must have the declared types; an int where a float is declared becomes one, so that keys agree."""
-    hints = typing.get_type_hints(type(part))
+    hints = _hints(type(part))
     for item in fields(part):
         value = getattr(part, item.name)
         typed = _typed(value, hints[item.name], f"{where} {item.name}")
