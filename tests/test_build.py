@@ -551,6 +551,7 @@ def test_published_bytes_are_the_same_each_time(tmp_path):
     (["report"], {"params/quick/11_good.yaml": "nubmer: 1"}, "no parameter 'nubmer'; it has number, rate"),
     (["report"], {"params/quick/11_good.yaml": "number: [1\nb: 2"}, "11_good.yaml: line 2: not readable as YAML"),
     (["report"], {"params/quick/11_good.yaml": "- 1"}, "expected lines of `name: value`"),
+    (["report"], {"params/quick/11_good.yaml": "number: 1\nrate: 1.0\nnumber: 2"}, "11_good.yaml: line 3: 'number' is set before"),
     (["plan", "lib"], {}, "has no YAML files"),
 ])
 def test_wrong_input_is_one_line_and_nothing_is_written(tmp_path, arguments, files, says):

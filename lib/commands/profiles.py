@@ -120,15 +120,24 @@ def _read_yaml(path):
 
     where = _shown(path)
     try:
-        values = yaml.safe_load(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        values, again = yaml.safe_load(text), _twice(yaml.compose(text, yaml.SafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
         raise Problem(f"{where}:{line} not readable as YAML: {getattr(error, 'problem', None) or error}", 2) from None
+    if again:
+        raise Problem(f"{where}: line {again.start_mark.line + 1}: {again.value!r} is set before: a name stands once", 2)
     values = {} if values is None else values
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise Problem(f"{where}: expected lines of `name: value`", 2)
     return values
+
+
+def _twice(node):
+    """The first name that a YAML mapping sets a second time, of which YAML takes the last; None if each stands once."""
+    names = [name for name, _ in node.value] if node is not None and node.id == "mapping" else []
+    return next((name for place, name in enumerate(names) if name.value in [one.value for one in names[:place]]), None)
 
 
 def checked(value, default, where):
