@@ -371,6 +371,10 @@ def table(published, here):
                           "n": None if here else float("nan")}])
 
 
+def answer(frames):
+    return [f"{len(frames)} files of published rows."]
+
+
 def targets_table(frames):
     return pd.DataFrame([{"id": "R1", "title": "x" * 80, "verdict": None}])
 '''
@@ -415,7 +419,7 @@ def test_report_trains_in_rounds_and_writes_the_page(project):
     assert f"[10, 12] {threads} 11_good" in ran.cells[3].outputs[0].text
     assert [path.name for path in (project / "build/quick/notebooks").iterdir()] == ["11_good.ipynb"]
     page = (project / "build/quick/report.html").read_text("utf-8")
-    assert "it works" in page and "3 rows of this run" in page
+    assert "it works" in page and "3 rows of this run" in page and "<li>0 files of published rows.</li>" in page
 
 
 def test_report_goes_on_after_a_notebook_that_fails(project):
