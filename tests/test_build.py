@@ -338,7 +338,7 @@ def run(numbers):
     return rows
 
 
-def train(requests, *, budget=None, jobs=1, retry_failed=False, untimed=(), report=print):
+def train(requests, *, budget=None, jobs=1, retry_failed=False, untimed=(), cluster=None, report=print):
     assert os.environ["STUDY_MODE"] == "train"
     report(f"train {sorted(request['run'] for request in requests)} budget {budget is not None}")
     store_dir().mkdir(parents=True, exist_ok=True)

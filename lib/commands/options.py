@@ -15,6 +15,8 @@ examples:
   python3 build.py report laptop --budget 2h  MNIST, Fashion-MNIST, CIFAR-10; stops in time, goes on next time
   python3 build.py plan paper --only 11       how long notebook 11 would take at the paper's scale
   python3 build.py report my_settings/        the YAML files of your own folder, one a notebook
+  python3 build.py report paper --cluster tcp://login1:8786
+                                              train on the workers of a Dask cluster
   python3 build.py test                       the tests, and the outputs of the notebooks
 
 The first call makes the environment (.venv) unless the Python it is started with has all of
@@ -40,6 +42,14 @@ def positive(text):
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
     return int(text)
+
+
+def address(text):
+    """Where a Dask scheduler listens."""
+    match = re.fullmatch(r"tcp://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})", text)
+    if not match or not 0 < int(match[1]) < 65536:
+        raise argparse.ArgumentTypeError(f"expected an address such as tcp://login1:8786, got {text!r}")
+    return text
 
 
 def folder(text):
@@ -102,6 +112,8 @@ def _add_options(report, plan, notebooks, export):
         sub.add_argument("--device", choices=("cpu", "cuda"), help="default: CUDA if there is any")
     report.add_argument("--budget", type=duration, metavar="9m", help="start no training that would not "
                         "end in this time from now (s, m or h); the page then says what is left")
+    report.add_argument("--cluster", type=address, metavar="tcp://HOST:PORT", help="train on the workers of the Dask cluster whose "
+                        "scheduler listens there, not here (README, Many machines); --jobs then counts notebooks alone")
     report.add_argument("--out", type=place, metavar="DIR", help="where the page goes (default: build/PROFILE)")
     known = report.add_mutually_exclusive_group()
     known.add_argument("--fresh", action="store_true", help="train everything anew, in a store beside the page")

@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -21,6 +22,7 @@ from lib.commands import Problem, provenance
 from lib.commands.profiles import parameters, profile_name, select
 from lib.paths import BUILD, PARAMS, ROOT
 
+ANSWER = 10  # seconds for the scheduler of a cluster, which may just have been started, to listen
 ROUNDS = 3  # of training: runs that depend on results are asked for only once these are there
 MORE_TO_SHOW = 1.5  # times as long does a notebook take with its rows as without
 
@@ -126,6 +128,8 @@ def prepare(options):
     """The study of a command line; everything that can be wrong in it is told here."""
     choices = select(options)
     values = {choice.name: parameters(choice) for choice in choices}
+    if getattr(options, "cluster", None) and not options.read_only:
+        check_cluster(options)
     out = getattr(options, "out", None) or BUILD / profile_name(options.profile)
     settings = {"STUDY_DEVICE": options.device or os.environ.get("STUDY_DEVICE") or "auto"}
     if options.store:
@@ -138,6 +142,22 @@ def prepare(options):
     if options.device == "cuda" and not has_cuda():
         raise Problem("--device cuda: torch sees no CUDA device here (try --device cpu, or leave it out)", 2)
     return Study(choices, values, settings, out, options.jobs or min(execute.cores(), 8))
+
+
+def check_cluster(options):
+    """Raise Problem unless something listens at the address of --cluster, or soon does: told before the notebooks run."""
+    if options.device:
+        raise Problem("--device is for training here: with --cluster each worker takes CUDA if it has any, or its own $STUDY_DEVICE", 2)
+    host, _, port = options.cluster.partition("://")[2].rpartition(":")
+    deadline = time.monotonic() + ANSWER
+    while True:
+        try:
+            return socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise Problem(f"--cluster {options.cluster}: no Dask scheduler answers there ({error.strerror or error}); start one "
+                              "(README, Many machines), or correct the address") from None
+        time.sleep(0.5)
 
 
 def worker(action, payload, *, settings=None, jobs=1, **how):
@@ -232,7 +252,8 @@ def train(study, options, requests, seconds, before):
     say(f"{number(len(requests), 'row')} to train")
     try:
         made = worker("train", requests, settings={**study.settings, "STUDY_MODE": "train"}, jobs=options.jobs or 1,
-                      until=until, processes=options.jobs, retry_failed=options.retry_failed, untimed=sorted(before))
+                      until=until, processes=options.jobs, retry_failed=options.retry_failed, untimed=sorted(before),
+                      cluster=options.cluster)
     except Problem as problem:
         say(f"training: {problem}")
         return len(requests), True  # rows are written one by one: those before the failure are there
@@ -244,7 +265,7 @@ def may_train(options, wanted):
     if options.read_only:
         return False
     paper = (PARAMS / options.profile) == PARAMS / "paper"
-    if paper and not options.train and (options.device == "cpu" or not has_cuda()):
+    if paper and not options.train and not options.cluster and (options.device == "cpu" or not has_cuda()):
         one = len(wanted) == 1
         say(f"{number(len(wanted), 'row')} of the profile paper {'is' if one else 'are'} not trained, as there is no "
             f"GPU: --train trains {'it' if one else 'them'}")

@@ -12,7 +12,7 @@ from lib import execute
 from lib.commands import Problem, disk_problem
 
 
-def train(requests, *, until, processes, retry_failed, untimed):
+def train(requests, *, until, processes, retry_failed, untimed, cluster):
     """Train what the requests ask for; returns the number of rows made, None if that is not known.
 
     until: the moment, on the clock `time.monotonic`, at which to stop; None for no budget.
@@ -21,7 +21,9 @@ def train(requests, *, until, processes, retry_failed, untimed):
 
     budget = None if until is None else until - time.monotonic()
     try:
-        return study.train(requests, budget=budget, jobs=processes, retry_failed=retry_failed, untimed=untimed, report=_say)
+        return study.train(requests, budget=budget, jobs=processes, retry_failed=retry_failed, untimed=untimed, cluster=cluster, report=_say)
+    except study.ClusterProblem as problem:
+        raise Problem(f"--cluster: {problem}") from None
     except Exception as error:
         problem = _problem_of_machine(error)
         if problem is None:

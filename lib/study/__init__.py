@@ -9,11 +9,13 @@ import os
 from collections.abc import Iterable
 
 from lib import ledger
+from lib.study.cluster import ClusterProblem
 from lib.study.design import instances, worlds
 from lib.study.runs import Run, from_dict, grid
 from lib.study.sweep import estimate, train
 
-__all__ = ["Run", "best", "certified", "curves", "estimate", "fit", "from_dict", "grid", "instances", "means", "run", "tidy", "together", "train", "worlds"]
+__all__ = ["ClusterProblem", "Run", "best", "certified", "curves", "estimate", "fit", "from_dict", "grid", "instances", "means", "run",
+           "tidy", "together", "train", "worlds"]
 
 
 def __getattr__(name: str):

@@ -4,6 +4,7 @@ import functools
 import heapq
 import itertools
 import json
+import math
 import os
 import threading
 import time
@@ -15,12 +16,14 @@ from pathlib import Path
 from statistics import fmean
 
 from lib import ledger, paths
+from lib.study.cluster import ClusterProblem, GroupLost, on_cluster
 from lib.study.runs import Run, from_dict, part_name
 
 GROUP_SECONDS = 120  # what a kill may cost
 FIRST_GROUP = 8  # models of a shape that was never timed, a thread
 START_SECONDS = 5.0  # until a process has imported torch and read the data
 BUDGET_SHARE = 0.8  # of the time left that a group may be expected to take: some take longer
+LOOK = 5.0  # seconds after which workers of a cluster that came or went are noticed
 
 
 class WorkerDied(RuntimeError):
@@ -38,31 +41,42 @@ def missing(requests: list[dict], *, retry_failed: bool = False) -> list[Run]:
 
 
 def train(requests: list[dict], *, budget: float | None = None, jobs: int | None = 1, retry_failed: bool = False,
-          untimed: Collection[str] = (), report: Callable[[str], None] = print) -> int:
+          untimed: Collection[str] = (), cluster: str | None = None, report: Callable[[str], None] = print) -> int:
     """Train what is missing of `requests` ({"notebook", "key", "run"}), a line on `report` for each finished group.
 
     budget: seconds; no group is started that would not end in time by what was measured so far, and one that does not
     is given up. Without a budget nothing that is measured on the way decides what trains together, so that the same
     sweep makes the same rows bit for bit. jobs: processes, each with its share of the threads; None: two on a CPU, since
     small models use one core better than two threads do, and one on a GPU. untimed: keys of rows whose times do not
-    count either, such as those that this command has made before. Returns how many rows were made.
+    count either, such as those that this command has made before. cluster: address of a Dask scheduler, whose workers
+    train in place of these processes. Returns how many rows were made.
     """
-    jobs = jobs or _usual_jobs()
     todo = missing(requests, retry_failed=retry_failed)
+    if not todo:
+        return 0
+    jobs = jobs or _usual_jobs()
     alone = {request["key"] for request in requests if request.get("alone")}
-    sweep = Sweep(todo, budget, alone=alone, untimed=untimed, first=_first_group(jobs))
-    with _submitter(jobs, apart=budget is not None) as submit:
+    sweep = Sweep(todo, budget, alone=alone, untimed=untimed, first=FIRST_GROUP if cluster else _first_group(jobs))
+    lost, until = 0, None if budget is None else sweep.started + budget
+    with on_cluster(cluster, todo[0], report=report, until=until) if cluster else _submitter(jobs, apart=budget is not None) as (submit, places):
         running: dict[Future, list[Run]] = {}
         while True:
-            for batch in itertools.islice(sweep.batches(), jobs - len(running)):
+            for batch in itertools.islice(sweep.batches(), max(0, places() - len(running))):
                 running[submit(batch)] = batch
             if not running:
                 break
-            done = wait(running, timeout=sweep.patience(), return_when=FIRST_COMPLETED).done
-            if not done:  # the budget is over
+            done = wait(running, timeout=sweep.patience(most=LOOK), return_when=FIRST_COMPLETED).done
+            if not done and sweep.patience() == 0:  # the budget is over
                 break
             for future in sorted(done, key=lambda future: future.exception() is not None):  # good rows first
-                report(sweep.finish(running.pop(future), _rows_of(future)))
+                batch = running.pop(future)
+                try:
+                    report(sweep.finish(batch, _rows_of(future)))
+                except GroupLost as problem:
+                    lost += len(batch)
+                    report(f"LOST: {_named(batch[0])}, {len(batch)} runs: {problem}")
+    if lost:
+        raise ClusterProblem(f"{lost} of {len(todo)} runs ended the workers that trained them; the others are kept")
     if sweep.left():
         report(f"budget: {sweep.left()} of {len(todo)} runs left for another time")
     return sweep.done
@@ -123,14 +137,15 @@ class Sweep:
     def left(self) -> int:
         return self.total - self.done
 
-    def patience(self) -> float | None:
-        """Seconds until the budget is over; None without one."""
-        return None if self.budget is None else max(0.0, self.budget - (time.monotonic() - self.started))
+    def patience(self, *, most: float = math.inf) -> float:
+        """Seconds until the budget is over, `most` at most; infinite without one."""
+        return most if self.budget is None else min(most, max(0.0, self.budget - (time.monotonic() - self.started)))
 
     def _seconds_left(self) -> float | None:
         """Seconds of the budget for training; the first groups also wait for their processes to start."""
-        left = self.patience()
-        return left if left is None or self.done else left - START_SECONDS
+        if self.budget is None:
+            return None
+        return self.patience() if self.done else self.patience() - START_SECONDS
 
 
 def _usual_jobs() -> int:
@@ -151,9 +166,10 @@ def _first_group(jobs: int) -> int:
 
 @contextmanager
 def _submitter(jobs: int, *, apart: bool = False):
-    """A function that starts the training of a batch and returns its future; what is under way at the end is given up.
+    """(submit, places): a function that starts the training of a batch and returns its future, and how many at once.
 
-    apart: in a process of its own, also where it is the only one, since this one's training cannot be given up.
+    What is under way at the end is given up. apart: in a process of its own, also where it is the only one, since this
+    one's training cannot be given up.
     """
     from lib.study.measure import train_rows
     if jobs == 1 and not apart:
@@ -161,14 +177,14 @@ def _submitter(jobs: int, *, apart: bool = False):
             future: Future = Future()
             future.set_result(train_rows(batch))
             return future
-        yield here
+        yield here, lambda: jobs
         return
     import multiprocessing
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_share, initargs=(jobs,))
     try:
         # Plain values: a class from the user's own file is not known by name in the other process.
-        yield lambda batch: pool.submit(_train_plain, [one.to_dict() for one in batch])
+        yield lambda batch: pool.submit(_train_plain, [one.to_dict() for one in batch]), lambda: jobs
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for child in set(multiprocessing.active_children()) - others:
@@ -238,8 +254,12 @@ def _line(rows: list[dict], done: int, total: int, left: float) -> str:
     else:
         result = "FAILED: " + row["error"].strip().splitlines()[-1]
     time_left = f"{left:.0f} s" if left < 120 else f"{left / 60:.0f} min"
-    what = f"{row['run']['dataset']}, {_described(from_dict(row['run']).defence)}"
+    what = _named(from_dict(row["run"]))
     return f"[{done}/{total}] {what}: {result}; {len(rows)} runs in {row['provenance']['group_seconds']:.0f} s, {time_left} left"
+
+
+def _named(one: Run) -> str:
+    return f"{one.dataset}, {_described(one.defence)}"
 
 
 def _described(defence) -> str:
