@@ -306,6 +306,12 @@ def test_no_scheduler_is_one_line_before_anything_runs(store, monkeypatch):
                 study.train([{"key": TINY.key, "run": TINY.to_dict()}], cluster=wrong)
 
 
+def test_the_papers_are_trained_where_a_cluster_is_named(monkeypatch):
+    monkeypatch.setattr(report, "has_cuda", lambda: False)
+    assert report.may_train(options.parse(["report", "paper", "--cluster", "tcp://login1:8786"]), {"a": {}})
+    assert not report.may_train(options.parse(["report", "paper"]), {"a": {}})
+
+
 def test_dask_is_imported_for_a_cluster_alone():
     script = ("import sys\nfrom lib import study\nfrom lib.commands import options, report, worker\nfrom lib.study import cluster, measure\n"
               f"study.train([{{'key': {TINY.key!r}, 'run': {TINY.to_dict()!r}}}], budget=1e-9)\n"
