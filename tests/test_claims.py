@@ -512,7 +512,7 @@ def test_tables():
     published, profile = claims.evaluate({"11_dpsgd": figure_1()}), claims.evaluate({"11_dpsgd": figure_1(**FLAT)})
     table = claims.table(published, profile).set_index("id")
     assert list(claims.table(published).columns) == ["id", "paper", "claim", "published", "direction", "size", "measured", "interval",
-                                                     "n", "setup", "notebook", "figure"]
+                                                     "n", "setup", "notebook", "figure", "figures"]
     assert table.loc["R2", "direction"] == "holds" and table.loc["R2", "direction here"] == "fails"
     assert table.loc["R3", "size"] == "–" and table.loc["R3", "measured"].endswith("%") and table.loc["R2", "n"] == 8
     assert set(table["direction"]) <= {*claims.OUTCOMES, "–"}

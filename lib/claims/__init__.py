@@ -98,7 +98,8 @@ def _joined(result: ClaimResult, parts: list[ClaimResult]) -> ClaimResult:
 # ---------------------------------------------------------------- tables
 
 def table(published: list[ClaimResult], profile: list[ClaimResult] | None = None):
-    """One line a claim: id, paper, claim, published, direction, size, measured, interval, n, setup, notebook, figure.
+    """One line a claim: id, paper, claim, published, direction, size, measured, interval, n, setup, notebook, figure
+    (the first one), figures.
 
     `profile`: results on the rows of one's own run; their verdicts stand beside in columns "... here".
     """

@@ -130,7 +130,7 @@ def _row(record, endings, ids):
     words = {verdict.word for ending in endings for _, verdict in _verdicts(record, ending)}
     cells = [_claim(record, ids)]
     if "published" in record:
-        cells.append(Cell("Published", format_value(record["published"])))
+        cells.append(Cell("Published", format_value(record["published"]) or "–"))
     for ending in endings:
         label = ending.replace("_", " ")
         cells.append(Cell("Verdict" + label, verdicts=_shown(_verdicts(record, ending))))
