@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
+_COMMAND = re.compile(r" ?([A-DF-Za-df-z]) ?")  # of a path; e belongs to a number
 _LONG = re.compile(r"-?\d+\.\d{3,}")
 
 
@@ -22,7 +23,7 @@ def compact_svg(text: str) -> str:
         _shorten(element, referenced)
     _flatten(root)
     _share_font(root)
-    return re.sub(r">\s+<", "><", ElementTree.tostring(root, encoding="unicode"))
+    return re.sub(r">\s+<", "><", ElementTree.tostring(root, encoding="unicode")).replace(" />", "/>")
 
 
 def _shorten(element, referenced):
@@ -31,8 +32,15 @@ def _shorten(element, referenced):
     for name in ("d", "x", "y", "transform", "points"):
         if name in element.attrib:
             element.set(name, " ".join(_LONG.sub(_round, element.attrib[name]).split()))
+    if "d" in element.attrib:
+        element.set("d", short_path(element.attrib["d"]))
     if re.fullmatch(r"rotate\(-?0(\.0+)? [^)]*\)", element.get("transform", "")):
         del element.attrib["transform"]
+
+
+def short_path(commands):
+    """The `d` of a path without the spaces around its commands."""
+    return _COMMAND.sub(r"\1", commands)
 
 
 def _round(match):

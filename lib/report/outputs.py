@@ -6,9 +6,10 @@ import re
 from html import escape
 from xml.etree import ElementTree
 
+from lib.plots.compact import short_path
+
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
-_COMMAND = re.compile(r" ?([A-DF-Za-df-z]) ?")  # of a path; e belongs to a number
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _DROPPED = {f"{{{SVG}}}{name}" for name in ("metadata", "title", "script", "foreignObject", "style")}
 
@@ -101,7 +102,7 @@ def _shorten(root):
     """The same drawing in fewer letters: no spaces around the commands of a path, links by today's name."""
     for element in root.iter():
         if "d" in element.attrib:
-            element.set("d", _COMMAND.sub(r"\1", element.get("d")))
+            element.set("d", short_path(element.get("d")))
         if f"{{{XLINK}}}href" in element.attrib:
             element.set("href", element.attrib.pop(f"{{{XLINK}}}href"))
 
