@@ -324,7 +324,7 @@ from test_faults import TINY, requests, rows
 
 warnings.simplefilter("error")  # an unreadable row
 kills, folder = int(sys.argv[1]), Path(sys.argv[2])
-runs = [TINY.with_(training__epochs=5.0 + 5 * number / (2 * kills), init_seed=seed) for number in range(2 * kills) for seed in range(2)]
+runs = [TINY.with_(training__epochs=3.0 + 3 * number / (2 * kills), init_seed=seed) for number in range(2 * kills) for seed in range(2)]
 asked = requests(runs)
 measure.train_rows([TINY])  # imports and data, once for all attempts, which are forks of this process
 
