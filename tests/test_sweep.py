@@ -64,7 +64,7 @@ def test_the_same_sweep_makes_the_same_rows_bit_for_bit(store, monkeypatch, jobs
             row["provenance"] = {name: value for name, value in row["provenance"].items() if name not in TIMES}
         made.append({key: json.dumps(row, sort_keys=True) for key, row in rows.items()})
         # The second sweep is a slow one: were groups made by its speed, they would hold other runs.
-        monkeypatch.setattr(measure.time, "perf_counter", lambda: true() + 100.0 * next(ticks))
+        monkeypatch.setattr(measure.time, "perf_counter", lambda: true() + 1000.0 * next(ticks))
     assert made[0] == made[1]
     assert {row["provenance"]["group_size"] for row in map(json.loads, made[0].values())} == {4, 2, 3}
 
