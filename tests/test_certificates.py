@@ -102,6 +102,13 @@ def test_every_model_has_noise_of_its_own_on_the_training_inputs():
     assert torch.equal(ensemble.gather(pool, [one], 64)[0, 40:], torch.zeros(24, 6))
 
 
+def test_members_and_twins_draw_apart():
+    run, labels = Run(init_seed=1, noise_seed=1), torch.zeros(4, dtype=torch.long)
+    members = [Smoothing(3, 0.5).member(run, torch.arange(4), labels, prefix, number) for prefix in ("", "twin ") for number in range(3)]
+    assert len({one.init_seed for one in members}) == len({one.noise_seed for one in members}) == 6
+    assert len(ensemble.gather(torch.zeros(4, 3), members, 4).unique(dim=0)) == 6
+
+
 @pytest.mark.parametrize("model", ["linear", "mlp", "cnn"])
 def test_a_noisy_member_trains_as_on_a_pool_that_holds_its_noisy_copy(model):
     random = torch.Generator().manual_seed(0)
@@ -159,6 +166,14 @@ def test_the_norm_of_the_patterns_is_the_realised_one():
     bright = Poisoned(torch.full((3, 1, 28, 28), 255, dtype=torch.uint8), FourPixel().trigger(torch.full((1, 1, 28, 28), 255, dtype=torch.uint8), seed=0),
                       torch.tensor([0, 3, 2]), torch.zeros(3, dtype=torch.long), torch.tensor([False, True, False]), 10, torch.zeros(3, dtype=torch.long))
     assert smoothing.pattern_norms(bright).tolist() == [0.0]  # white stays white
+
+
+def test_every_record_is_in_every_model():
+    from lib import privacy
+    run = TINY.with_(training=Training("sgd", 0.1, epochs=2.0, batch_size=30))
+    all_, one = Smoothing(4, 0.3, noise_multiplier=1.0, max_grad_norm=1.0).guarantee(run, 300)
+    assert (all_.epsilon, one) == (privacy.dpsgd_epsilon(1.0, 0.1, 80, 1e-5), privacy.dpsgd_epsilon(1.0, 0.1, 20, 1e-5))
+    assert all_.steps == 80 and not Smoothing(4, 0.3).guarantee(run, 300)[0].holds
 
 
 def test_dp_inside_costs_every_model():
@@ -246,6 +261,15 @@ def test_the_part_of_an_image_is_its_content():
                         pixels=Poisoned(data.pixels.clean, data.pixels.stamped, data.pixels.rows[order], data.pixels.labels[order], data.pixels.mask[order], 10, data.pixels.truth[order]))
     images = [sorted(partition.contents(one)[place] for place in part.tolist()) for one in (data, shuffled) for part in run.defence.assign(one)]
     assert images[:7] == images[7:]  # parts are sets: the order of the data set says nothing
+
+
+def test_an_image_changed_in_place_is_two_changes_by_content_and_one_by_index():
+    images, labels = torch.arange(8, dtype=torch.uint8).view(8, 1, 1, 1), torch.arange(8) % 3
+    before = clean(images, labels, 3)
+    after = Poisoned(images, images[:2] + 100, torch.tensor([0, 8, 2, 3, 9, 5, 6, 7]), labels, torch.zeros(8, dtype=torch.bool), 3, labels)
+    old, new = (Poisoned(**{**vars(one), "pixels": one}) for one in (before, after))
+    assert [Partition(4, by=by).spent(new, old) for by in ("content", "index")] == [4, 2]
+    assert [Partition(4, by=by).spent(old, old) for by in ("content", "index")] == [0, 0]
 
 
 def test_a_changed_label_stays_in_its_part():

@@ -147,6 +147,17 @@ def test_poisson_batches_are_independent_with_the_right_rate():
     assert sizes.var().item() == pytest.approx(90, rel=0.35)  # a fixed size would have variance 0
 
 
+def test_batches_of_a_member_are_what_the_accountants_assume():
+    one = member(torch.zeros(1000, dtype=torch.long), batch_size=100)
+    sizes = {}
+    for how in ("poisson", "shuffle"):
+        batches = ensemble.member_batches(one, how, torch.device("cpu"))
+        sizes[how] = torch.tensor([len(next(batches)) for _ in range(300)], dtype=torch.float64)
+    assert sizes["poisson"].mean().item() == pytest.approx(100, abs=4 * math.sqrt(90 / 300))
+    assert sizes["poisson"].var().item() == pytest.approx(90, rel=0.35)
+    assert sizes["shuffle"].eq(100).all()
+
+
 def test_shuffled_batches_visit_every_record_once_an_epoch():
     batches = sampling.shuffled(10, 4, sampling.generator("batches", 1))
     assert sorted(torch.cat([next(batches) for _ in range(3)]).tolist()) == list(range(10))

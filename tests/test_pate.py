@@ -84,6 +84,23 @@ def test_how_often_a_query_is_answered(as_released):
     assert expected == pytest.approx(0.78 if as_released else 0.14, abs=0.01)
 
 
+def test_whether_a_query_is_answered_says_nothing_of_the_noise_in_its_answer():
+    """Both steps draw anew: each is accounted as a mechanism of its own."""
+    counts = torch.full((20000, 2), 10)
+    answered, labels = PATE(20, threshold=10.0, selection_noise=4.0, result_noise=4.0).aggregate(counts, seed=0)
+    first = (labels == 0).double()
+    assert [first[answered].mean().item(), first[~answered].mean().item()] == pytest.approx([0.5, 0.5], abs=0.02)
+
+
+def test_the_promise_takes_every_query_as_answered_and_looks_at_no_vote():
+    sure, split = (torch.tensor([counts] * 50) for counts in ([10, 0, 0], [4, 3, 3]))
+    defence = PATE(10, threshold=6.0, selection_noise=30.0, result_noise=40.0)
+    every = privacy.pate_epsilon(sure.numpy(), threshold=6.0, selection_noise=30.0, result_noise=40.0, delta=1e-5)
+    for votes in (sure, split + torch.tensor([2, -1, -1])):
+        asked = Answered(torch.arange(50), votes, torch.arange(50) < 20, votes.argmax(1), True, False)
+        assert defence.guarantee(asked).epsilon == every and defence.costs(asked)["epsilon_answered"] < every
+
+
 def test_epsilon_takes_every_query_as_answered():
     settings = dict(threshold=6.0, selection_noise=30.0, result_noise=40.0, teacher=TEACHER)
     trained, _ = fit(one(PATE(10, **settings)))

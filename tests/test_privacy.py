@@ -15,6 +15,7 @@ from lib.privacy import (
     dpsgd_attack_success_cap,
     dpsgd_epsilon,
     dpsgd_noise_multiplier,
+    epsilon_table,
     group_privacy,
     shuffled_epsilon,
 )
@@ -287,6 +288,11 @@ def test_cap_of_a_pure_guarantee(k, expected):
     assert attack_success_cap(0.01, 0.5, 0, k) == pytest.approx(expected, abs=1e-5)
 
 
+def test_cap_of_one_step_by_hand():
+    assert attack_success_cap(0.01, 0.5, 0.002, 1) == pytest.approx(0.01 * math.exp(0.5) + 0.002)
+    assert attack_success_cap(0.9, 1.0, 0.02, 1) == pytest.approx(1 - math.exp(-1) * (0.1 - 0.02))  # what is left keeps its share
+
+
 @pytest.mark.parametrize("epsilon, largest", [(0.1, 39), (0.25, 15), (0.5, 7), (1, 3), (2, 1)])
 def test_largest_group_that_a_pure_guarantee_holds_back(epsilon, largest):
     assert attack_success_cap(0.01, epsilon, 0, largest) < 0.5
@@ -463,6 +469,18 @@ def test_cap_limits_of_dpsgd():
     for change in ((-0.1, 1, 0.1, 1, 1), (0.1, -1, 0.1, 1, 1), (0.1, 1, 0, 1, 1), (0.1, 1, 0.1, 1, 1.5)):
         with pytest.raises(ValueError):
             dpsgd_attack_success_cap(*change)
+
+
+def test_table_of_epsilons_holds_what_its_columns_say():
+    line = epsilon_table([2.0], n=9000, batch_size=100, epochs=2.0, tuning_runs=3, poisons=(1, 4), clean_rate=0.02).iloc[0]
+    assert line["add-remove"] == dpsgd_epsilon(2.0, 1 / 90, 180, DELTA)
+    assert line["replace-one"] == dpsgd_epsilon(2.0, 1 / 90, 180, DELTA, **REPLACE)
+    assert line["shuffled"] == shuffled_epsilon(2.0, 2, DELTA)
+    assert line["tuning included"] == dpsgd_epsilon(2.0, 100 / 8100, 4 * 180, DELTA)  # the run and three more
+    for k in (1, 4):
+        # an image changed in place is a removal and an insertion
+        one_way, both = (dpsgd_attack_success_cap(0.02, 2.0, 1 / 90, 180, k, **how) for how in ({}, REPLACE))
+        assert line[f"cap, k = {k}"] == both > one_way > 0.02
 
 
 # ---- the printed statement

@@ -12,7 +12,7 @@ import warnings
 import pytest
 import torch
 
-from lib import ledger, paths, study
+from lib import ledger, paths, privacy, study
 from lib.data import DataNotFound
 from lib.attacks.dirty_label import BadNets
 from lib.defences.dpsgd import DPSGD
@@ -211,6 +211,16 @@ def test_opacus_trains_the_same_runs(store):
 def test_calibrated_noise_reaches_the_epsilon_asked_for(store):
     frame = study.run([TINY.with_(defence=DPSGD(None, epsilon=5.0))])
     assert 5.0 - 1e-3 <= frame["epsilon"][0] <= 5.0 and frame["noise_multiplier"][0] > 0
+
+
+def test_a_guarantee_follows_sampler_clipping_and_steps():
+    run = TINY.with_(training=Training(epochs=3.0, batch_size=50))
+    made = DPSGD(1.0).guarantee(run, 1000)
+    assert (made.epsilon, made.adjacency, made.sampler, made.steps) == (privacy.dpsgd_epsilon(1.0, 0.05, 60, 1e-5), "add-remove", "poisson", 60)
+    shuffled = DPSGD(1.0).guarantee(run.with_(training__sampling="shuffle"), 1000)
+    assert (shuffled.epsilon, shuffled.adjacency, shuffled.sampler) == (privacy.shuffled_epsilon(1.0, 3, 1e-5), "zero-out", "shuffle")
+    assert not any(one.guarantee(run, 1000).holds for one in (DPSGD(0.0), DPSGD(1.0, clip=False)))
+    assert LabelNoise(0.5).guarantee(10).epsilon == pytest.approx(math.log(11)) and not LabelNoise(0.0).guarantee(10).holds
 
 
 def test_epsilons_say_what_they_mean(store):
