@@ -205,6 +205,27 @@ def test_a_path_selects_what_pytest_runs(arguments, path, monkeypatch):
     assert tests.names_a_path(arguments) == path
 
 
+def test_notebooks_are_checked_without_coverage(monkeypatch):
+    asked = []
+    monkeypatch.setattr(tests, "covered", lambda arguments: asked.append(arguments) or 0)
+    monkeypatch.setattr(tests, "check_notebooks", lambda arguments: asked.append(arguments) or [0])
+    assert tests.test(options.parse(["test", "-x", "--coverage", "-k", "lib"])) == 0
+    assert asked == [["-x", "-k", "lib", str(ROOT / "tests")], ["-x", "-k", "lib"]]
+
+
+@pytest.mark.parametrize(("fails", "code"), [(False, 0), (True, 1)])
+def test_coverage_says_what_was_run_of_each_module(tmp_path, monkeypatch, capsys, fails, code):
+    monkeypatch.setattr(tests, "COVERAGE", tmp_path / "coverage.json")
+    (tmp_path / "test_one.py").write_text(f"from lib.privacy import checks\n\ndef test():\n    assert checks.count('k', 3) == {4 if fails else 3}\n")
+    assert tests.covered([str(tmp_path / "test_one.py"), "-q", "-p", "no:cacheprovider"]) == code
+    head, *lines = capsys.readouterr().out.strip().splitlines()
+    assert re.fullmatch(r"\d+% of the lines of lib/ were run .*", head)
+    shares = [int(line.partition("%")[0]) for line in lines]
+    assert shares == sorted(shares) and shares[0] == 0 and len(shares) > 80  # modules that were never imported are there too
+    (found,) = (re.fullmatch(r" *(\d+)% +(\d+) of +(\d+) not run  lib/privacy/checks.py", line) for line in lines if "privacy/checks" in line)
+    assert 0 < int(found[2]) < int(found[3]) == 30 and int(found[1]) == 100 - -(-100 * int(found[2]) // int(found[3]))
+
+
 def test_every_command_has_a_help_page(capsys):
     for command in ("report", "plan", "notebooks", "targets", "export", "bench"):
         with pytest.raises(SystemExit):

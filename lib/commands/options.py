@@ -140,4 +140,5 @@ usage: build.py test [PYTEST ARGS]
 
 Run the tests of tests/, and each notebook of notebooks/ against its committed outputs (nbval).
 Arguments go to pytest: `build.py test -x -k privacy`; a path runs only that:
-`build.py test tests/test_build.py`. The exit code is pytest's."""
+`build.py test tests/test_build.py`. The exit code is pytest's.
+--coverage: also say how much of each module of lib/ the tests ran."""
