@@ -120,13 +120,22 @@ def _cifar10_archive(archive: Path) -> cache.Parts:
         with tempfile.TemporaryDirectory(dir=home, prefix=".unpacked-") as folder:
             try:
                 with tarfile.open(archive) as file:
-                    file.extractall(folder, filter="data")  # refuses paths and links that leave the folder
+                    file.extractall(folder, filter=_without_links)
             except Exception as error:  # a truncated archive, a refused member, a full disk
                 raise DataNotFound(f"{archive} cannot be unpacked ({cache.one_line(error)}); fetch it again") from error
             inside = [Path(folder), *sorted(Path(folder).glob("cifar*/"))]
             return _cifar10_folder(next((one for one in inside if (one / "train").is_dir()), Path(folder)), archive)
 
     return cache.parts("cifar10-jpeg", f"{VERSION}-{sha256(archive)[:16]}", make)
+
+
+def _without_links(member, folder: str):
+    """tarfile's filter "data", which refuses devices and paths that leave the folder, and no links either: images need none."""
+    import tarfile
+
+    if member.issym() or member.islnk():
+        raise tarfile.FilterError(f"{member.name} is a link")
+    return tarfile.data_filter(member, folder)
 
 
 def _cifar10_folder(folder: Path, shown: Path | None = None) -> cache.Parts:
