@@ -116,7 +116,7 @@ def _line(result: ClaimResult) -> dict:
     return {"id": one.id, "paper": one.paper, "claim": one.statement, "published": published.with_intervals(one.published, _numbers(one)),
             "direction": _word(result.direction), "size": _word(result.size), "measured": _number(shown.measured, shown.unit),
             "interval": _interval(shown), "n": shown.n, "setup": result.setup, "notebook": one.notebook,
-            "figure": one.targets[0] if one.targets else "", "figures": list(one.targets)}
+            "figure": next(iter(one.targets + one.figures), ""), "figures": [*one.targets, *one.figures]}
 
 
 def _numbers(one: Claim) -> list[Number]:

@@ -106,7 +106,7 @@ CLAIMS = (
            above("accuracy-distance", "accuracy minus that of the clean twin", -0.02, basis="ours",
                  why="two points, the tolerance that 'matched accuracy' has in R3")),
           positive_control="the undefended model learnt its task: clean accuracy over one half", setup=HEAD,
-          measure="vanilla:undefended", control=0.5),
+          measure="vanilla:undefended", control=0.5, figures=("setup-undefended", "setup-parts")),
     Claim("R2", "razmi", "More noise lowers accuracy and attack success together, whatever the optimiser.",
           "section 6.1, figure 1a,b", SHAPE, "11_dpsgd", ("razmi-F1a", "razmi-F1b"),
           (below("trend", "rank correlation with noise, worst optimiser", 0, percent=False),),
@@ -166,7 +166,7 @@ CLAIMS = (
            above("accuracy-absolute", "accuracy at epsilon 1, as published", 0.75),
            above("accuracy-distance", "accuracy minus that of the undefended model", -0.16, basis="ours",
                  why="75% where the undefended model has 91.24%")),
-          positive_control=UNDEFENDED, setup=HEAD, measure="label_dp:two_stage_at_one",
+          positive_control=UNDEFENDED, setup=HEAD, figures=("razmi-F3-cifar10-jpeg",), measure="label_dp:two_stage_at_one",
           notes="by the paper's score formula, beside it by the released code's; most poisons keep one candidate label: printed"),
     Claim("R10", "razmi", "PATE with a threshold and no noise beats every method with a guarantee: no setting of theirs is both as "
           "accurate and as free of the backdoor, and it beats one of each on both.",

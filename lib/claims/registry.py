@@ -134,7 +134,8 @@ class Claim:
 
     `direction` and `size` get a verdict each; an empty tuple means that the paper claims none. `measure`:
     "module:function" of `lib.claims`, None until its notebook has rows. `control`: least undefended lift
-    (fraction) that makes the positive control pass. `split`: the claims that a compound one falls into.
+    (fraction) that makes the positive control pass. `split`: the claims that a compound one falls into. `figures`: ids of
+    figures of this report that show it, beside those of its targets.
     """
 
     id: str
@@ -153,6 +154,7 @@ class Claim:
     control: float = 0.25
     notes: str = ""
     split: tuple[str, ...] = ()
+    figures: tuple[str, ...] = ()
 
     def __post_init__(self):
         _check(self.id, "paper", self.paper, PAPERS)

@@ -91,7 +91,7 @@ def findings(frame, *, scrubber) -> dict:
     for record in frame.to_dict("records"):
         record = {key: scrubber.clean_tree(value) for key, value in record.items()}
         verdicts = [(aspect, verdict) for aspect, verdict in _verdicts(record, ending) if verdict.word != "not measured"]
-        for anchor in dict.fromkeys(_whole(target) for target in record["figures"]) if verdicts else ():
+        for anchor in dict.fromkeys(name for target in record["figures"] for name in (str(target), _whole(target))) if verdicts else ():
             lines.setdefault(anchor, []).append(_finding(record, verdicts, _measured(record, ending, "")))
     return {anchor: f'<ul class="findings">{"".join(items)}</ul>' for anchor, items in lines.items()}
 
