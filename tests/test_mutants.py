@@ -22,7 +22,7 @@ import pytest
 HERE = Path(__file__).resolve()
 ROOT = HERE.parent.parent
 HEAVY = ("torch.func", "scipy.stats", "scipy.optimize", "hypothesis.strategies", "dp_accounting.pld.pld_pmf", "opacus.optimizers", "pandas", "mpmath")
-TIME_LIMIT = 180  # seconds for the tests of one mutant: one that makes them run for ever is not caught by a test
+TIME_LIMIT = 400  # seconds for the tests of one mutant: one that makes them run for ever is not caught by a test
 CAUGHT = 1  # pytest's exit code for failed tests; 2 to 5 are tests that did not run
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that can fork a process")]
