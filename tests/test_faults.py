@@ -103,6 +103,7 @@ def processes():
     return found
 
 
+@pytest.mark.slow
 def test_killed_processes_of_a_training_leave_what_is_done_and_nothing_else(store, tmp_path):
     with training(tmp_path, SWEEP, jobs=2) as process:  # the whole process, its helpers are left without a parent
         for _ in range(2):
@@ -243,7 +244,7 @@ print((frame["status"] == "ok").sum(), "measured")
 def started(project, *arguments, **more):
     """A build under way. Ctrl-C reaches it as at a terminal, also where the tests run in the background."""
     return subprocess.Popen([sys.executable, "build.py", "report", *arguments], cwd=project, text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.DEVNULL, env={**os.environ, **more},
+                            stderr=subprocess.PIPE, env={**os.environ, **more},
                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
 
 
@@ -254,6 +255,7 @@ def read_until(process, pattern):
     raise AssertionError(f"it ended before it said {pattern!r}")
 
 
+@pytest.mark.slow
 def test_a_build_goes_on_after_ctrl_c_and_after_a_kill(store, tmp_path):
     project = tmp_path / "project"
     shutil.copytree(paths.ROOT / "lib", project / "lib", ignore=shutil.ignore_patterns("__pycache__"))
@@ -264,11 +266,11 @@ def test_a_build_goes_on_after_ctrl_c_and_after_a_kill(store, tmp_path):
     (project / "params" / "quick").mkdir(parents=True)
     (project / "params" / "quick" / "11_tiny.yaml").write_text("")
     before = {}
-    for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
-        with started(project, "--jobs", "1") as process:
+    for number, jobs, code, says in ((signal.SIGINT, "2", 130, "\nbuild.py: stopped\n"), (signal.SIGKILL, "1", -9, "")):
+        with started(project, "--jobs", jobs) as process:
             read_until(process, r"\[2/\d+\] strokes")
             process.send_signal(number)
-            assert process.wait(5) == code
+            assert process.wait(5) == code and process.stderr.read() == says
         assert wait_until(lambda: not working_in(project))
         assert before.items() <= rows(store).items() and len(before) + 2 <= len(rows(store)) < 12
         before = rows(store)
@@ -377,6 +379,7 @@ print(json.dumps(found))
 '''
 
 
+@pytest.mark.slow
 def test_a_soak_of_kills_loses_nothing_and_leaves_nothing_bad(tmp_path):
     kills = int(os.environ.get("SOAK_KILLS", 25))  # 100 in about a minute
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "STUDY_PUBLISHED": "0", "STUDY_MODE": "train",

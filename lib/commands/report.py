@@ -24,6 +24,7 @@ from lib.paths import BUILD, PARAMS, ROOT
 
 ANSWER = 10  # seconds for the scheduler of a cluster, which may just have been started, to listen
 ROUNDS = 3  # of training: runs that depend on results are asked for only once these are there
+QUIET = ("-W", "ignore::UserWarning:multiprocessing.resource_tracker")  # which tells of tidying up after processes that are stopped
 MORE_TO_SHOW = 1.5  # times as long does a notebook take with its rows as without
 
 
@@ -169,10 +170,11 @@ def worker(action, payload, *, settings=None, jobs=1, **how):
         given, answer = Path(folder, "given.json"), Path(folder, "answer.json")
         given.write_text(json.dumps({"payload": payload, **how}), "utf-8")
         shared = {**execute.thread_settings(jobs), "STUDY_ASKED": None, **(settings or {})}
-        child = execute.start([sys.executable, "-m", "lib.commands.worker", action, str(given), str(answer)],
+        child = execute.start([sys.executable, *QUIET, "-m", "lib.commands.worker", action, str(given), str(answer)],
                               environment=execute.child_environment(**shared), cwd=ROOT)
         if child.wait() < 0:
-            raise Problem(f"{action} was killed by signal {-child.returncode} (9: out of memory?); what was finished is kept: start again")
+            why = " (out of memory?)" if child.returncode == -9 else ""
+            raise Problem(f"{action} was killed by signal {-child.returncode}{why}; what was finished is kept: start again")
         if child.returncode or not answer.exists():
             raise Problem(f"{action} ended with exit code {child.returncode}: its message stands above")
         return json.loads(answer.read_text("utf-8"))
