@@ -216,7 +216,7 @@ plots.show(figure, id="overview-F4", data=study.tidy([main], only=on_triggered),
 
 # %%
 rules = study.certified(main[(main["world"] == "P") & (main["attack.fraction"] == fractions[0])])
-rules = rules[rules["images"] == "clean"].assign(series=lambda frame: frame["rule"], pair=lambda frame: frame["dataset"].str.partition(":")[2])
+rules = rules[rules["images"] == "clean"].assign(series=lambda frame: frame["rule"], pair=lambda frame: [name.partition(":")[2] for name in frame["dataset"]])
 spec = dict(xlabel="certified radius [l2 norm of all patterns, features]", series="series")
 figure = plots.certificates([spec | dict(frame=rules[rules["defence.noise"] == sigma], title=f"noise {sigma:g}", ylabel="correct with this radius\n[% of clean test images]",
                                          ceilings={"nominal": ceiling(models, sigma, 0.999)}) for sigma in sigmas], columns=3)

@@ -40,3 +40,9 @@ def test_a_folder_of_ones_own_is_a_profile(tmp_path):
     (mine / "14_attack_strength.yaml").write_text("epoch: 3\n")
     done = call(ROOT / "build.py", "report", "mine", "--read-only", cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "epoch" in done.stderr
+
+
+@pytest.mark.parametrize("profile", ["smoke", "laptop", "paper"])
+def test_every_notebook_runs_through_where_nothing_is_known(tmp_path, profile):
+    done = call(ROOT / "build.py", "plan", profile, "--store", "store", cwd=tmp_path, STUDY_PUBLISHED="0")
+    assert done.returncode == 0 and "failed" not in done.stdout, done.stdout + done.stderr
