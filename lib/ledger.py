@@ -59,6 +59,11 @@ def find(key: str) -> tuple[dict | None, str]:
     return (public, "published") if public is not None else (None, "")
 
 
+def reason(row: dict) -> str:
+    """Why a failed run failed, in one line; "" for any other."""
+    return (row["error"].strip().splitlines() or [""])[-1] if row["status"] == "failed" else ""
+
+
 def _read(path: Path) -> dict | None:
     try:
         text = path.read_text(encoding="utf-8")
@@ -118,19 +123,42 @@ def export(requests: list[dict]) -> dict[str, int]:
     """Put the rows of `requests` ({"notebook", "key", ...}) into notebooks/results/, a file a notebook.
 
     The file of a notebook then holds exactly the successful rows that were asked for and are known, sorted by key.
-    Returns how many each file holds.
+    Returns how many each file holds, and how many rows that it held before are gone: {notebook: (rows, removed)}. A notebook
+    without any such row keeps its file. ValueError for a row that names a file of this machine by its whole path.
     """
     wanted: dict[str, set] = {}
     for request in requests:
         wanted.setdefault(request["notebook"], set()).add(request["key"])
     paths.RESULTS.mkdir(parents=True, exist_ok=True)
+    found = {notebook: [row for key in sorted(keys) if (row := find(key)[0]) and row["status"] == "ok"]
+             for notebook, keys in sorted(wanted.items())}
+    for rows in found.values():
+        _refuse_private(rows)
     counts = {}
-    for notebook, keys in sorted(wanted.items()):
-        rows = [row for key in sorted(keys) if (row := find(key)[0]) and row["status"] == "ok"]
-        text = "".join(json.dumps(_rounded(row), sort_keys=True) + "\n" for row in rows)
-        write_atomically(paths.RESULTS / f"{notebook}.jsonl", text)
-        counts[notebook] = len(rows)
+    for notebook, rows in found.items():
+        path = paths.RESULTS / f"{notebook}.jsonl"
+        before = _published_file(path).keys() if path.exists() else set()
+        counts[notebook] = (len(rows), len(before - {row["key"] for row in rows})) if rows else (0, 0)
+        if rows:
+            write_atomically(path, "".join(json.dumps(_rounded(row), sort_keys=True) + "\n" for row in rows))
     return counts
+
+
+def _refuse_private(rows: list[dict]) -> None:
+    """What is published must mean the same on every machine."""
+    for row in rows:
+        for text in _texts(row["run"]):
+            name = text.partition("imagefolder:")[2] or text
+            if Path(name).is_absolute() or name.startswith("~"):
+                raise ValueError(f"a row of {text!r} is not published: its path is one of this machine; name the file from the checkout or a data root")
+
+
+def _texts(value):
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
 
 
 def _rounded(value):

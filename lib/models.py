@@ -4,6 +4,7 @@ A network is built from the shape of one input and the number of classes. None h
 that mixes samples (no batch normalisation): per-sample clipping would be void.
 """
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -82,11 +83,27 @@ MODELS: dict[str, Callable] = {"cnn": cnn, "head": head, "mlp": mlp, "linear": l
 def build(name: str, shape: tuple[int, ...], classes: int) -> nn.Module:
     """Build the network `name` for inputs of `shape` (without the batch) and `classes` outputs.
 
-    `name` is a key of `MODELS` or `my_file.py:function`, a function (shape, classes) -> module.
+    `name` is a key of `MODELS` or `my_file.py:function`, a function (shape, classes) -> module. ValueError where a user's own
+    function fails, or its module does not turn an input of `shape` into `classes` numbers.
     """
     if name in MODELS:
         return MODELS[name](shape, classes)
     if ".py:" in name:
         from lib.plugins import load
-        return load(name)(shape, classes)
+        return _tried(name, load(name), shape, classes)
     raise ValueError(f"model {name!r}: expected one of {', '.join(MODELS)}, or my_file.py:function")
+
+
+def _tried(name: str, function: Callable, shape: tuple[int, ...], classes: int) -> nn.Module:
+    """A user's own network, after one input went through it."""
+    try:
+        module = function(shape, classes)
+        if not isinstance(module, nn.Module):
+            raise TypeError(f"it returned {type(module).__name__}, expected a torch.nn.Module")
+        with torch.no_grad():
+            found = tuple(copy.deepcopy(module).eval()(torch.zeros(2, *shape)).shape)
+    except Exception as error:  # noqa: BLE001  whatever the user's own code raises is told with its name
+        raise ValueError(f"model {name}: {type(error).__name__}: {error} (inputs {tuple(shape)}, {classes} classes)") from error
+    if found != (2, classes):
+        raise ValueError(f"model {name}: two inputs {tuple(shape)} gave an output of shape {found}: expected (2, {classes}), a number a class")
+    return module

@@ -27,6 +27,11 @@ def artefact_dir() -> Path:
     return cache_dir() / "artefacts"
 
 
+def own_folders() -> list[Path]:
+    """Where a user's own files are looked for: here, then $STUDY_FOLDERS (a profile's folder, and where build.py was started)."""
+    return [Path.cwd(), *map(Path, filter(None, os.environ.get("STUDY_FOLDERS", "").split(os.pathsep)))]
+
+
 def data_roots() -> list[Path]:
     """Folders in which data sets are looked for, in this order."""
     named = os.environ.get("DATA_ROOT")

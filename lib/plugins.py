@@ -9,17 +9,18 @@ from lib import paths
 
 
 def locate(spec: str) -> tuple[Path, str]:
-    """Split `my_file.py:Name` and find the file: as given, else beside the notebooks, else in the checkout."""
+    """Split `my_file.py:Name` and find the file, as `find` does."""
     file, _, name = spec.rpartition(":")
     return find(file), name
 
 
 def find(file: str) -> Path:
-    """A user's own file: as given, else beside the notebooks, else in the checkout; ValueError where it is in none."""
-    for folder in (Path.cwd(), paths.NOTEBOOKS, paths.ROOT):
+    """A user's own file: in `paths.own_folders`, else beside the notebooks, else in the checkout; ValueError where it is in none."""
+    folders = list(dict.fromkeys(folder.resolve() for folder in (*paths.own_folders(), paths.NOTEBOOKS, paths.ROOT)))
+    for folder in folders:
         if (folder / file).is_file():
             return (folder / file).resolve()
-    raise ValueError(f"no file {file!r} in {Path.cwd().name}/, notebooks/ or the checkout")
+    raise ValueError(f"no file {file!r} in {', '.join(f'{folder.name}/' for folder in folders)}: name it from one of them, or with its whole path")
 
 
 @functools.cache

@@ -30,15 +30,15 @@ train_size = 12000  # training images
 public = 2000  # the first of them are public and not attacked
 model = "cnn"  # the papers' small network for 28x28 images
 epochs = 10  # passes over the private images
-noise_multiplier = 1.0  # of DP-SGD, at clipping norm 1
-fraction = 0.1  # poisoned share of class 7, sent to class 1
+batch_size = 128  # expected size of a batch; at most the number of private images
+attack = {"name": "badnets", "base": 7, "target": 1, "fraction": 0.1}  # a tenth of class 7 is stamped and labelled 1
+defence = {"name": "dpsgd", "noise_multiplier": 1.0}  # DP-SGD at clipping norm 1
 
 # %% [markdown]
 # Data, networks, attacks, defences, training and figures come from `lib`; a notebook only says what to run.
 
 # %%
 from lib import plots
-from lib.attacks.dirty_label import BadNets
 from lib.defences.dpsgd import DPSGD
 from lib.metrics import parts
 from lib.study import Run, run
@@ -49,14 +49,13 @@ from lib.training import Training
 # A `Run` is the argument, the cache key and the row of the result table. `run` reads what is known and trains the rest.
 
 # %%
-attack = BadNets(base=7, target=1, fraction=fraction)
-training = Training("sgd", lr=0.03, epochs=float(epochs), batch_size=128)
+training = Training("sgd", lr=0.03, epochs=float(epochs), batch_size=batch_size)
 plain = Run(dataset=dataset, train_size=train_size, public=public, model=model, attack=attack, training=training,
             defence=DPSGD(noise_multiplier=0.0, clip=False), precision="fast")
-private = plain.with_(defence=DPSGD(noise_multiplier=noise_multiplier))
+private = plain.with_(defence=defence)
 twins = [one.with_(attack__stamp=False, attack__relabel=relabel) for one in (plain, private) for relabel in (True, False)]
 results = parts(run([plain, private, *twins]))
-results["model"] = ["plain SGD", "DP-SGD"]
+results["model"] = ["plain SGD", "DP-SGD" if defence["name"] == "dpsgd" else defence["name"]]
 
 # %% [markdown]
 # Accuracy is the price, lift the trigger's own work, epsilon what DP-SGD guarantees.
@@ -71,8 +70,8 @@ plots.table(results[columns], id="start-results",
 
 # %%
 figure = plots.parts_bars(results, label="model")
-plots.show(figure, id="start-parts", data=results[columns], caption="What attack success is made of, without and with DP-SGD.",
-           alt="Two stacked bars: attack success of plain SGD and of DP-SGD, each split into natural confusion, collateral and lift.")
+plots.show(figure, id="start-parts", data=results[columns], caption="What attack success is made of, without and with the defence.",
+           alt="Two stacked bars: attack success without and with the defence, each split into natural confusion, collateral and lift.")
 
 # %% [markdown]
 # Before concluding that noise stopped the backdoor, look at the accuracy beside it: a model that learnt less learnt less
@@ -80,18 +79,44 @@ plots.show(figure, id="start-parts", data=results[columns], caption="What attack
 #
 # ## Change it
 # - **A number**: edit the parameters cell and run all cells. Known rows are read, missing ones trained.
-# - **Many numbers**: `papermill 00_start_here.ipynb out.ipynb -p noise_multiplier 4.0`, or a folder of YAML files with
-#   `python3 build.py report my_folder/` (write `1.0e-5`: in YAML `1e-5` is a string).
+# - **Many numbers**: `papermill 00_start_here.ipynb out.ipynb -p epochs 20`, or a folder of YAML files with
+#   `python3 build.py report my_folder/` (write `1.0e-5`: in YAML `1e-5` is a string). papermill only warns of a name that the
+#   notebook does not have; `build.py` refuses it.
 # - **Your data**: `dataset = "imagefolder:/path/to/images"` with `train/CLASS/*.png` and `test/CLASS/*.png` (or class
-#   folders alone: a fixed fifth becomes the test set). Images are resized to 32x32.
+#   folders alone: a fixed fifth becomes the test set). Images are resized to 32x32. Classes are numbered by the names of their
+#   folders in alphabetical order; set `attack`'s base and target to two of these numbers, and `train_size`, `public` and `batch_size`
+#   to what your images allow.
 # - **Your network**: `model = "my_model.py:build"`, a function `build(shape, classes)` that returns a `torch.nn.Module`
 #   without batch normalisation.
-# - **Another trigger**: fields of `BadNets`: `size`, `margin`, `position`, `pattern` ("random", "white", "checker", or a
+# - **Another trigger**: further fields of `attack`: `size`, `margin`, `position`, `pattern` ("random", "white", "checker", or a
 #   picture of your own, "my_trigger.png"), `amplitude`; `base=None` attacks every class but the target. `stamp` and
 #   `relabel` switch the two halves of the poison.
-# - **Your attack**: like a defence below, with `poison(data, *, seed)`, `trigger(images, *, seed)`, `base` and `target`
-#   (`lib/attacks/dirty_label.py` is the pattern), named `{"name": "my_attack.py:Mine"}`.
-# - **Your defence**: a file with one frozen dataclass, named in YAML or code as `{"name": "my_defence.py:Mine"}`:
+# - **Your attack**: a file with one frozen dataclass, named as `attack = {"name": "my_attack.py:Mine"}`:
+#
+# ```python
+# from dataclasses import dataclass
+# from lib.attacks import attackable, dirty
+#
+# @dataclass(frozen=True)
+# class Mine:
+#     base: int | None = 7  # None: every class but the target
+#     target: int = 1
+#     stamp: bool = True  # the two halves of the poison, for the twins
+#     relabel: bool = True
+#
+#     def trigger(self, images, *, seed):  # uint8 [n, channels, height, width], and the same back
+#         stamped = images.clone()
+#         stamped[:, :, 0, :] = 255
+#         return stamped
+#
+#     def victims(self, labels, *, seed):
+#         return attackable(self, labels, seed=seed)[:50]
+#
+#     def poison(self, data, *, seed):  # a lib.attacks.Poisoned
+#         return dirty(self, data, seed=seed)
+# ```
+#
+# - **Your defence**: likewise, `defence = {"name": "my_defence.py:Mine"}`:
 #
 # ```python
 # from dataclasses import dataclass
@@ -112,4 +137,7 @@ plots.show(figure, id="start-parts", data=results[columns], caption="What attack
 #         return [members.trained(group, i, Guarantee.none("no noise")) for i in range(len(runs))]
 # ```
 #
-# `Run(defence={"name": "my_defence.py:Mine", "keep": 0.5})` then works in every notebook; an edited file is a new experiment.
+# `defence = {"name": "my_defence.py:Mine", "keep": 0.5}` then works here, and `Run(defence={...})` in every notebook. Files are looked for
+# in the folder that you work in, beside the parameter files, in `notebooks/` and in the checkout. An edited file is a new experiment;
+# what it imports of your own is not looked at, so keep all in one file. A run that failed is not tried again unless
+# `STUDY_RETRY=1` is set (`build.py report --retry-failed`).

@@ -408,7 +408,7 @@ def make_project(folder):
         shutil.copy(ROOT / name, folder / name)
     (folder / "lib" / "study.py").write_text(STUDY)
     (folder / "lib" / "claims.py").write_text(CLAIMS)
-    (folder / "lib" / "ledger.py").write_text("def export(requests):\n    return {'11_good': len(requests)}\n")
+    (folder / "lib" / "ledger.py").write_text("def export(requests):\n    return {'11_good': (len(requests), 0)}\n")
     for name, text in {"notebooks/11_good.py": NOTEBOOK, "params/quick/11_good.yaml": "number: 5\n",
                        "notebooks/12_bad.py": NOTEBOOK.replace("print(", "raise ValueError('two\\nlines'); print("),
                        "params/bad/12_bad.yaml": "", "params/both/11_good.yaml": "", "params/both/12_bad.yaml": "",

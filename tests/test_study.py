@@ -96,7 +96,7 @@ def test_read_only_trains_nothing_and_notes_what_was_asked(store, monkeypatch, t
     frame = study.run([TINY])
     assert frame["status"].tolist() == ["not measured"] and math.isnan(frame["accuracy"][0]) and rows_on_disk(store) == []
     asked = [json.loads(line) for line in (tmp_path / "asked").read_text().splitlines()]
-    assert asked == [{"notebook": "11_dpsgd", "key": TINY.key, "run": TINY.to_dict(), "alone": False, "known": False, "status": "", "source": ""}]
+    assert asked == [{"notebook": "11_dpsgd", "key": TINY.key, "run": TINY.to_dict(), "alone": False, "known": False, "status": "", "source": "", "reason": ""}]
 
 
 def test_an_empty_study_has_the_columns_of_any_other(store):
@@ -268,7 +268,7 @@ def test_published_rows_answer_and_export_replaces_the_file(store, monkeypatch, 
     monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
     monkeypatch.delenv("STUDY_PUBLISHED")
     study.run([TINY])
-    assert ledger.export([{"notebook": "11_dpsgd", "key": TINY.key}, {"notebook": "11_dpsgd", "key": "0" * 64}]) == {"11_dpsgd": 1}
+    assert ledger.export([{"notebook": "11_dpsgd", "key": TINY.key}, {"notebook": "11_dpsgd", "key": "0" * 64}]) == {"11_dpsgd": (1, 0)}
     monkeypatch.setenv("STUDY_STORE", str(tmp_path / "empty"))
     row, source = ledger.find(TINY.key)
     assert source == "published" and row["key"] == TINY.key
@@ -398,3 +398,93 @@ def test_means_come_with_their_interval():
     interval = metrics.mean_interval(frame["lift"][:3])
     assert found["the lift"].tolist() == [f"0.300 [{interval.low:.3f}, {interval.high:.3f}]".replace("-", "\N{MINUS SIGN}"), 0.5]
     assert found["accuracy"].tolist() == pytest.approx([0.6, 0.8])
+
+
+def own(folder, text):
+    """A user's own file."""
+    (folder / "mine.py").write_text(text)
+
+
+@pytest.mark.parametrize("text, spec, says", [
+    ("class Mine: pass", {"attack": {"name": "mine.py:Mine"}}, "expected a class with @dataclass"),
+    ("def Mine(): pass", {"defence": {"name": "mine.py:Mine"}}, "expected a class with @dataclass"),
+    ("from dataclasses import dataclass\n@dataclass\nclass Mine:\n    base: int = 1", {"attack": {"name": "mine.py:Mine"}}, "frozen=True"),
+    ("from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Mine:\n    base: int = 1", {"attack": {"name": "mine.py:Mine"}}, "has no poison, trigger, target"),
+    ("from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Mine:\n    def train(self, runs, sets): pass", {"defence": {"name": "mine.py:Mine"}}, "has no group"),
+])
+def test_an_attack_or_a_defence_of_ones_own_that_lacks_something_is_told(tmp_path, monkeypatch, text, spec, says):
+    monkeypatch.chdir(tmp_path)
+    own(tmp_path, text)
+    with pytest.raises(ValueError, match=says):
+        TINY.with_(**spec)
+
+
+@pytest.mark.parametrize("body, says", [
+    ("return nn.Linear(3, 2)", "mine.py:build: RuntimeError: .*mat1 and mat2"), ("raise KeyError('oops')", "mine.py:build: KeyError: 'oops'"),
+    ("return 'net'", "expected a torch.nn.Module"),
+    ("return nn.Sequential(nn.Flatten(), nn.Linear(784, classes + 2))", r"output of shape \(2, 12\): expected \(2, 10\)")])
+def test_a_network_of_ones_own_is_tried_before_it_is_trained(tmp_path, monkeypatch, body, says):
+    from lib import models
+
+    monkeypatch.chdir(tmp_path)
+    own(tmp_path, f"from torch import nn\ndef build(shape, classes):\n    {body}\n")
+    with pytest.raises(ValueError, match=says):
+        models.build("mine.py:build", (1, 28, 28), 10)
+
+
+def test_an_attack_of_ones_own_needs_no_more_than_the_start_notebook_says(store, tmp_path, monkeypatch):
+    import re as expressions
+
+    from lib.paths import NOTEBOOKS
+    from lib.study import run, worlds
+
+    text = (NOTEBOOKS / "00_start_here.py").read_text("utf-8")
+    examples = [part.replace("\n# ", "\n").replace("\n#", "\n") for part in expressions.findall(r"# ```python\n(.*?)# ```", text, expressions.DOTALL)]
+    assert len(examples) == 2
+    monkeypatch.chdir(tmp_path)
+    for name, example in zip(("my_attack", "my_defence"), examples):
+        (tmp_path / f"{name}.py").write_text(example.removeprefix("# "))
+    start = TINY.with_(attack={"name": "my_attack.py:Mine"}, defence={"name": "my_defence.py:Mine", "keep": 0.5})
+    frame = run(worlds(start))
+    assert frame["status"].tolist() == ["ok"] * 3 and frame["world"].tolist() == ["P", "L", "C"]
+
+
+def test_files_of_ones_own_are_found_beside_the_parameter_files(tmp_path, monkeypatch):
+    from lib import models
+
+    own(tmp_path, "from torch import nn\ndef build(shape, classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(784, classes))\n")
+    with pytest.raises(ValueError, match="no file 'mine.py' in"):
+        models.build("mine.py:build", (1, 28, 28), 10)
+    monkeypatch.setenv("STUDY_FOLDERS", str(tmp_path))
+    assert models.build("mine.py:build", (1, 28, 28), 10)[1].out_features == 10
+
+
+def test_a_failed_run_is_told_each_time_and_tried_again_when_asked(store, monkeypatch, capsys):
+    from lib.study import run
+
+    bad = TINY.with_(train_size=20, public=0, training__batch_size=500)
+    for retry, trained in (("0", True), ("0", False), ("1", True)):
+        monkeypatch.setenv("STUDY_RETRY", retry)
+        frame = run([bad])
+        said = capsys.readouterr()
+        assert frame["status"].tolist() == ["failed"] and "1 of 1 runs failed: ValueError" in said.err and "STUDY_RETRY=1" in said.err
+        assert ("FAILED" in said.out) == trained
+
+
+def test_export_says_what_it_removes_and_publishes_no_path_of_this_machine(store, tmp_path, monkeypatch):
+    from lib import ledger, paths
+
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
+    rows = [{"key": str(n) * 64, "status": "ok", "run": {"model": "cnn"}, "metrics": {}, "privacy": {}, "provenance": {}} for n in range(3)]
+    for row in rows:
+        ledger.write(row)
+    requests = [{"notebook": "11_x", "key": row["key"]} for row in rows]
+    assert ledger.export(requests) == {"11_x": (3, 0)}
+    assert ledger.export(requests[:1]) == {"11_x": (1, 2)}
+    before = (tmp_path / "results" / "11_x.jsonl").read_text()
+    assert ledger.export([{"notebook": "11_x", "key": "9" * 64}]) == {"11_x": (0, 0)}
+    for private in ("/home/ann/net.py:build", "imagefolder:/home/ann/images"):
+        ledger.write(rows[0] | {"run": {"model": private}})
+        with pytest.raises(ValueError, match="is not published"):
+            ledger.export(requests[:1])
+    assert (tmp_path / "results" / "11_x.jsonl").read_text() == before

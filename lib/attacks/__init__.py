@@ -1,7 +1,8 @@
 """Attacks: each turns clean training data into a poisoned training set, and stamps test images.
 
-An attack is a frozen dataclass with `poison(data, *, seed) -> Poisoned`, `trigger(images, *, seed)` for test images,
-`base` and `target` (who is counted), `world`, and `untouched` (True where it changes nothing: clean twins are shared).
+An attack is a frozen dataclass with `poison(data, *, seed) -> Poisoned`, `trigger(images, *, seed)` for test images (uint8
+in, uint8 out), `base` (None: all classes but the target) and `target`, which say who is counted. To be trained in several
+worlds it has the switches `stamp` and `relabel`, too.
 """
 
 from collections.abc import Callable
@@ -50,24 +51,33 @@ def clean(images: Tensor, labels: Tensor, classes: int) -> Poisoned:
     return Poisoned(images, images[:0], torch.arange(n), labels.clone(), torch.zeros(n, dtype=torch.bool), classes, labels)
 
 
+def untouched(attack) -> bool:
+    """True where an attack changes nothing (clean twins are shared): as it says itself, else by its switches."""
+    return getattr(attack, "untouched", not any(_switches(attack)))
+
+
+def _switches(attack) -> tuple[bool, bool]:
+    return getattr(attack, "stamp", True), getattr(attack, "relabel", True)
+
+
 def world_of(attack) -> str:
     """Which training world an attack makes: P stamped and relabelled, L relabelled, T stamped, C clean."""
-    if attack.untouched:
+    if untouched(attack):
         return "C"
-    return {(True, True): "P", (False, True): "L", (True, False): "T"}[attack.stamp, attack.relabel]
+    return {(True, True): "P", (False, True): "L", (True, False): "T"}[_switches(attack)]
 
 
 def dirty(attack, data, *, seed: int) -> Poisoned:
     """`data` with the victims of a dirty-label attack stamped, relabelled, or both, as its switches say.
 
-    attack: has `base`, `target`, `stamp`, `relabel`, `untouched`, `trigger` and `victims(labels, seed=)`. Raises ValueError for a class
+    attack: has `base`, `target`, `stamp`, `relabel`, `trigger` and `victims(labels, seed=)`. Raises ValueError for a class
     that the data set does not have.
     """
     for name in (attack.base, attack.target):
         if name is not None and not 0 <= name < len(data.classes):
             raise ValueError(f"attack class {name}: the data set has the classes 0 to {len(data.classes) - 1}")
     result = clean(data.images, data.labels, len(data.classes))
-    if attack.untouched:
+    if untouched(attack):
         return result
     victims = attack.victims(data.labels, seed=seed)
     result.mask[victims] = True

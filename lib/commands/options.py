@@ -86,7 +86,7 @@ def build_parser():
     bench = add("bench", "run the benchmarks")
     commands.add_parser("test", help="run the tests, and check the outputs of the notebooks", add_help=False)
     for sub in (report, plan):
-        sub.add_argument("profile", nargs="?", default="quick", metavar="PROFILE", help=PROFILE_HELP)
+        sub.add_argument("profile", nargs="?", metavar="PROFILE", help=f"{PROFILE_HELP}; quick if not named")
     export.add_argument("profile", metavar="PROFILE", help=PROFILE_HELP)
     _add_options(report, plan, notebooks, export)
     bench.add_argument("name", nargs="?", metavar="NAME", help="one of them, such as dpsgd-head; all if not named")
@@ -111,7 +111,7 @@ def _add_options(report, plan, notebooks, export):
                          "(default: $DATA_ROOT, else they are downloaded)")
         sub.add_argument("--device", choices=("cpu", "cuda"), help="default: CUDA if there is any")
     report.add_argument("--budget", type=duration, metavar="9m", help="start no training that would not "
-                        "end in this time from now (s, m or h); the page then says what is left")
+                        "end in this time from now (s, m or h), and give up what does not; the page then says what is left")
     report.add_argument("--cluster", type=address, metavar="tcp://HOST:PORT", help="train on the workers of the Dask cluster whose "
                         "scheduler listens there, not here (README, Many machines); --jobs then counts notebooks alone")
     report.add_argument("--out", type=place, metavar="DIR", help="where the page goes (default: build/PROFILE)")
@@ -132,6 +132,10 @@ def parse(argv):
     options = build_parser().parse_args(argv)
     if options.command is None:
         raise Problem("no command given: `python3 build.py report` builds the report, --help explains all", 2)
+    if getattr(options, "compare", None) and options.profile:
+        raise Problem(f"{options.profile} --compare {' '.join(options.compare)}: --compare names its two profiles itself; leave {options.profile} out", 2)
+    if hasattr(options, "profile"):
+        options.profile = options.profile or "quick"
     return options
 
 

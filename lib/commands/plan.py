@@ -47,12 +47,13 @@ def in_words(seconds, requests):
 
 
 def export(options):
-    """Move the rows that a profile's notebooks ask for into notebooks/results/."""
+    """Copy the rows that a profile's notebooks ask for into notebooks/results/, in the place of those that are there."""
     with stoppable():
         study, seen = ask(options)
         counts = worker("export", [request for asked in seen.asked.values() for request in asked.values()], settings=study.settings)
-    for name, count in sorted(counts.items()):
-        say(f"{name}  {count} rows")
+    for name, (count, removed) in sorted(counts.items()):
+        say(f"{name}  {count} rows" + (f", {removed} that were published before are no longer: `git checkout notebooks/results` brings "
+                                       "them back" if removed else "" if count else ": its file stays as it is"))
     missing = seen.missing()
     if missing:
         say(f"{len(missing)} rows are not measured: `build.py report {options.profile}` trains them")

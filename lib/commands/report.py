@@ -19,7 +19,7 @@ from pathlib import Path
 
 from lib import execute
 from lib.commands import Problem, provenance
-from lib.commands.profiles import parameters, profile_name, select
+from lib.commands.profiles import parameters, profile_folder, profile_name, select
 from lib.paths import BUILD, PARAMS, ROOT
 
 ANSWER = 10  # seconds for the scheduler of a cluster, which may just have been started, to listen
@@ -50,6 +50,16 @@ class Pass:
     def failed(self):
         """The requests whose row tells of a failed run: {key: request}."""
         return {key: request for key, request in self.requests().items() if request.get("status") == "failed"}
+
+    def failures(self):
+        """A sentence a notebook and reason, about runs that failed."""
+        found = {}
+        for name, runs in self.asked.items():
+            for request in runs.values():
+                if request.get("status") == "failed":
+                    found.setdefault((name, request.get("reason") or "no reason is recorded"), []).append(request)
+        return [f"{name}: {number(len(requests), 'run')} failed, and count as not measured: {reason}. --retry-failed trains them again."
+                for (name, reason), requests in found.items()]
 
     def counts(self):
         """How many rows there are of which kind: {source: count}; "failed" and "missing" beside the sources."""
@@ -132,7 +142,8 @@ def prepare(options):
     if getattr(options, "cluster", None) and not options.read_only:
         check_cluster(options)
     out = getattr(options, "out", None) or BUILD / profile_name(options.profile)
-    settings = {"STUDY_DEVICE": options.device or os.environ.get("STUDY_DEVICE") or "auto"}
+    folders = [str(profile_folder(options.profile)), str(Path.cwd())]
+    settings = {"STUDY_DEVICE": options.device or os.environ.get("STUDY_DEVICE") or "auto", "STUDY_FOLDERS": os.pathsep.join(folders)}
     if options.store:
         settings["STUDY_STORE"] = str(options.store)
     if options.data:
@@ -208,7 +219,9 @@ def report(options):
     bad = {kind: counts.pop(kind, 0) for kind in ("missing", "failed")}
     say(f"{shown(path)}  {time.monotonic() - started:.0f} s  {number(sum(counts.values()), 'row')} measured, "
         f"{bad['missing']} not measured" + (f", {bad['failed']} failed" if bad["failed"] else ""))
-    return 1 if failed or trouble or verdicts is None else 0
+    for line in seen.failures():
+        print(line, file=sys.stderr)
+    return 1 if failed or trouble or bad["failed"] or verdicts is None else 0
 
 
 def number(count, noun):
@@ -307,7 +320,7 @@ def write_page(study, seen, options, more):
     notebooks = [(choice.name, seen.results[choice.name].output, seen.results[choice.name].error)
                  for choice in study.choices]
     command = shlex.join(["python3", "build.py", *sys.argv[1:]])
-    context = {**provenance.describe(), "command": command, "rows": seen.counts(), "seeds": seen.seeds(), **more}
+    context = {**provenance.describe(), "command": command, "rows": seen.counts(), "seeds": seen.seeds(), "notes": seen.failures(), **more}
     study.out.mkdir(parents=True, exist_ok=True)
     return Path(page.build(notebooks, out=study.out / "report.html", profile=profile_name(options.profile),
                            context=context))

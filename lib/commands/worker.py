@@ -52,10 +52,13 @@ def estimate(requests_of, *, processes):
 
 
 def export(requests):
-    """Move the rows of these requests from the local store to the published ones; returns the counts."""
+    """Copy the rows of these requests from the local store to the published ones; returns the counts, see `ledger.export`."""
     from lib import ledger
 
-    return ledger.export(requests)
+    try:
+        return ledger.export(requests)
+    except ValueError as error:
+        raise Problem(str(error)) from None
 
 
 def verdicts(requests_of):

@@ -153,15 +153,17 @@ def _cifar10_folder(folder: Path, shown: Path | None = None) -> cache.Parts:
 
 
 def image_folder(name: str) -> cache.Parts:
-    """`imagefolder:PATH` or `imagefolder:PATH@SIDE`; PATH from here, else from a data root."""
+    """`imagefolder:PATH` or `imagefolder:PATH@SIDE`; PATH from here or the profile's folder, else from a data root."""
     path, side = re.fullmatch(r"imagefolder:(.*?)(?:@(\d+))?", name).groups()
     side = int(side or 32)
     if not path or side < 1:
         raise ValueError(f"data set {name!r}: expected imagefolder:PATH or imagefolder:PATH@SIDE")
-    places = [Path(path).expanduser(), *(root / path for root in paths.data_roots())]
-    folder = next((place for place in places if place.is_dir()), None)
+    given = Path(path).expanduser()
+    folder = next((place for place in (root / given for root in (*paths.own_folders(), *paths.data_roots())) if place.is_dir()), None)
+    if folder is None and given.is_absolute():
+        raise DataNotFound(f"data set {name}: there is no folder {given}")
     if folder is None:
-        raise not_found(f"data set {name}", "no such folder is there")
+        raise not_found(f"data set {name}", f"no such folder is there, nor in {Path.cwd()}")
     names = _listed(folder)
     return cache.parts("imagefolder", _key(names, folder, side), lambda: _folder_parts(folder, names, side))
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib import ensemble, models
+from lib import attacks, ensemble, models
 from lib.attacks import Poisoned
 from lib.defences import Trained, certificates, smoothing
 from lib.defences.certificates import Certified, Examples
@@ -64,7 +64,7 @@ class Partition:
 
     def group(self, run) -> tuple:
         """One run is many trainings already: only clean twins of several attacks share a group."""
-        attack = ("clean",) if run.attack.untouched else (run.attack, run.attack_seed)
+        attack = ("clean",) if attacks.untouched(run.attack) else (run.attack, run.attack_seed)
         return ("partition", self, attack, run.model, run.training, run.precision, run.init_seed)
 
     def train(self, runs: list, poisoned: list[Poisoned]) -> list[Trained]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from lib import ensemble, models, privacy
+from lib import attacks, ensemble, models, privacy
 from lib.attacks import Poisoned
 from lib.defences import Trained, members, partition, teachers
 from lib.ensemble.sampling import generator
@@ -64,7 +64,7 @@ class PATE:
 
     def group(self, run) -> tuple:
         """Runs with an equal group train together: all students of one set of teachers."""
-        attack = ("clean",) if run.attack.untouched else (run.attack, run.attack_seed)
+        attack = ("clean",) if attacks.untouched(run.attack) else (run.attack, run.attack_seed)
         return ("pate", self.teachers, self.teacher, run.init_seed, attack, run.model, replace(run.training, lr=1.0), run.precision)
 
     def train(self, runs: list, poisoned: list[Poisoned]) -> list[Trained]:

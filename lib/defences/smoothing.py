@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib import ensemble, models, privacy
+from lib import attacks, ensemble, models, privacy
 from lib.attacks import Poisoned
 from lib.defences import Trained, certificates, members
 from lib.defences.certificates import Certified, Examples
@@ -70,7 +70,7 @@ class Smoothing:
 
     def group(self, run) -> tuple:
         """One run is many trainings already: only clean twins of several attacks share a group."""
-        attack = ("clean",) if run.attack.untouched else (run.attack, run.attack_seed)
+        attack = ("clean",) if attacks.untouched(run.attack) else (run.attack, run.attack_seed)
         return ("smoothing", self, attack, run.model, run.training, run.precision, run.init_seed, run.noise_seed)
 
     def train(self, runs: list, poisoned: list[Poisoned]) -> list[Trained]:

@@ -24,6 +24,7 @@ hr i img kbd li mark ol p pre s small span strong sub summary sup table tbody td
 u ul var""".split()
 
 
+FINDINGS = "What it means"  # the heading of the part that speaks of results
 COLOURED = ("k", "ow", "s", "c", "m")  # of pygments' classes, those that style.css names
 
 
@@ -49,6 +50,7 @@ def notebook_body(notebook, *, name, origin, names, taken) -> Body:
     _mend_images(soup, body)
     _make_scrollable(soup)
     _plain_code(soup)
+    _date_findings(soup, notebook)
     _draw_maths(soup, slots, body, taken=taken)
     body.html = slots.fill(str(soup))
     return body
@@ -197,6 +199,18 @@ def _make_scrollable(soup):
     for table in soup.find_all("table"):
         table.wrap(soup.new_tag("div", attrs={"class": "scroll", "tabindex": "0", "role": "region",
                                               "aria-label": "Table"}))
+
+
+def _date_findings(soup, notebook):
+    """Say below the heading of a notebook's findings that they are not of this run, where it had settings of its own."""
+    if not any("injected-parameters" in cell.metadata.get("tags", []) for cell in notebook.cells):
+        return
+    for heading in soup.find_all(re.compile(r"^h[2-6]$")):
+        if heading.get_text(" ", strip=True).endswith(FINDINGS):
+            note = soup.new_tag("p", attrs={"class": "flag"})
+            note.string = ("Written about the notebook's own settings and the published rows. This run had other settings: its numbers stand in "
+                           "the figures, tables and verdicts above.")
+            heading.insert_after(note)
 
 
 def _plain_code(soup):

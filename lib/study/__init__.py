@@ -6,6 +6,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterable
 
 from lib import ledger
@@ -36,8 +37,17 @@ def run(runs: Iterable[Run], *, alone: bool = False, like: Run | None = None):
     runs = list(runs)
     _note(runs, alone)
     if os.environ.get("STUDY_MODE") != "read-only":
-        train([{"notebook": "", "key": one.key, "run": one.to_dict(), "alone": alone} for one in runs])
+        train([{"notebook": "", "key": one.key, "run": one.to_dict(), "alone": alone} for one in runs],
+              retry_failed=os.environ.get("STUDY_RETRY") == "1")
+    _warn_of_failures(runs)
     return table(runs, like=like)
+
+
+def _warn_of_failures(runs: list[Run]) -> None:
+    """Say in the terminal, each time, that runs failed and why: their line of the table holds no number."""
+    failed = [row for one in runs if (row := ledger.find(one.key)[0]) and row["status"] == "failed"]
+    if failed and os.environ.get("STUDY_MODE") != "read-only":
+        print(f"{len(failed)} of {len(runs)} runs failed: {ledger.reason(failed[0])} (STUDY_RETRY=1 trains them again)", file=sys.stderr)
 
 
 def fit(run: Run):
@@ -57,4 +67,4 @@ def _note(runs: list[Run], alone: bool) -> None:
         for one in runs:
             row, source = ledger.find(one.key)
             file.write(json.dumps({"notebook": notebook, "key": one.key, "run": one.to_dict(), "alone": alone, "known": row is not None,
-                                   "status": row["status"] if row else "", "source": source}) + "\n")
+                                   "status": row["status"] if row else "", "source": source, "reason": ledger.reason(row) if row else ""}) + "\n")

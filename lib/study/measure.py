@@ -185,7 +185,7 @@ def measure(run: Run, trained: Trained, data: attacks.Poisoned) -> tuple[dict, l
 def identity(run: Run) -> str:
     """Runs with an equal identity train the same model: clean twins of different attacks do."""
     values = run.to_dict()
-    if getattr(run.attack, "untouched", False):
+    if attacks.untouched(run.attack):
         values["attack"], values["attack_seed"] = "clean", None
     return digest(values)
 

@@ -138,10 +138,25 @@ def _named(kind: str, values: dict):
         raise ValueError(f"{kind} {values}: expected a mapping with a name, such as {{name: {'badnets' if kind == 'attack' else 'dpsgd'}}}")
     if ".py:" in name:
         cls = plugins.load(name)
+        _check_own(kind, name, cls)
         _plugin_names[cls] = name
     else:
         cls = getattr(_module(kind, name), kind.capitalize())
     return _build(cls, values, f"{kind} {name}")
+
+
+NEEDED = {"attack": ("poison", "trigger", "base", "target"), "defence": ("group", "train")}
+
+
+def _check_own(kind: str, name: str, cls) -> None:
+    """A user's own attack or defence must be a frozen dataclass with what the study calls."""
+    if not (isinstance(cls, type) and is_dataclass(cls) and cls.__dataclass_params__.frozen):
+        raise ValueError(f"{kind} {name}: expected a class with @dataclass(frozen=True) above it, got {cls!r}")
+    known = {*dir(cls), *(item.name for item in fields(cls))}
+    missing = [part for part in NEEDED[kind] if part not in known]
+    if missing:
+        raise ValueError(f"{kind} {name} has no {', '.join(missing)}: an attack or a defence of one's own needs {', '.join(NEEDED[kind])} "
+                         "(notebooks/00_start_here shows one)")
 
 
 def _module(kind: str, name: str):

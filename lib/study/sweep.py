@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import fmean
 
 from lib import ledger, paths
+from lib.attacks import untouched
 from lib.study.cluster import ClusterProblem, GroupLost, on_cluster
 from lib.study.runs import Run, from_dict, part_name
 
@@ -248,11 +249,12 @@ def _group_name(one: Run) -> tuple:
 
 def _line(rows: list[dict], done: int, total: int, left: float) -> str:
     """One line a finished group: count, last result, time left."""
-    row = rows[-1]
+    # An attacked one rather than its clean twin, which the group may hold too.
+    row = next((row for row in reversed(rows) if row["metrics"] and not untouched(from_dict(row["run"]).attack)), rows[-1])
     if row["status"] == "ok":
         result = f"accuracy {row['metrics']['accuracy']:.3f}, attack success {row['metrics']['success']:.3f}"
     else:
-        result = "FAILED: " + row["error"].strip().splitlines()[-1]
+        result = "FAILED: " + ledger.reason(row)
     time_left = f"{left:.0f} s" if left < 120 else f"{left / 60:.0f} min"
     what = _named(from_dict(row["run"]))
     return f"[{done}/{total}] {what}: {result}; {len(rows)} runs in {row['provenance']['group_seconds']:.0f} s, {time_left} left"

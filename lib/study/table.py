@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from lib import ledger
+from lib.attacks import world_of
 from lib.study.runs import Run
 
 LOSSES = ("loss_poison", "loss_base", "loss_clean")
@@ -23,7 +24,7 @@ def table(runs: list[Run], *, like: Run | None = None) -> pd.DataFrame:
 def _line(run: Run) -> dict:
     row, source = ledger.find(run.key)
     line = {"key": run.key, "status": row["status"] if row else "not measured", "source": source, **flatten(run.to_dict()),
-            "world": getattr(run.attack, "world", "P")}
+            "world": world_of(run.attack)}
     measured = row["metrics"] if row else {}
     privacy = row["privacy"] if row else {}
     return line | {name: _value(measured.get(name)) for name in METRICS} | {
