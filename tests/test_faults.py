@@ -19,6 +19,7 @@ from test_build import NOTEBOOK, call, make_project, working_in
 
 from lib import ledger, paths, study
 from lib.attacks.dirty_label import BadNets
+from lib.execute import THREAD_SETTINGS
 from lib.study import Run, measure, sweep
 from lib.training import Training
 
@@ -37,7 +38,8 @@ def store(tmp_path, monkeypatch):
     monkeypatch.setenv("STUDY_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("STUDY_MODE", "train")
     monkeypatch.setenv("STUDY_PUBLISHED", "0")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for name in THREAD_SETTINGS:  # torch takes MKL's number before OpenMP's
+        monkeypatch.setenv(name, "1")
     monkeypatch.delenv("STUDY_ASKED", raising=False)
     return tmp_path / "store"
 
@@ -72,7 +74,7 @@ def wait_until(true, seconds=15):
 def training(folder, runs, *, jobs=1, **how):
     """The process in which a build trains these runs, started."""
     given = folder / "given.json"
-    given.write_text(json.dumps({"payload": requests(runs), "until": None, "processes": jobs, "retry_failed": False, "untimed": []}))
+    given.write_text(json.dumps({"payload": requests(runs), "until": None, "processes": jobs, "retry_failed": False, "untimed": [], "cluster": None}))
     command = [sys.executable, "-m", "lib.commands.worker", "train", str(given), str(folder / "answer.json")]
     with subprocess.Popen(command, cwd=paths.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **how) as process:
         try:
@@ -382,9 +384,10 @@ print(json.dumps(found))
 @pytest.mark.slow
 def test_a_soak_of_kills_loses_nothing_and_leaves_nothing_bad(tmp_path):
     kills = int(os.environ.get("SOAK_KILLS", 25))  # 100 in about a minute
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "STUDY_PUBLISHED": "0", "STUDY_MODE": "train",
+    # One thread: those of more would not be there in a fork, which would wait for them for ever.
+    environment = {**os.environ, **dict.fromkeys(THREAD_SETTINGS, "1"), "STUDY_PUBLISHED": "0", "STUDY_MODE": "train",
                    "PYTHONPATH": os.pathsep.join([str(paths.ROOT), str(Path(__file__).parent)])}
-    done = subprocess.run([sys.executable, "-c", SOAK, str(kills), str(tmp_path)], capture_output=True, text=True, env=environment, cwd=paths.ROOT)
+    done = subprocess.run([sys.executable, "-c", SOAK, str(kills), str(tmp_path)], capture_output=True, text=True, env=environment, cwd=paths.ROOT, timeout=500)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["lost"] == found["not whole"] == 0 and found["rows"] == found["files"] == found["runs"] == 4 * kills, found

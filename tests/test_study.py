@@ -488,3 +488,16 @@ def test_export_says_what_it_removes_and_publishes_no_path_of_this_machine(store
         with pytest.raises(ValueError, match="is not published"):
             ledger.export(requests[:1])
     assert (tmp_path / "results" / "11_x.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize("answer", ["None", "[]", "[1 for _ in runs]"])
+def test_a_defence_of_ones_own_that_returns_something_else_is_told(store, tmp_path, monkeypatch, answer):
+    from lib.study import run
+
+    monkeypatch.chdir(tmp_path)
+    own(tmp_path, "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Mine:\n    def group(self, run):\n        return 'mine'\n"
+                  f"    def train(self, runs, poisoned):\n        return {answer}\n")
+    start = TINY.with_(defence={"name": "mine.py:Mine"})
+    run([start])
+    row = ledger.find(start.key)[0]
+    assert row["status"] == "failed" and "expected a list of 1 lib.defences.Trained" in ledger.reason(row)

@@ -204,7 +204,7 @@ def train_rows(runs: list[Run]) -> list[dict]:
     try:
         unique = list(first.values())
         sets = [poisoned(run) for run in unique]
-        trained = dict(zip(first, zip(unique[0].defence.train(unique, sets), sets)))
+        trained = dict(zip(first, zip(_train(unique, sets), sets)))
         results = [("ok", run, trained[identity(run)][0], measure(run, *trained[identity(run)])) for run in runs]
     except FAULTS:
         raise
@@ -217,6 +217,16 @@ def train_rows(runs: list[Run]) -> list[dict]:
     facts = provenance() | {"started": started.isoformat(timespec="seconds"), "group_seconds": seconds, "group_size": len(first),
                             "seconds": seconds / len(first)}
     return [_row(*result, facts) for result in results]
+
+
+def _train(runs: list[Run], sets: list[attacks.Poisoned]) -> list[Trained]:
+    """What the defence of these runs makes of them, one for each."""
+    defence = runs[0].defence
+    made = defence.train(runs, sets)
+    if not isinstance(made, list) or len(made) != len(runs) or not all(isinstance(one, Trained) for one in made):
+        raise ValueError(f"defence {part_name(defence)}: train returned {type(made).__name__}: expected a list of {len(runs)} lib.defences.Trained, "
+                         "one a run, in their order")
+    return made
 
 
 def _row(status: str, run: Run, trained: Trained | None, outcome, facts: dict) -> dict:
