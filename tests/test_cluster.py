@@ -40,7 +40,7 @@ def store(tmp_path, monkeypatch):
 def two(tmp_path_factory):
     """A cluster of two processes with one thread each, and no data sets but the drawn ones."""
     data.load("strokes")  # drawn once, not in both at a time
-    nowhere = {"DATA_ROOT": str(tmp_path_factory.mktemp("no-data")), "PYTHONPATH": str(paths.ROOT), "OMP_NUM_THREADS": "1"}
+    nowhere = {"DATA_ROOT": str(tmp_path_factory.mktemp("no-data")), "PYTHONPATH": str(paths.ROOT), **dict.fromkeys(execute.THREAD_SETTINGS, "1")}
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit=0, host=HERE, env=nowhere) as found:
         yield found
 
