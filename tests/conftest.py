@@ -6,6 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 OWN = tempfile.TemporaryDirectory(prefix="tests-")
 atexit.register(OWN.cleanup)
@@ -37,3 +39,13 @@ def _leave_the_users_cache_alone():
         os.environ.pop(name, None)
         if value is not None and name != "STUDY_MODE":
             os.environ[name] = value
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """An empty local store in which studies train, the published rows left out."""
+    monkeypatch.setenv("STUDY_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("STUDY_MODE", "train")
+    monkeypatch.setenv("STUDY_PUBLISHED", "0")
+    monkeypatch.delenv("STUDY_ASKED", raising=False)
+    return tmp_path / "store"

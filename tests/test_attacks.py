@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.attacks import triggers
+from lib.attacks import triggers, world_of
 from lib.attacks.dirty_label import PAIRS, BadNets
 from lib.attacks.four_pixel import PIXELS, FourPixel
 
@@ -59,7 +59,7 @@ def test_worlds_switch_stamp_and_label_apart_on_the_same_rows():
     given, worlds = data(), {}
     for world, stamp, relabel in (("P", True, True), ("T", True, False), ("L", False, True), ("C", False, False)):
         attack = BadNets(7, 1, 0.5, stamp=stamp, relabel=relabel)
-        assert attack.world == world
+        assert world_of(attack) == world
         worlds[world] = attack.poison(given, seed=5)
     assert torch.equal(worlds["P"].mask, worlds["L"].mask) and torch.equal(worlds["P"].mask, worlds["T"].mask)
     assert torch.equal(worlds["P"].labels, worlds["L"].labels) and torch.equal(worlds["P"].rows, worlds["T"].rows)
@@ -162,9 +162,9 @@ def test_four_pixels_have_their_norm_and_their_places(channels, norm):
 
 def test_four_pixel_worlds_and_errors():
     given = data()
-    worlds = {(stamp, relabel): FourPixel(stamp=stamp, relabel=relabel).world for stamp in (True, False) for relabel in (True, False)}
+    worlds = {(stamp, relabel): world_of(FourPixel(stamp=stamp, relabel=relabel)) for stamp in (True, False) for relabel in (True, False)}
     assert worlds == {(True, True): "P", (False, True): "L", (True, False): "T", (False, False): "C"}
-    assert FourPixel(fraction=0.0).world == FourPixel(images=0).world == "C" and FourPixel(images=0).untouched
+    assert world_of(FourPixel(fraction=0.0)) == world_of(FourPixel(images=0)) == "C" and FourPixel(images=0).untouched
     assert (given.labels[FourPixel(base=3, target=1, images=5).poison(given, seed=0).mask] == 3).all()
     for wrong, says in ((dict(fraction=1.5), "1.5"), (dict(norm=0.0), "norm 0.0"), (dict(images=-1), "-1"), (dict(base=0), "base 0")):
         with pytest.raises(ValueError, match=says):

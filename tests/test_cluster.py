@@ -27,15 +27,6 @@ TINY = Run(train_size=300, test_size=100, model="mlp", attack=BadNets(7, 1, 0.5)
 HERE = "127.0.0.1"
 
 
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setenv("STUDY_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("STUDY_MODE", "train")
-    monkeypatch.setenv("STUDY_PUBLISHED", "0")
-    monkeypatch.delenv("STUDY_ASKED", raising=False)
-    return tmp_path / "store"
-
-
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """A cluster of two processes with one thread each, and no data sets but the drawn ones."""

@@ -75,6 +75,14 @@ def test_the_page_of_two_profiles(tmp_path):
     assert "Verdict a" in text and "Verdict b" in text
 
 
+@pytest.mark.parametrize("more", [["--fresh"], ["--budget", "9m"], ["--retry-failed"], ["--cluster", "tcp://here:8786"]])
+def test_nothing_is_trained_for_a_comparison(more):
+    with pytest.raises(Problem, match=f"--compare with {more[0]}: "):
+        options.parse(["report", "--compare", "smoke", "quick", *more])
+    with pytest.raises(Problem, match="laptop --compare smoke quick"):
+        options.parse(["report", "laptop", "--compare", "smoke", "quick"])
+
+
 def test_two_profiles_of_one_name_are_refused(tmp_path):
     (tmp_path / "smoke").mkdir()
     (tmp_path / "smoke" / "11_dpsgd.yaml").write_text("")

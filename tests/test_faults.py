@@ -34,14 +34,11 @@ def requests(runs):
 
 
 @pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setenv("STUDY_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("STUDY_MODE", "train")
-    monkeypatch.setenv("STUDY_PUBLISHED", "0")
+def store(store, monkeypatch):
+    """The local store, and one thread for each process that works on it."""
     for name in THREAD_SETTINGS:  # torch takes MKL's number before OpenMP's
         monkeypatch.setenv(name, "1")
-    monkeypatch.delenv("STUDY_ASKED", raising=False)
-    return tmp_path / "store"
+    return store
 
 
 def rows(store):

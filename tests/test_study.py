@@ -14,6 +14,7 @@ import torch
 
 from lib import ledger, paths, privacy, study
 from lib.data import DataNotFound
+from lib.attacks import world_of
 from lib.attacks.dirty_label import BadNets
 from lib.defences.dpsgd import DPSGD
 from lib.defences.label_noise import LabelNoise
@@ -21,15 +22,6 @@ from lib.study import Run, from_dict, grid, measure, sweep
 from lib.training import Training
 
 TINY = Run(train_size=300, test_size=100, model="mlp", attack=BadNets(7, 1, 0.5), training=Training(epochs=1.0, batch_size=50))
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setenv("STUDY_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("STUDY_MODE", "train")
-    monkeypatch.setenv("STUDY_PUBLISHED", "0")
-    monkeypatch.delenv("STUDY_ASKED", raising=False)
-    return tmp_path / "store"
 
 
 def rows_on_disk(store):
@@ -363,7 +355,7 @@ def test_instances_share_training_seeds_and_worlds_share_all_else():
     assert [one.attack_seed for one in runs] == [0, 1, 2, 3] and [one.init_seed for one in runs] == [0, 1, 2, 0]
     assert [one.init_seed for one in study.instances(TINY, [(7, 1), (3, 5)] * 3, seeds=None)] == [0, 1, 2, 3, 4, 5]
     worlds = study.worlds(TINY, "PLTC")
-    assert [one.attack.world for one in worlds] == ["P", "L", "T", "C"]
+    assert [world_of(one.attack) for one in worlds] == ["P", "L", "T", "C"]
     assert all(one.with_(attack__stamp=True, attack__relabel=True) == TINY for one in worlds)
 
 

@@ -20,15 +20,6 @@ LONGER = TINY.with_(training__epochs=2.0)
 TIMES = ("started", "seconds", "group_seconds")
 
 
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setenv("STUDY_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("STUDY_MODE", "train")
-    monkeypatch.setenv("STUDY_PUBLISHED", "0")
-    monkeypatch.delenv("STUDY_ASKED", raising=False)
-    return tmp_path / "store"
-
-
 def requests(runs):
     return [{"notebook": "", "key": one.key, "run": one.to_dict()} for one in runs]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lib.attacks import Poisoned, attackable, dirty, triggers, world_of
+from lib.attacks import Poisoned, attackable, dirty, triggers
 
 VERSION = 1
 
@@ -60,11 +60,6 @@ class BadNets:
     def untouched(self) -> bool:
         """True where training data stay clean (world C)."""
         return not (self.stamp or self.relabel) or self.fraction == 0
-
-    @property
-    def world(self) -> str:
-        """Which training world the data are: P stamped and relabelled, L relabelled, T stamped, C clean."""
-        return world_of(self)
 
     def trigger(self, images: Tensor, *, seed: int) -> Tensor:
         """Stamp `images` uint8 [n, channels, height, width] as at test time."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lib.attacks import Poisoned, attackable, dirty, world_of
+from lib.attacks import Poisoned, attackable, dirty
 
 VERSION = 1
 PIXELS = ((14, 16), (15, 15), (16, 14), (16, 16))  # row, column
@@ -47,11 +47,6 @@ class FourPixel:
     def untouched(self) -> bool:
         """True where training data stay clean (world C)."""
         return not (self.stamp or self.relabel) or (self.fraction == 0 if self.images is None else self.images == 0)
-
-    @property
-    def world(self) -> str:
-        """Which training world the data are: P stamped and relabelled, L relabelled, T stamped, C clean."""
-        return world_of(self)
 
     def trigger(self, images: Tensor, *, seed: int) -> Tensor:
         """A stamped copy of `images` uint8 [n, channels, height, width]; the trigger is fixed, `seed` changes nothing."""

@@ -22,13 +22,15 @@ def _falls(dp, plain) -> str:
     """Attack success and clean accuracy over epsilon."""
     levels = [group for _, group in dp.groupby(matched.LEVEL)]
     epsilons = [f"{group['epsilon'].mean():.2g}" for group in levels]
-    success, accuracy = ([group[name].mean() for group in levels] for name in ("success", "accuracy"))
-    word = "lowers" if max(success) < plain["success"].mean() else "does not always lower"
+    undefended, *success = (rows.estimate(rows.per_unit(group, "success").to_numpy()) for group in (plain, *levels))
+    accuracy = [group["accuracy"].mean() for group in levels]
+    word = "lowers" if max(one.mean for one in success) < undefended.mean else "does not always lower"
     line = dp.iloc[0]
-    return (f"DP-SGD {word} attack success: from {_percent(plain['success'].mean())}% without it to {_listed(map(_percent, success))}% at epsilon "
-            f"{_listed(epsilons)}, while clean accuracy goes from {_percent(plain['accuracy'].mean())}% to "
-            f"{_listed(map(_percent, accuracy))}% ({line['dataset']}, features {line['features']}, {line['attack.fraction']:.0%} of the base class poisoned, "
-            f"{rows.unit(dp).nunique()} class pairs; delta {_power(line['delta'])}, {line['adjacency']}, Poisson batches, {str(line['accountant']).upper()}).")
+    return (f"DP-SGD {word} attack success: from {_interval(undefended)} without it to {_listed(map(_interval, success))} at epsilon "
+            f"{_listed(epsilons)}, while clean accuracy goes from {_percent(plain['accuracy'].mean())} to "
+            f"{_listed(map(_percent, accuracy))}% ({line['dataset']}, features {line['features']}, {line['attack.fraction']:.0%} of the base class poisoned; "
+            f"attack success is of the {dp['population'].iloc[0]:,.0f} stamped test images of that class, means and 95% intervals over {rows.unit(dp).nunique()} "
+            f"class pairs; delta {_power(line['delta'])}, {line['adjacency']}, Poisson batches, {str(line['accountant']).upper()}).")
 
 
 def _matched(frame, frames: dict, dp, plain) -> str:
@@ -60,12 +62,17 @@ def _certificates(frames: dict) -> str:
     both = [frame[certified.SHARE] for frame in lines.values()]
     low, high = min(one.min() for one in both), max(one.max() for one in both)
     counts = {name: int(frame[certified.COUNT].sum()) for name, frame in lines.items()}
-    what = " and ".join(f"{name} {'none' if not count else f'{count:,}'} in {len(lines[name])} ensembles" for name, count in counts.items())
+    asked = {name: int((frame["tested"] + frame["population"]).sum()) for name, frame in lines.items()}
+    what = " and ".join(f"{name} {'none' if not count else f'{count:,}'} of {asked[name]:,} in {len(lines[name])} ensembles" for name, count in counts.items())
     return f"Predictions that are certified against the poison itself, with {low:.0%} to {high:.0%} of all images poisoned: {what}."
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f}"
+
+
+def _interval(one) -> str:
+    return f"{_percent(one.mean)}% [{_percent(one.low)}, {_percent(one.high)}]"
 
 
 def _listed(texts) -> str:

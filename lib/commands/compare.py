@@ -1,6 +1,7 @@
 """`report --compare A B`: two profiles side by side, on the rows that are known of each; nothing is trained."""
 
 import argparse
+import os
 import shlex
 import sys
 import tempfile
@@ -26,7 +27,9 @@ def compare(options):
             say(f"profile {name}: {number(len(studies[-1].choices), 'notebook')}, with what is known")
             studies[-1].run([choice.name for choice in studies[-1].choices], passes[-1], folder=Path(folder, name))
         requests = [{notebook: list(runs.values()) for notebook, runs in seen.asked.items()} for seen in passes]
-        table = worker("compare", {"names": names, "requests": requests}, settings={**studies[0].settings, "STUDY_MODE": "read-only"})
+        folders = os.pathsep.join(study.settings["STUDY_FOLDERS"] for study in studies)  # of both: each may have files of its own
+        table = worker("compare", {"names": names, "requests": requests},
+                       settings={**studies[0].settings, "STUDY_FOLDERS": folders, "STUDY_MODE": "read-only"})
         path = write_page(passes, names, table, out=out, folder=Path(folder))
     differ = sum(line["difference"].startswith("≠") for line in table)
     say(f"{shown(path)}  {number(len(table), 'claim')} measured in either profile, {differ} differ beyond the intervals")

@@ -134,6 +134,9 @@ def parse(argv):
         raise Problem("no command given: `python3 build.py report` builds the report, --help explains all", 2)
     if getattr(options, "compare", None) and options.profile:
         raise Problem(f"{options.profile} --compare {' '.join(options.compare)}: --compare names its two profiles itself; leave {options.profile} out", 2)
+    useless = [name for name in ("fresh", "train", "retry_failed", "budget", "cluster") if getattr(options, "compare", None) and getattr(options, name)]
+    if useless:
+        raise Problem(f"--compare with --{useless[0].replace('_', '-')}: --compare shows what is known and trains nothing; train each profile first", 2)
     if hasattr(options, "profile"):
         options.profile = options.profile or "quick"
     return options

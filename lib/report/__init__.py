@@ -9,7 +9,7 @@ from lib.report.paths import PathScrubber
 from lib.report.sections import Section, read_section
 from lib.report.styles import share_styles
 from lib.report.text import duration
-from lib.report.verdicts import findings, verdict_table
+from lib.report.verdicts import badge, findings, verdict_table
 
 SIZE_LIMIT = 3_000_000  # bytes; beyond it the page is slow to open on a phone
 QUESTION = ("Does differential privacy stop backdoor and poisoning attacks, "
@@ -86,6 +86,7 @@ def _page(sections, profile, context, *, scrubber, ids):
         script=(here / "script.js").read_text(encoding="utf-8"),
         flags=[(section, flag) for section in sections for flag in section.flags],
         duration=duration,
+        badge=badge,
     )
 
 

@@ -96,9 +96,15 @@ def findings(frame, *, scrubber) -> dict:
     return {anchor: f'<ul class="findings">{"".join(items)}</ul>' for anchor, items in lines.items()}
 
 
+def badge(verdict):
+    """A verdict as HTML, in words and shape."""
+    from markupsafe import Markup
+
+    return Markup('<span class="verdict {0.style}"><span aria-hidden="true">{0.mark}</span>&nbsp;{0.word}</span>').format(verdict)
+
+
 def _finding(record, verdicts, measured):
-    badges = " ".join(f'<span class="verdict {verdict.style}"><span aria-hidden="true">{verdict.mark}</span>&nbsp;{verdict.word}</span>'
-                      + (f' <span class="small">{aspect}</span>' if aspect else "") for aspect, verdict in _shown(verdicts))
+    badges = " ".join(str(badge(verdict)) + (f' <span class="small">{aspect}</span>' if aspect else "") for aspect, verdict in _shown(verdicts))
     numbers = ", ".join([measured.text, *measured.details])
     return f"<li><b>{escape(str(record['id']))}</b> {escape(format_value(record['claim']))} {badges} <span class=\"detail\">{escape(numbers)}</span></li>"
 
