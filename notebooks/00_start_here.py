@@ -74,8 +74,8 @@ plots.show(figure, id="start-parts", data=results[columns], caption="What attack
            alt="Two stacked bars: attack success without and with the defence, each split into natural confusion, collateral and lift.")
 
 # %% [markdown]
-# Before concluding that noise stopped the backdoor, look at the accuracy beside it: a model that learnt less learnt less
-# of everything. Notebook 11 compares at equal accuracy.
+# Before concluding that noise stopped the backdoor, look at the accuracy beside it: a model that
+# learnt less may have learnt less of the trigger too. Notebook 11 compares at equal accuracy.
 #
 # ## Change it
 # - **A number**: edit the parameters cell and run all cells. Known rows are read, missing ones trained.

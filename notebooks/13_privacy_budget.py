@@ -8,7 +8,7 @@
 
 # %% [markdown]
 # # The privacy budget: four methods at equal epsilon, and at equal accuracy
-# *At equal clean accuracy no method here removes more than a point of the backdoor beyond stopping plain SGD early, and four of ten settings leave more.*
+# *Against one path of plain SGD stopped early, 4 settings of 10 leave more, 1 leaves less.*
 #
 # Razmi et al., section 7.1: figure 3a to 3f (accuracy and attack success of DP-SGD, PATE, LP-2ST and ALIBI over epsilon)
 # and claims R10 and R11. Then every method in one table, and the matched-accuracy figure of notebook 11 with all of them on it.
@@ -139,9 +139,12 @@ plots.table(samplers, id="budget-samplers", caption="Epsilon at delta 1e-5 of th
 
 # %% [markdown]
 # ## Figure 3
-# Half of the base class is poisoned, as published. Epsilons are not of one kind: DP-SGD's is add-remove (Poisson, PLD),
-# PATE's replace-one (exact Gaussian composition, every query taken as answered), those of LP-2ST and ALIBI protect one
-# label and no image. They share an axis because the paper's figure does; ∞ is no noise, which is no guarantee.
+# Half of the base class is poisoned, as published. Epsilons are not of one kind: DP-SGD's is
+# add-remove (Poisson, PLD), PATE's replace-one (exact Gaussian composition, every query taken as
+# answered), those of LP-2ST and ALIBI protect one label and no image. They share an axis because
+# the paper's figure does; ∞ is no noise, which is no guarantee. Learning rates were tuned at two
+# epsilons only, and every other epsilon takes the nearer one's: where a line jumps between them
+# (DP-SGD at epsilon 4), the rate changes too.
 
 # %%
 def arm(setup, method, epsilon):
@@ -193,9 +196,13 @@ for name, frame in figures.items():
     lines = frame[frame["series"].ne("undefended")]
     figure = plots.panels([dict(frame=lines, x="epsilon", y=y, series="series", xscale="log", xlabel="epsilon") for y in ("accuracy", "success", "lift")])
     letters = "a, 3b" if frame["features"].iloc[0] != "none" else "d, 3e"
-    plots.show(figure, id=f"razmi-F3-{name}", data=study.tidy([frame], only=shared),
-               caption=f"Figure 3{letters} of Razmi et al. on {name}: accuracy, attack success and lift over epsilon, {figure_fraction:.0%} of the base class poisoned, {figure_pairs} pairs, delta 1e-5.",
-               alt="Three panels of lines for five methods: clean accuracy, attack success and lift over epsilon, with no noise at the right.")
+    plots.show(
+        figure,
+        id=f"razmi-F3-{name}",
+        data=study.tidy([frame], only=shared),
+        caption=f"Figure 3{letters} of Razmi et al. on {name}: accuracy, attack success and lift over epsilon, {figure_fraction:.0%} of the base class poisoned, {figure_pairs} pairs, delta 1e-5. Learning rates tuned at epsilon {' and '.join(f'{one:g}' for one in tuned_at)} only; the nearer one serves the others.",
+        alt="Three panels of lines for five methods: clean accuracy, attack success and lift over epsilon, with no noise at the right.",
+    )
 
 # %% [markdown]
 # The same runs in the plane of accuracy and attack success (figure 3c and 3f). A setting is on the front if no other is better
@@ -211,9 +218,11 @@ for name, frame in figures.items():
 
 # %% [markdown]
 # ## Every method, one table
-# A tenth of the base class, ten pairs, each setting with its clean twin. Epsilons of different adjacency stand in
-# columns of their own. A guarantee compares P with another world: DP-SGD's and PATE's with clean data (C), that of the
-# label-private methods with the same stamped images under their true labels (T).
+# A tenth of the base class, ten pairs, each setting with its clean twin. Epsilons of different
+# adjacency stand in columns of their own. A guarantee compares P with another world: DP-SGD's and
+# PATE's with clean data (C), that of the label-private methods with the same stamped images under
+# their true labels (T). PATE's covers its teachers' private images alone: this attack stamps PATE's
+# public pool too, and no epsilon covers that.
 
 
 # %%
@@ -268,8 +277,10 @@ plots.show(plots.tradeoff(with_parts, y="lift", by="level"), id="budget-front", 
 
 # %% [markdown]
 # ## Does a defence buy anything beyond stopping early?
-# Notebook 11's comparison for every method: lift minus the lift of plain SGD when it first was as accurate, pair by pair. Below
-# zero a method removes more of the backdoor than it costs in accuracy; above zero, stopping early would have been better.
+# Notebook 11's comparison for every method: lift minus the lift of plain SGD when it first was as
+# accurate, pair by pair. Below zero a method leaves less than this path of plain SGD, above zero
+# more. It is *one* path, at the rate that won a tuning by 0.3 points, and each method has one tuned
+# rate: notebook 11 shows that other rates of plain SGD turn the sign for DP-SGD.
 
 # %%
 recorded = curves(tenth[tenth["arm"].eq("undefended")])
@@ -297,40 +308,59 @@ plots.show(plots.paired_differences(differences, series="series", by="level"), i
 # %%
 for name, group in differences.groupby("arm", sort=False):
     found = mean_interval(group["difference"].dropna())
-    word = "more left than by stopping early" if found.low > 0 else "less left than by stopping early" if found.high < 0 else "not told apart"
+    word = (
+        "more left than by stopping early"
+        if found.low > 0
+        else "less left than by stopping early"
+        if found.high < 0
+        else "indistinguishable at 95%"
+    )
     print(f"{name}: {100 * found.mean:+.1f} points [{100 * found.low:.1f}, {100 * found.high:.1f}], {found.n} of {len(group)} pairs: {word}")
 
 # %% [markdown]
 # ## Published against measured
-# Each verdict is a statistic with a 95% interval over attack instances against a threshold that was fixed before the rows
-# existed. *Fails* needs the interval on the other side and the positive control (the undefended backdoor) passed.
+# Each verdict is a statistic with a 95% interval over attack instances against a threshold. *Fails*
+# needs the interval on the other side and the positive control (the undefended backdoor) passed.
+# R10 and R11 were **amended** on 2026-11-21, when some of the study's rows existed: the last column
+# is the verdict as first frozen, on today's rows.
 
 # %% tags=["nbval-check-output"]
 rows = study.together([tuning, *figures.values(), tenth])
 verdicts = claims.table(claims.evaluate({"13_privacy_budget": rows}))
 verdicts = verdicts[verdicts["notebook"].eq("13_privacy_budget")]
-print(verdicts[["id", "direction", "size", "measured", "interval", "n"]].to_string(index=False))
+print(
+    verdicts[["id", "direction", "size", "measured", "interval", "n", "as first frozen"]].to_string(
+        index=False
+    )
+)
 
 # %% [markdown]
 # ## What it means
-# **At a tenth of the base class every defence works, and none of them earns it.** Undefended: 72.5% accurate, lift 74 points.
-# Each defence lowers the lift, down to .3 points for PATE with a threshold, and each costs accuracy. Plain SGD stopped when it
-# was as accurate leaves no more: the paired difference is above zero, so that *more* of the backdoor is left, for DP-SGD at noise
-# 1 and 4 (+15.5 and +9.7 points), LP-2ST at epsilon 1 (+3.0 [.4, 5.6]) and ALIBI at 4 (+19.9 [13.6, 26.2]); it is not told apart
-# from zero for DP-SGD at noise 2, LP-2ST at 4, ALIBI at 1 and PATE without threshold or with noise. One setting leaves less:
-# PATE with a threshold, by 1.2 points [.1, 2.2], at 47% accuracy, where plain SGD had hardly learnt the trigger either. The
-# intervals are for one setting at a time: among ten the chance that luck alone moves one off zero is 40%, and PATE's would
-# not survive a correction.
+# **At a tenth of the base class every defence lowers the lift, and each costs accuracy.**
+# Undefended: 72.5% accurate, lift 74 points; PATE with a threshold leaves 0.3 points, at 47%.
+# Against plain SGD at its tuned rate of 0.01, stopped when it was as accurate, *more* of the
+# backdoor is left by DP-SGD at noise 1 and 4 (+15.5 and +9.7 points), LP-2ST at epsilon 1 (+3.0
+# [0.4, 5.6]) and ALIBI at 4 (+19.9 [13.6, 26.2]). DP-SGD at noise 2, LP-2ST at 4, ALIBI at 1 and
+# PATE without threshold or with noise are indistinguishable from it. PATE with a threshold leaves
+# less, by 1.2 points [0.1, 2.2], at 47% accuracy, where plain SGD had hardly learnt the trigger
+# either. The intervals are for one setting at a time: among ten the chance that luck alone moves
+# one off zero is 40%, and PATE's would not survive a correction. They also take the learning rates
+# as given. Notebook 11 shows that other rates of plain SGD turn DP-SGD's sign; for the other
+# methods nobody has tried.
 #
-# **The best trade of accuracy for attack** among private settings is LP-2ST's at a label epsilon of 4 (70% accurate, lift 56)
-# or DP-SGD's at noise 2 (63%, 20), and neither is a defence. At label epsilon 1 and in PATE the trigger is nearly gone,
-# with 16 to 34 points of accuracy.
+# **Among private settings** LP-2ST at a label epsilon of 4 is the most accurate (70%), with a lift
+# of 56 points; DP-SGD at noise 2 has 63% and 20. At label epsilon 1 and in PATE little of the
+# trigger is left (lift 0.3 to 5 points), at 16 to 34 points of accuracy. PATE's epsilon says
+# nothing about the stamped images in its public pool.
 #
-# **Figure 3, half of the base class, three pairs.** LP-2ST at epsilon 1, which the paper singles out (78% accuracy, 39%
-# attack success), has 48% and 67% here: R9 holds in direction (the lift falls) and fails in size, since the accuracy falls by
-# 24 points [22, 26] where the claim allows 16. PATE without noise is not the best of all (R10: its accuracy is too low to
-# dominate; *fails* in size, inconclusive in direction): on features with weaker teachers a vote of 200 costs 20 points. DP-SGD at
-# epsilon .5 is undominated (R11 holds in direction), being 25 points more accurate there than LP-2ST.
+# **Figure 3, half of the base class, three pairs.** LP-2ST at epsilon 1, which the paper singles
+# out (78% accuracy, 39% attack success), has 48% and 67% here: R9 holds in direction (the lift
+# falls). Its size asks for an accuracy within 16 points too; here it falls by 24 [22, 26], on
+# features with which the undefended model reaches 73% where the paper's reaches 91%. What label
+# noise and votes cost depends on the features, so distances of accuracy are *not testable here*:
+# part of R9's size, and all of R10 (PATE without noise, 11 points less accurate [9, 13] than
+# another method, cannot dominate it) and R11 (DP-SGD at epsilon 0.5, 25 points more accurate than
+# LP-2ST).
 #
 # On MNIST, where nothing is confused, each setting that keeps 92% accuracy or more keeps an attack success of 65% or more
 # (ALIBI at 1: 92% and 65%; DP-SGD at 1: 93% and 92%; all at 4: above 93%). PATE without noise is 89% accurate at 77%, of which

@@ -152,14 +152,20 @@ plots.table(shown, id="perfect-times",
 
 # %% [markdown]
 # ## Published against measured
-# Each verdict is a statistic with a 95% interval over attack instances against a threshold that was fixed before the rows
-# existed. *Fails* needs the interval on the other side and the positive control (the undefended backdoor) passed.
+# Each verdict is a statistic with a 95% interval over attack instances against a threshold. *Fails*
+# needs the interval on the other side and the positive control (the undefended backdoor) passed.
+# R13 was **amended** on 2026-11-21, when some of the study's rows existed: the last column is the
+# verdict as first frozen, on today's rows.
 
 # %% tags=["nbval-check-output"]
 rows = study.together([scan, timing])
 verdicts = claims.table(claims.evaluate({"15_perfect_defence": rows}))
 verdicts = verdicts[verdicts["notebook"].eq("15_perfect_defence")]
-print(verdicts[["id", "direction", "size", "measured", "interval", "n"]].to_string(index=False))
+print(
+    verdicts[["id", "direction", "size", "measured", "interval", "n", "as first frozen"]].to_string(
+        index=False
+    )
+)
 
 # %% [markdown]
 # ## What it means
@@ -173,10 +179,12 @@ print(verdicts[["id", "direction", "size", "measured", "interval", "n"]].to_stri
 # with an undefended accuracy of 91%, leave more room between the trigger and the classes than these; what carries over is
 # that its criterion depends on the pair of classes, and that the choice of the reported epsilon was made on test data.
 #
-# **Times.** Label-DP is not twice as fast as DP-SGD here: .73 of its time [.63, .83] for the slower of the two, and the size of R13
-# fails on that. The paper's factor of two is the cost of per-sample gradients by hooks; in closed form DP-SGD costs
-# little more than plain SGD. PATE is the cheapest: its 200 teachers share one pass over the data, in coefficients of their
-# few images. Two runs a method, one process each beside another one: ratios, not seconds.
+# **Times.** Label-DP is not twice as fast as DP-SGD here: 0.73 of its time [0.63, 0.83] for the
+# slower of the two. That says nothing about the paper's factor of two, which is the cost of
+# per-sample gradients by hooks: in closed form DP-SGD costs little more than plain SGD. R13's size
+# is not testable here. PATE is the cheapest: its 200 teachers share one pass over the data, in
+# coefficients of their few images. Two runs a method, one process each beside another one: ratios,
+# not seconds.
 #
 # ## What to try next
 # Change `epsilons`, `allowed` or `fraction` in the parameters cell and run again: known rows are read, missing ones are trained.

@@ -207,14 +207,20 @@ if len(sanity):
 
 # %% [markdown]
 # ## Published against measured
-# Each verdict is a statistic with a 95% interval over attack instances against a threshold that was fixed before the rows
-# existed. *Fails* needs the interval on the other side and the positive control (the undefended backdoor) passed.
+# Each verdict is a statistic with a 95% interval over attack instances against a threshold. *Fails*
+# needs the interval on the other side and the positive control (the undefended backdoor) passed.
+# R14 was **amended** on 2026-11-21, when some of the study's rows existed: the last column is the
+# verdict as first frozen, on today's rows.
 
 # %% tags=["nbval-check-output"]
 rows = study.together([plain, figure5a, figure5b, figure5c, figure6, compared, tenth])
 verdicts = claims.table(claims.evaluate({"16_label_dp": rows}))
 verdicts = verdicts[verdicts["notebook"].eq("16_label_dp")]
-print(verdicts[["id", "direction", "size", "measured", "interval", "n"]].to_string(index=False))
+print(
+    verdicts[["id", "direction", "size", "measured", "interval", "n", "as first frozen"]].to_string(
+        index=False
+    )
+)
 
 # %% [markdown]
 # ## What it means

@@ -10,12 +10,29 @@ from lib import claims
 
 PAIRS = 8
 OUTCOMES = ("seconds", "alone", "group_size")
-RUN = {"status": "ok", "source": "store", "dataset": "cifar10-jpeg", "train_size": None, "test_size": None, "public": 10000,
-       "features": "patches", "model": "head", "attack.name": "badnets", "attack.size": 4, "precision": "fast", "split": "test",
-       "training.optimizer": "sgd", "training.lr": 0.1, "training.momentum": 0.9, "training.epochs": 50.0, "training.batch_size": 512,
-       "training.sampling": "poisson", "training.checkpoints": 0}
+RUN = {
+    "status": "ok",
+    "source": "store",
+    "dataset": "cifar10-jpeg",
+    "train_size": None,
+    "test_size": None,
+    "public": 10000,
+    "features": "imagenet-resnet50",
+    "model": "head",
+    "attack.name": "badnets",
+    "attack.size": 4,
+    "precision": "fast",
+    "split": "test",
+    "training.optimizer": "sgd",
+    "training.lr": 0.1,
+    "training.momentum": 0.9,
+    "training.epochs": 50.0,
+    "training.batch_size": 512,
+    "training.sampling": "poisson",
+    "training.checkpoints": 0,
+}
 DPSGD = {"defence.name": "dpsgd", "defence.noise_multiplier": None, "defence.epsilon": None, "defence.max_grad_norm": 1.0,
-         "defence.clip": True, "defence.delta": 1e-5, "defence.engine": "ensemble"}
+         "defence.clip": True, "defence.delta": 1e-5, "defence.engine": "opacus-hooks"}
 PATE = {"defence.name": "pate", "defence.teachers": 200, "defence.queries": None, "defence.threshold": 0.0, "defence.selection_noise": 0.0,
         "defence.result_noise": 0.0, "defence.as_released": False, "defence.pool": "stamped", "defence.labels": "votes",
         "defence.voters": None, "defence.delta": 1e-5, "defence.teacher.optimizer": "adam", "defence.teacher.lr": 0.001,

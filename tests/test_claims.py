@@ -11,8 +11,17 @@ import pytest
 from lib import claims
 from lib.claims import dpsgd, matched, rows
 from lib.claims.published import compare
-from lib.claims.registry import Claim, Number, Published, Target, above
-from lib.claims.verdict import NOT_MEASURED, best, holm, n_to_decide, not_testable, verdict, worst
+from lib.claims.registry import Claim, Number, Published, Target, above, either
+from lib.claims.verdict import (
+    NOT_MEASURED,
+    best,
+    holm,
+    n_to_decide,
+    not_testable,
+    signs,
+    verdict,
+    worst,
+)
 
 # ---------------------------------------------------------------- the registry
 
@@ -27,7 +36,7 @@ FIGURES = {
 STATED = {"razmi": [f"R{i}" for i in range(1, 16)],
           "instahide": [f"I{i}" for i in range(1, 15)] + ["I11a", "I11b", "I11c"],
           "turner": [f"T{i}" for i in range(1, 17)], "overview": [f"O{i}" for i in range(1, 13)],
-          "shaping": [f"G{i}" for i in range(1, 17)], "ours": ["D1"]}
+          "shaping": [f"G{i}" for i in range(1, 17)], "ours": ["D1a", "D1b"]}
 
 
 @pytest.mark.parametrize("paper", FIGURES)
@@ -147,6 +156,108 @@ def test_the_logit_scale_reads_the_spread_where_the_interval_was_made():
     assert full.outcome == "holds" and full.high == 1.0 and full.p > 0.95
     with pytest.raises(ValueError, match="proportion"):
         verdict((1.2, 1.1, 1.3), 0.5, beyond="above", control_passed=True, n=3, scale="logit")
+
+
+@pytest.mark.parametrize(
+    "low, high, passed, outcome",
+    [
+        (0.1, 0.3, True, "more"),
+        (-0.3, -0.1, True, "less"),
+        (-0.1, 0.3, True, "inconclusive"),
+        (0.0, 0.3, True, "inconclusive"),
+        (0.1, 0.3, False, "inconclusive"),
+        (-0.3, -0.1, None, "inconclusive"),
+    ],
+)
+def test_a_two_sided_statistic_has_no_wrong_side(low, high, passed, outcome):
+    got = judge(low, high, beyond="either", passed=passed)
+    assert got.outcome == outcome and got.threshold == 0
+    mirrored = judge(-high, -low, beyond="either", passed=passed)
+    assert mirrored.p == pytest.approx(got.p) and mirrored.outcome == {
+        "more": "less",
+        "less": "more",
+    }.get(outcome, outcome)
+
+
+def test_a_two_sided_p_is_that_of_the_t_test():
+    from scipy.stats import ttest_1samp
+    for shift in (0.6, -0.6, 0.1):
+        values = np.random.RandomState(0).normal(shift, 1, 12)
+        got = verdict(t_interval(values), 0, beyond="either", control_passed=True, n=12)
+        assert got.p == pytest.approx(ttest_1samp(values, 0).pvalue)
+        assert (got.outcome == "inconclusive") == (got.p >= 0.05)  # the interval and the test agree
+    assert verdict((0.0, 0.0, 0.0), 0, beyond="either", control_passed=True, n=3).p == 1
+
+
+def test_signs_are_said_after_holm():
+    barely = judge(0.005, 0.3, beyond="either")
+    assert barely.outcome == "more" and 0.025 < barely.p < 0.05
+    assert holm([barely])[0].outcome == "more"
+    corrected = holm([barely, judge(-0.1, 0.1, beyond="either")])[0]
+    assert (
+        corrected.outcome == "inconclusive"
+        and corrected.n_needed > 10
+        and "more alone" in corrected.reason
+    )
+
+
+def test_two_sided_false_alarms_keep_their_rate():
+    """Without a difference a sign is said in about 5% of studies, over three parts together."""
+    random, said = np.random.RandomState(0), 0
+    for _ in range(400):
+        parts = {
+            str(i): verdict(
+                t_interval(random.normal(0, 1, 10)), 0, beyond="either", control_passed=True, n=10
+            )
+            for i in range(3)
+        }
+        said += any(one.outcome in ("more", "less") for one in holm(list(parts.values())))
+        assert signs(parts).outcome in ("inconclusive", "more", "less", "depends")
+    assert said / 400 < 0.08
+
+
+def test_signs_of_several_parts():
+    more, less, open_ = (
+        judge(0.1, 0.3, beyond="either"),
+        judge(-0.3, -0.1, beyond="either"),
+        judge(-0.1, 0.3, beyond="either"),
+    )
+    assert signs({"a": more, "b": more}).outcome == "more" and signs({"a": less}).outcome == "less"
+    got = signs({"a": more, "b": less, "c": open_})
+    assert (
+        got.outcome == "depends"
+        and "a: more, b: less, c: inconclusive" in got.reason
+        and got.p < 0.05
+    )
+    mixed = signs({"a": more, "b": open_})
+    assert mixed.outcome == "inconclusive" and mixed.p > 0.05 and mixed.low == open_.low
+    assert signs({"a": more, "b": NOT_MEASURED}).outcome == "inconclusive"
+    assert signs({"a": NOT_MEASURED}).outcome == signs({}).outcome == "not measured"
+    part = either("a", "x", why="either sign is a finding")
+    assert (
+        rows.combined(
+            (part,), lambda part, _: rows.decide(part, [0.1, 0.2, 0.15], passed=True), "lift"
+        ).outcome
+        == "more"
+    )
+    with pytest.raises(ValueError, match="two-sided"):
+        Claim("X", "ours", "x", "x", "x", "11_dpsgd", (), (part, above("b", "x", 0)))
+
+
+def test_an_essential_part_that_cannot_be_tested_blocks_holds_and_not_fails():
+    good, bad, missing = (
+        judge(0.1, 0.3),
+        judge(-0.3, -0.1),
+        not_testable("features", essential=True),
+    )
+    got = worst({"a": good, "b": missing})
+    assert (
+        got.outcome == "not testable here"
+        and "a alone holds" in got.reason
+        and "features" in got.reason
+    )
+    assert worst({"a": bad, "b": missing}).outcome == "fails"
+    assert worst({"a": judge(-0.1, 0.3), "b": missing}).outcome == "inconclusive"
 
 
 def with_p(p, outcome="fails"):
@@ -401,7 +512,7 @@ def test_setup_labels():
     assert rows.setup_label(base | {"dataset": "strokes-colour"}, published).startswith("effect only: data strokes-colour")
 
 
-# ---------------------------------------------------------------- D1
+# ---------------------------------------------------------------- D1, and what replaces it
 
 def headline(*, dp_lift=0.07, path_lift=0.02, pairs=6, dp_accuracy=0.5, end_lift=0.8, seed=0):
     """Ten-percent rows: DP-SGD at two noise levels, plain SGD with a recorded path, and its curves; with L twins."""
@@ -421,9 +532,15 @@ def headline(*, dp_lift=0.07, path_lift=0.02, pairs=6, dp_accuracy=0.5, end_lift
     return pd.DataFrame(lines), pd.DataFrame(points)
 
 
+def first(frame, curves):
+    """D1 as first frozen: the amended version that D1a keeps."""
+    old = matched.FROZEN_D1
+    one = dataclasses.replace(claims.claim("D1a"), direction=old.direction, measure=old.measure)
+    return claims.find(old.measure)({"11_dpsgd": frame, "11_dpsgd/curves": curves}, one)
+
+
 def d1(**changes):
-    frame, curves = headline(**changes)
-    return result("D1", frame, **{"11_dpsgd/curves": curves})
+    return first(*headline(**changes))
 
 
 def test_d1_holds_and_fails():
@@ -438,24 +555,32 @@ def test_d1_is_judged_at_the_headline_fraction():
     frame, curves = headline()
     other, other_curves = headline(dp_lift=0.0, path_lift=0.3)
     half = [table.assign(**{"attack.fraction": 0.5}, key=table["key"] + "half") for table in (other, other_curves)]
-    got = result("D1", pd.concat([frame, half[0], half[0].assign(noise_seed=1)], ignore_index=True),
-                 **{"11_dpsgd/curves": pd.concat([curves, half[1]], ignore_index=True)})
+    got = first(pd.concat([frame, half[0], half[0].assign(noise_seed=1)], ignore_index=True),
+                pd.concat([curves, half[1]], ignore_index=True))
     assert got.direction.outcome == "holds" and "10% of the base class" in got.setup
 
 
 def test_d1_shows_the_effect_and_each_noise_beside():
     beside = {name: direction for name, direction, _ in d1().beside}
-    assert set(beside) == {f"{name}, noise {level}" for name in ("lift", "backdoor effect", "trigger AUC") for level in (2, 4)}
+    assert set(beside) == {"every noise level"} | {
+        f"{name}, noise {level}"
+        for name in ("lift", "backdoor effect", "trigger AUC")
+        for level in (2, 4)
+    }
     assert beside["backdoor effect, noise 2"].outcome == "holds"
 
 
-def test_d1_does_not_average_opposite_signs_away():
+def test_d1_shows_opposite_signs_beside_its_mean():
     frame, curves = headline(dp_lift=0.2)
     weak = frame["defence.noise_multiplier"].eq(2.0) & frame["world"].eq("P")
     frame.loc[weak, ["success", "lift"]] = frame.loc[weak, ["success", "lift"]] * 0 + 0.0
-    got = result("D1", frame, **{"11_dpsgd/curves": curves})
-    assert got.direction.outcome == "fails" and "noise 2" in got.direction.reason
-    assert {name: one.outcome for name, one, _ in got.beside}["lift, noise 4"] == "holds"
+    got = first(frame, curves)
+    beside = {name: one for name, one, _ in got.beside}
+    assert (
+        beside["every noise level"].outcome == "fails"
+        and "noise 2" in beside["every noise level"].reason
+    )
+    assert beside["lift, noise 4"].outcome == "holds"
 
 
 def test_matched_never_extrapolates():
@@ -468,7 +593,7 @@ def test_matched_never_extrapolates():
     assert list(got["missing"][:4]) == ["below the path", "above the path", "no path", ""]
     assert got["difference"].isna().sum() == 3 and len(got) == len(dp)
     frame, curves = headline(dp_accuracy=0.1)
-    beyond = result("D1", frame, **{"11_dpsgd/curves": curves})
+    beyond = first(frame, curves)
     assert beyond.direction.outcome == "not measured" and beyond.note == "12 of 12 runs below the path"
 
 
@@ -478,6 +603,89 @@ def test_the_path_is_read_where_an_accuracy_is_first_reached():
     assert list(accuracy) == [0.2, 0.4, 0.6] and list(lift) == [0.0, 1.0, 3.0]  # the points at step 3 and 4 came later
     with pytest.raises(ValueError, match="step 3"):
         matched.first_reached(path.assign(step=[3, 3, 1, 2, 4]), "lift")
+
+
+def test_the_second_pairs_are_a_derangement_that_shares_nothing_with_the_first():
+    for pairs in (matched.FIRST_PAIRS, matched.SECOND_PAIRS):
+        assert (
+            sorted(base for base, _ in pairs)
+            == sorted(target for _, target in pairs)
+            == list(range(10))
+        )
+        assert all(base != target for base, target in pairs)
+    assert not set(matched.FIRST_PAIRS) & set(matched.SECOND_PAIRS)
+    assert (
+        matched.second_pairs() == matched.SECOND_PAIRS
+        and matched.second_pairs(1) != matched.SECOND_PAIRS
+    )
+    for name in ("D1a", "D1b"):
+        one = claims.claim(name)
+        assert all(f"{base}-{target}" in one.statement for base, target in matched.SECOND_PAIRS)
+        assert (
+            one.measure is None
+            and {part.beyond for part in one.direction} == {"either"}
+            and not one.size
+        )
+
+
+def test_against_reads_each_path_by_itself():
+    frame, curves = headline()
+    dp, path = (
+        frame[(frame["world"] == "P") & frame["defence.clip"]],
+        curves[curves["world"] == "P"],
+    )
+    low = path[path["accuracy"] < 0.45]
+    got = matched.against(dp, {"plain": path, "never as accurate": low}, metric="lift").set_index(
+        ["noise", "minus"]
+    )
+    alone = matched.matched(dp, path, metric="lift")
+    assert got.loc[(2.0, "plain"), "difference"] == pytest.approx(
+        alone.loc[alone["noise_multiplier"] == 2, "difference"].mean()
+    )
+    assert (
+        got.loc[(2.0, "plain"), "pairs"] == "6 of 6"
+        and got.loc[(4.0, "never as accurate"), "pairs"] == "0 of 6"
+    )
+    assert math.isnan(got.loc[(2.0, "never as accurate"), "difference"])
+    ends = frame[frame["world"].eq("P") & ~frame["defence.clip"]]
+    shifted = ends.assign(lift=ends["lift"] + 0.25)
+    assert matched.paired(shifted, ends, "lift").mean == pytest.approx(0.25)
+
+
+# ---------------------------------------------------------------- amended claims, and looks
+
+AMENDED = {f"R{i}" for i in range(6, 16)} | {"D1a"}
+
+
+def test_amended_claims_and_those_looked_at_say_so():
+    assert {one.id for one in claims.CLAIMS if one.amended} == AMENDED
+    assert {one.id for one in claims.CLAIMS if one.looked} == {f"O{i}" for i in range(1, 7)}
+    for one in claims.CLAIMS:
+        if one.amended:
+            old = one.amended
+            assert (
+                old.direction
+                and old.on
+                and old.change
+                and old.known
+                and callable(claims.find(old.measure))
+            )
+            assert (old.direction, old.size) != (one.direction, one.size) or one.id == "R15"
+    table = claims.table(claims.evaluate({})).set_index("id")
+    assert (
+        table.loc["R12", "marks"].startswith("amended, 2026-11-21")
+        and table.loc["R12", "as first frozen"] == "not measured"
+    )
+    assert table.loc["D1a", "marks"].startswith("replaces D1") and table.loc[
+        "O6", "marks"
+    ].startswith("optional stopping")
+    assert table.loc["R2", "marks"] == table.loc["R2", "as first frozen"] == ""
+    targets = claims.targets_table({}).set_index("id")
+    assert (
+        targets.loc["razmi-F4", "marks"] == "R12 amended"
+        and targets.loc["overview-F6", "marks"] == "O6 optional stopping"
+    )
+    assert "as first frozen: not measured" in targets.loc["R12", "marks"]
 
 
 # ---------------------------------------------------------------- all claims together
@@ -511,8 +719,25 @@ def test_holm_runs_over_the_paper():
 def test_tables():
     published, profile = claims.evaluate({"11_dpsgd": figure_1()}), claims.evaluate({"11_dpsgd": figure_1(**FLAT)})
     table = claims.table(published, profile).set_index("id")
-    assert list(claims.table(published).columns) == ["id", "paper", "claim", "published", "direction", "size", "measured", "interval",
-                                                     "n", "setup", "notebook", "figure", "figures"]
+    assert list(claims.table(published).columns) == [
+        "id",
+        "paper",
+        "claim",
+        "published",
+        "direction",
+        "size",
+        "measured",
+        "interval",
+        "n",
+        "setup",
+        "reason",
+        "as first frozen",
+        "beside",
+        "marks",
+        "notebook",
+        "figure",
+        "figures",
+    ]
     assert table.loc["R2", "direction"] == "holds" and table.loc["R2", "direction here"] == "fails"
     assert table.loc["R3", "size"] == "–" and table.loc["R3", "measured"].endswith("%") and table.loc["R2", "n"] == 8
     assert set(table["direction"]) <= {*claims.OUTCOMES, "–"}

@@ -23,7 +23,9 @@ def test_the_words_follow_the_published_rows():
     line = dp[(dp["defence.noise_multiplier"] == 4) & (dp["world"] == "P") & (dp["split"] == "test")]
     assert f"{line['epsilon'].mean():.2g} " in falls.replace(",", " ") and f"{100 * line['success'].mean():.0f}% [" in falls
     assert "of the 1,000 stamped test images" in falls and "10 class pairs" in falls
-    assert "of these 3 levels" in matched and certified.count("ensembles") == certified.count(" of ") - 1 == 2
+    assert "more at 2 of these 3 levels, less at 0" in matched and "is open" in matched
+    assert "tuned rate (0.01)" in matched and "+3.7 [−0.4, 7.7]" in matched
+    assert certified.count("ensembles") == certified.count(" of ") - 1 == 2
 
 
 def test_sentences_change_with_the_numbers():
@@ -33,7 +35,8 @@ def test_sentences_change_with_the_numbers():
     frame = rows["11_dpsgd"].copy()
     frame.loc[frame["defence.clip"].eq(True) & frame["noise_multiplier"].gt(0), ["success", "lift"]] = 0.99
     falls, matched, _ = claims.answer(rows | {"11_dpsgd": frame})
-    assert falls.startswith("DP-SGD does not always lower") and "at 3 of these 3 levels and more at 0" in matched
+    assert falls.startswith("DP-SGD does not always lower")
+    assert "more at 3 of these 3 levels, less at 0" in matched
     certified = rows["40_smoothing"].assign(**{"facts.certified_count": 2.0})
     assert "RAB none" not in claims.answer(rows | {"40_smoothing": certified})[2]
     assert "40 or 41" in claims.answer(rows | {"40_smoothing": pd.DataFrame()})[2]

@@ -302,3 +302,14 @@ def test_frames_of_one_defence_alone_are_no_error():
             for one in (got.direction, got.size):
                 assert one is None or one.outcome in ("not measured", "inconclusive", "not testable here"), (got.claim.id, one)
         assert len(counts(frame, *FIGURES)) == len(FIGURES)
+
+
+def test_distances_of_accuracy_need_the_published_features():
+    for name, frame in (("R9", two_stage()), ("R12", weak())):
+        got = result(name, frame.assign(features="patches"))
+        assert got.direction.outcome == "holds" and got.size.outcome == "not testable here"
+        assert "retained alone holds" in got.size.reason and "features patches" in got.size.reason
+    assert (
+        outcomes("R9", two_stage(lift=0.6).assign(features="patches"))[1] == "fails"
+    )  # by what can be tested
+    assert outcomes("R12", weak(lifts=(0.01, 0.2, 0.01)).assign(features="patches"))[1] == "fails"

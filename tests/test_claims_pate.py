@@ -130,7 +130,7 @@ def test_a_tenth_and_other_metrics_stand_beside():
 def test_public_images_of_pate_are_as_published():
     published = {"dataset": "cifar10", "features": "imagenet-resnet50"}
     assert result("R6", teachers(FALLS, **published)).setup == "as published"
-    assert result("R6", teachers(FALLS)).setup == "substitute: data cifar10-jpeg for cifar10, features patches for imagenet-resnet50"
+    assert result("R6", teachers(FALLS)).setup == "substitute: data cifar10-jpeg for cifar10"
     assert result("R6", teachers(FALLS, public=500)).setup.endswith("500 images kept for the public part")
     assert rows.setup_label(claims_line(published), claims.claim("R9").setup) == "substitute: 10000 images kept for the public part"
 
@@ -218,7 +218,12 @@ def test_r8_epsilon_by_two_accountings():
     assert outcomes("R8", noises(DOWN, values=(0.0, 40.0, 100.0, 190.0)))[1] == "holds"
     part = claims.claim("R8").part("epsilon-answers")
     one = methods.students(noises(DOWN))
-    assert measured._epsilon(part.__class__(**vars(part) | {"threshold": 3.5}), one).outcome == "fails"
+    assert (
+        measured.epsilon_at_named_noise(
+            part.__class__(**vars(part) | {"threshold": 3.5}), one
+        ).outcome
+        == "fails"
+    )
 
 
 # ---------------------------------------------------------------- figure 2

@@ -471,6 +471,40 @@ def test_cap_limits_of_dpsgd():
             dpsgd_attack_success_cap(*change)
 
 
+def test_caps_start_from_the_upper_bound_of_the_measured_clean_rate():
+    import pandas as pd
+    from lib.metrics import mean_interval
+    from lib.privacy import measured_caps
+
+    clean = [0.05, 0.08, 0.11, 0.06]
+    frame = pd.DataFrame(
+        [
+            {"world": world, "noise_multiplier": 2.0, "success": value + 0.3 * (world == "P")}
+            for world in "CP"
+            for value in clean
+        ]
+    )
+    line = measured_caps(frame, n=9000, batch_size=100, epochs=2.0, poisons=(1, 4)).iloc[0]
+    high = mean_interval(pd.Series(clean)).high
+    assert line["its upper bound"] == pytest.approx(high) and high > line[
+        "triggered rate, clean training"
+    ] == pytest.approx(0.075)
+    for k in (1, 4):
+        assert line[f"cap, k = {k}"] == dpsgd_attack_success_cap(
+            high, 2.0, 1 / 90, 180, k, **REPLACE
+        )
+    alone = measured_caps(
+        frame.iloc[[0, 4]], n=9000, batch_size=100, epochs=2.0, poisons=(1,)
+    ).iloc[0]
+    assert math.isnan(alone["its upper bound"]) and math.isnan(
+        alone["cap, k = 1"]
+    )  # one instance bounds nothing
+    wide = measured_caps(
+        frame.assign(success=[0, 1] * 4), n=9000, batch_size=100, epochs=2.0, poisons=(1,)
+    ).iloc[0]
+    assert wide["its upper bound"] == 1.0 == wide["cap, k = 1"]
+
+
 def test_table_of_epsilons_holds_what_its_columns_say():
     line = epsilon_table([2.0], n=9000, batch_size=100, epochs=2.0, tuning_runs=3, poisons=(1, 4), clean_rate=0.02).iloc[0]
     assert line["add-remove"] == dpsgd_epsilon(2.0, 1 / 90, 180, DELTA)

@@ -232,6 +232,27 @@ def test_verdicts_come_first_in_words(page, text):
     assert not any("hidden" in attrs for attrs in page.all("tr"))  # all rows without JavaScript
 
 
+def test_marks_and_first_versions_stand_with_the_verdict(tmp_path):
+    frame = VERDICTS.assign(marks=["amended, then: x", *[""] * 4], reason="because", beside="",
+                            **{"as first frozen": ["fails; 2%", *[""] * 4]})
+    words = " ".join("".join(Page(build(tmp_path, [], verdicts=frame)).text).split())
+    assert words.count("⚑ amended, then: x") == 1 and words.count("as first frozen: fails; 2%") == 1
+    assert words.count("because") == len(frame) and "Marks" not in words and "Reason" not in words
+
+
+@pytest.mark.parametrize("word, mark", [("more", "▲"), ("less", "▼"), ("depends", "◆")])
+def test_signs_are_verdicts_too(tmp_path, word, mark):
+    text = build(tmp_path, [], verdicts=VERDICTS.assign(direction=word))
+    assert mark in text and f"{word} {len(VERDICTS)}" in " ".join("".join(Page(text).text).split())
+
+
+def test_every_outcome_has_its_badge():
+    from lib.claims import OUTCOMES
+    from lib.report.verdicts import VERDICTS as KNOWN
+
+    assert {verdict.word for verdict in KNOWN} == set(OUTCOMES)
+
+
 def test_an_unknown_verdict_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="'maybe'"):
         build(tmp_path, [], verdicts=VERDICTS.assign(direction="maybe"))

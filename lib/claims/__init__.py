@@ -21,12 +21,17 @@ __all__ = ["CLAIMS", "NOTEBOOKS", "OUTCOMES", "PAPERS", "TARGETS", "Claim", "Cla
 _MODULES = (razmi, instahide, turner, overview, shaping)
 TARGETS: tuple[Target, ...] = tuple(target for module in _MODULES for target in module.TARGETS)
 CLAIMS: tuple[Claim, ...] = tuple(one for module in (matched, *_MODULES) for one in module.CLAIMS)
-_HERE = ("direction", "size", "measured", "interval", "n", "setup")  # what a run of one's own adds to the table
+_HERE = ("direction", "size", "measured", "interval", "n", "setup",
+         "reason", "as first frozen", "beside")  # what a run of one's own adds to the table
 
 
 @dataclass(frozen=True)
 class ClaimResult:
-    """A claim with its two verdicts (None: none is claimed), other metrics beside, and the set-up they hold for."""
+    """A claim with its two verdicts (None: none is claimed), other metrics beside, its set-up.
+
+    `frozen`: of an amended claim, the verdicts on direction and size of the version frozen first,
+    which Holm's correction takes as a family of its own.
+    """
 
     claim: Claim
     direction: Verdict | None
@@ -35,6 +40,7 @@ class ClaimResult:
     setup: str = ""
     rows: int = 0
     note: str = ""
+    frozen: tuple[Verdict | None, Verdict | None] = (None, None)
 
     @property
     def shown(self) -> Verdict:
@@ -58,7 +64,8 @@ def evaluate(frames: dict) -> list[ClaimResult]:
     `frames`: rows (as `lib.study.run` returns them) by notebook name; "NAME/curves" may hold the recorded
     paths (as `lib.study.curves`), which are looked up otherwise.
     """
-    results = [ClaimResult(one, **vars(_measure(one, frames))) for one in CLAIMS]
+    results = [ClaimResult(one, **vars(_measure(one, frames)), frozen=_first_frozen(one, frames))
+               for one in CLAIMS]
     for paper in PAPERS:
         places = [i for i, result in enumerate(results) if result.claim.paper == paper]
         for i, corrected in zip(places, _corrected([results[i] for i in places])):
@@ -75,11 +82,25 @@ def _measure(one: Claim, frames: dict) -> Measurement:
     return find(one.measure)(frames, one)
 
 
+def _first_frozen(one: Claim, frames: dict) -> tuple[Verdict | None, Verdict | None]:
+    """The verdicts of an amended claim's first version on the same rows; else (None, None)."""
+    old = one.amended
+    if old is None:
+        return None, None
+    found = _measure(replace(one, direction=old.direction, size=old.size, measure=old.measure,
+                             notebook=old.notebook or one.notebook), frames)
+    return found.direction, found.size
+
+
 def _corrected(results: list[ClaimResult]) -> list[ClaimResult]:
-    """Holm within a paper: the claims' own verdicts are one family, those beside them another."""
+    """Holm within a paper: the claims' own verdicts are one family.
+
+    Those beside them and those of first versions are two more.
+    """
     own = iter(_family([v for result in results for v in (result.direction, result.size)]))
     other = iter(_family([v for result in results for _, *pair in result.beside for v in pair]))
-    return [replace(result, direction=next(own), size=next(own),
+    first = iter(_family([v for result in results for v in result.frozen]))
+    return [replace(result, direction=next(own), size=next(own), frozen=(next(first), next(first)),
                     beside=tuple((name, next(other), next(other)) for name, *_ in result.beside)) for result in results]
 
 
@@ -98,8 +119,12 @@ def _joined(result: ClaimResult, parts: list[ClaimResult]) -> ClaimResult:
 # ---------------------------------------------------------------- tables
 
 def table(published: list[ClaimResult], profile: list[ClaimResult] | None = None):
-    """One line a claim: id, paper, claim, published, direction, size, measured, interval, n, setup, notebook, figure
-    (the first one), figures.
+    """One line a claim: id, paper, claim, published, direction, size, measured, interval,
+    n, setup, reason, as first frozen, beside, marks, notebook, figure (the first one), figures.
+
+    "reason": why a verdict is not simply its interval. "as first frozen": the verdict of an
+    amended claim's first version. "beside": what a claim's own comparison leaves out. "marks": see
+    `Claim.marks`.
 
     `profile`: results on the rows of one's own run; their verdicts stand beside in columns "... here".
     """
@@ -115,8 +140,38 @@ def _line(result: ClaimResult) -> dict:
     one, shown = result.claim, result.shown
     return {"id": one.id, "paper": one.paper, "claim": one.statement, "published": published.with_intervals(one.published, _numbers(one)),
             "direction": _word(result.direction), "size": _word(result.size), "measured": _number(shown.measured, shown.unit),
-            "interval": _interval(shown), "n": shown.n, "setup": result.setup, "notebook": one.notebook,
+            "interval": _interval(shown), "n": shown.n, "setup": result.setup,
+            "reason": _reasons(result), "as first frozen": _frozen_word(result),
+            "beside": _beside(result),
+            "marks": "; ".join(one.marks), "notebook": one.notebook,
             "figure": next(iter(one.targets + one.figures), ""), "figures": [*one.targets, *one.figures]}
+
+
+def _reasons(result: ClaimResult) -> str:
+    """Why a verdict is what it is, where the interval alone does not say it: one text for both."""
+    pairs = (("direction", result.direction), ("size", result.size))
+    reasons = {name: v.reason for name, v in pairs if v is not None and v.reason}
+    if len(reasons) == 2 and len(set(reasons.values())) == 1:
+        return reasons["size"]
+    return "; ".join(f"{name}: {why}" for name, why in reasons.items())
+
+
+def _frozen_word(result: ClaimResult) -> str:
+    """The first version's verdicts with their number; "" of a claim that was never amended."""
+    if result.claim.amended is None:
+        return ""
+    direction, size = result.frozen
+    shown = size if size is not None and size.n else direction or size or NOT_MEASURED
+    words = _verdicts(replace(result, direction=direction, size=size))
+    texts = _number(shown.measured, shown.unit), _interval(shown)
+    numbers = " ".join(text for text in texts if text)
+    return f"{words}; {numbers}" if numbers else words
+
+
+def _beside(result: ClaimResult) -> str:
+    """The two-sided comparisons beside a claim: what its own comparison leaves out."""
+    return "; ".join(f"{name}: {_number(v.measured, v.unit)} {_interval(v)}, {v.outcome}"
+                     for name, v, _ in result.beside if v is not None and v.beyond == "either")
 
 
 def _numbers(one: Claim) -> list[Number]:
@@ -167,7 +222,8 @@ def _interval(one: Verdict) -> str:
 
 
 def targets_table(frames: dict):
-    """One line a figure, table and claim: id, kind, paper, title, notebook, measured by, verdict, setup.
+    """One line a figure, table and claim: id, kind, paper, title, notebook, measured by, verdict,
+    setup, marks.
 
     "measured by" counts the rows with a result: of the target itself where its rows can be told apart, else
     of its notebook.
@@ -177,7 +233,7 @@ def targets_table(frames: dict):
     lines = [_target_line(target, frames, results) for target in TARGETS]
     lines += [{"id": result.claim.id, "kind": "claim", "paper": result.claim.paper, "title": result.claim.statement,
                "notebook": result.claim.notebook, "measured by": _count(result.rows), "verdict": _verdicts(result),
-               "setup": result.setup} for result in results]
+               "setup": result.setup, "marks": _all_marks(result)} for result in results]
     return pd.DataFrame(lines)
 
 
@@ -186,7 +242,20 @@ def _target_line(target: Target, frames: dict, results: list[ClaimResult]) -> di
     return {"id": target.id, "kind": target.kind, "paper": target.paper, "title": target.title, "notebook": target.notebook,
             "measured by": target.status or _count(_rows(target, frames.get(target.notebook)), own=bool(target.select)),
             "verdict": "; ".join(f"{result.claim.id} {_verdicts(result)}" for result in about),
-            "setup": next((result.setup for result in about if result.setup), "")}
+            "setup": next((result.setup for result in about if result.setup), ""),
+            "marks": "; ".join(f"{result.claim.id} {word}" for result in about
+                               if (word := _short_marks(result)))}
+
+
+def _all_marks(result: ClaimResult) -> str:
+    """The marks of a claim in full; the first version's verdict leads, as a terminal cuts the rest."""
+    frozen = _frozen_word(result)
+    return "; ".join([*([f"as first frozen: {frozen}"] if frozen else []), *result.claim.marks])
+
+
+def _short_marks(result: ClaimResult) -> str:
+    """The marks in a word each, for a figure that several claims are about."""
+    return ", ".join(mark.partition(",")[0].partition(":")[0] for mark in result.claim.marks)
 
 
 def _rows(target: Target, frame) -> int:

@@ -9,7 +9,7 @@ from lib.claims import methods, razmi, rows
 from lib.claims.dpsgd import left_out
 from lib.claims.registry import Claim, Part, above
 from lib.claims.rows import Found, Measurement
-from lib.claims.verdict import NOT_MEASURED, Verdict, best, worst
+from lib.claims.verdict import NOT_MEASURED, Verdict, best, not_testable, worst
 
 DPSGD, LP2ST, ALIBI, PATE = "DP-SGD", "LP-2ST", "ALIBI", "PATE with noise"
 REQUIRED = (DPSGD, LP2ST, ALIBI)  # PATE with noise counts where it was measured: 10,000 answers can hardly cost epsilon .5
@@ -79,8 +79,11 @@ def _against(attacked, claim: Claim, own, others: dict) -> Found | None:
         return None
     passed = rows.control(attacked, claim.control)
     names = [name for name, group in others.items() if len(group) or name in REQUIRED]
+    why = rows.other_features(own.iloc[0], claim.setup)
 
     def judge(part, column) -> Verdict:
+        if why:
+            return not_testable(f"accuracy gained on another method {why}")
         return worst({name: _contrast(part, own, others[name], column, passed) for name in names})
     score = worst({name: _score(own, others[name], passed) for name in names})
     used = methods.together([own, *others.values()])

@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from lib.claims import overview, rows
-from lib.claims.registry import Claim, Part, Published
+from lib.claims.registry import Claim, Part, Published, either
 from lib.claims.rows import Found, Measurement
 from lib.claims.verdict import NOT_MEASURED, Verdict, verdict, worst
 
@@ -32,6 +32,10 @@ FEW_MODELS = 100  # N of figure 5
 LARGEST_SHARE = 0.1  # of O12
 PLOTTED = {"change": CERTIFIED, "clean": CERTIFIED, "rise": PRINTED, "triggered": PRINTED, "truth": TRUTH}  # by part, over the share of poison
 FEWEST = 3  # points of a correlation
+# Of `without_dp`: columns and their names.
+CONTRASTED = {"accuracy": "accuracy", "lift": "lift", CERTIFIED: "certified accuracy"}
+NO_DP = either("no DP", "DP-SGD inside RAB minus RAB without it",
+               why="O6 predicts no sign against no DP-SGD")
 
 
 # ---------------------------------------------------------------- rows
@@ -300,9 +304,89 @@ def private_rows(frame):
 def more_dp_noise(frames: dict, claim: Claim) -> Measurement:
     """O6: every step from one DP noise level to the next, and the worst of them.
 
-    The largest of several noisy steps of an instance would be a rise where there is none.
+    The largest of several noisy steps of an instance would be a rise where there is none. Beside it
+    what the claim leaves out: each level minus the same ensemble without DP-SGD, two-sided.
     """
     return measure(prepared(frames.get(claim.notebook)), claim, _steps)
+
+
+def without_dp(frame):
+    """DP-SGD inside RAB minus RAB without it, at the largest shared poisoned share.
+
+    frame: of `prepared`. A line a level and metric: noise, metric, share, values (one an instance),
+    and `confounds`: the settings of training, beside DP-SGD's own, that differ between the two.
+    """
+    import pandas as pd
+    inside, outside = (one[one["world"] == "P"] for one in (private(frame), plain(frame)))
+    lines = []
+    for noise, group in inside.groupby(DP_NOISE):
+        share = _largest_shared(group, outside)
+        own, other = (one[one[SHARE] == share] for one in (group, _alike(outside, group)))
+        for metric in CONTRASTED:
+            both = pd.concat([rows.per_unit(one, metric).rename(name)
+                              for name, one in (("own", own), ("other", other))], axis=1).dropna()
+            lines.append({"noise": noise, "metric": metric, "share": share,
+                          "values": (both["own"] - both["other"]).tolist(),
+                          "confounds": confounds(own, other)})
+    return pd.DataFrame(lines, columns=["noise", "metric", "share", "values", "confounds"])
+
+
+def without_dp_table(frame):
+    """`without_dp` of a notebook's rows, in the set-up that decides O6: (table, what else differs).
+
+    One line a level of DP noise; each metric as mean and 95% t interval, in points.
+    """
+    import pandas as pd
+    frame = prepared(frame)
+    places = ranked(private(frame[frame["world"] == "P"]), overview.SETUP)
+    found = without_dp(_same_place(frame, places[0]) if places else frame)
+    lines = [{"DP noise": noise, "pairs": len(group["values"].iloc[0])}
+             | {CONTRASTED[line.metric]: _points(line.values) for line in group.itertuples()}
+             for noise, group in found.groupby("noise")]
+    words = "; ".join(dict.fromkeys(found["confounds"]))
+    return pd.DataFrame(lines, columns=["DP noise", *CONTRASTED.values(), "pairs"]), words
+
+
+def _points(values) -> str:
+    found = rows.estimate(values)
+    return f"{100 * found.mean:+.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+
+
+def _same_place(frame, place):
+    names = list(rows.PLACE)
+    return frame.merge(place[names].drop_duplicates(), on=names)
+
+
+def _alike(outside, group):
+    """The rows without DP-SGD on the same data, smoothing noise and number of models."""
+    same = ["dataset", "features", "model", "train_size", NOISE, MODELS]
+    return outside.merge(group[same].drop_duplicates(), on=same)
+
+
+def _largest_shared(group, outside) -> float:
+    shares = set(group[SHARE]) & set(_alike(outside, group)[SHARE])
+    return max(shares, default=math.nan)
+
+
+def confounds(own, other) -> str:
+    """In words, which settings of the training differ besides DP-SGD's: both values of each."""
+    names = [name for name in own.columns if name.startswith("training.") and name in other]
+    sides = {name: [sorted(set(one[name].dropna()), key=str) for one in (own, other)]
+             for name in names}
+    return "; ".join(f"{name.removeprefix('training.')} {_values(a)} against {_values(b)}"
+                     for name, (a, b) in sides.items() if a != b)
+
+
+def _values(found: list) -> str:
+    return ", ".join(f"{one:g}" if isinstance(one, float) else str(one) for one in found) or "none"
+
+
+def _contrasts(frame, passed: bool | None) -> tuple:
+    """`without_dp` as lines beside the verdict."""
+    return tuple((f"{CONTRASTED[line.metric]}, DP noise {line.noise:g} minus no DP-SGD, "
+                  f"{line.share:.0%} poison ({line.confounds})",
+                  rows.decide(NO_DP, line.values, passed=passed), None)
+                 for line in without_dp(frame).itertuples() if len(line.values))
 
 
 def _steps(attacked, clean) -> Found | None:
@@ -315,7 +399,8 @@ def _steps(attacked, clean) -> Found | None:
     def judge(part, _) -> Verdict:
         return worst({f"noise {low:g} to {high:g}": rows.guarded(part, change(swept, DP_NOISE, CERTIFIED, (low, high)), passed=passed)
                       for low, high in pairwise(levels)})
-    return Found(judge, swept, note=f"{_ensembles(swept)}, DP noise {listed(levels)}")
+    return Found(judge, swept, _contrasts(attacked, passed),
+                 f"{_ensembles(swept)}, DP noise {listed(levels)}")
 
 
 # ---------------------------------------------------------------- O11, O12: arithmetic

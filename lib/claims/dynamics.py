@@ -36,21 +36,26 @@ def _arms(attacked) -> dict:
     return {name: dict(zip((NOISE_FREE, NAMED), map(methods.one_setting, pair))) for name, pair in found.items()}
 
 
-def early_losses(frames: dict, claim: Claim) -> Measurement:
+def early_losses(frames: dict, claim: Claim, *, least: float | None = None,
+                 column: str = "lift") -> Measurement:
     """R15: loss of the poisoned samples minus that of clean ones, mean over the points of epochs 1 to 10, one value an instance.
 
     The losses are of the labels in the poisoned set (before any label noise). Clean: untouched samples of the other classes;
-    beside it untouched ones of the base class. A method's control is the lift of its own runs without noise.
+    beside it untouched ones of the base class.
+    A method's control is the lift (`column`) of its own runs without noise, above `least` (None:
+    what the claim asks for).
     """
     curves = frames.get(f"{claim.notebook}/curves")
     if curves is None:
         from lib import study
         curves = study.curves(frames[claim.notebook])
-    return rows.measure(frames, claim, partial(_early, curves=curves), fraction=rows.FIGURE_FRACTION, also=rows.HEADLINE_FRACTION,
-                        metric=CLEAN, beside=(BASE,))
+    shown = partial(rows.shows, least=claim.control if least is None else least, column=column)
+    return rows.measure(frames, claim, partial(_early, curves=curves, shown=shown),
+                        fraction=rows.FIGURE_FRACTION, also=rows.HEADLINE_FRACTION, metric=CLEAN,
+                        beside=(BASE,))
 
 
-def _early(attacked, claim: Claim, *, curves) -> Found | None:
+def _early(attacked, claim: Claim, *, curves, shown) -> Found | None:
     found = _arms(attacked)
     used = _used(found)
     if used.empty or POISON not in curves:
@@ -60,7 +65,7 @@ def _early(attacked, claim: Claim, *, curves) -> Found | None:
 
     def judge(part, column) -> Verdict:
         return worst({name: _one(part, used[used["key"].isin(runs[part.name]["key"])], column,
-                                 rows.shows(runs[NOISE_FREE], claim.control)) for name, runs in found.items()})
+                                 shown(runs[NOISE_FREE])) for name, runs in found.items()})
     diverged = int((used[CLEAN].isna() & used["key"].isin(gaps["key"])).sum())
     return Found(judge, used, note=f"{diverged} runs diverged and are left out" if diverged else "")
 

@@ -60,12 +60,19 @@ def _two_stage(attacked, claim: Claim) -> Found | None:
 
 
 def _against(found, plain, claim: Claim, passed: bool | None):
-    """A judge of rows beside the undefended ones; an absolute accuracy counts under the published set-up alone."""
+    """A judge of rows beside the undefended ones.
+
+    An absolute accuracy counts under the published set-up alone, its distance from the undefended
+    one on the published features: what label noise costs depends on them.
+    """
     def judge(part, column) -> Verdict:
         if part.name == "accuracy-absolute":
             if rows.differences(found.iloc[0], claim.setup):
                 return not_testable(f"{part.statistic}: another set-up")
             return rows.decide(part, rows.per_unit(found, "accuracy"), passed=passed, scale="logit")
+        why = rows.other_features(found.iloc[0], claim.setup)
+        if part.name == "accuracy-distance" and why:
+            return not_testable(f"{part.statistic} {why}", essential=True)
         return rows.guarded(part, methods.compare(part, methods.paired(found, plain, methods.metric(part, column))), passed=passed)
     return judge
 

@@ -206,12 +206,12 @@ def _result(attacked, claim: Claim) -> Found | None:
 
     def judge(part, column) -> Verdict:
         if part.name.startswith("epsilon"):
-            return _epsilon(part, swept)
+            return epsilon_at_named_noise(part, swept)
         return rows.guarded(part, methods.trend(rows.curve(swept, RESULT, methods.metric(part, column))), passed=passed)
     return Found(judge, swept)
 
 
-def _epsilon(part, swept) -> Verdict:
+def epsilon_at_named_noise(part, swept) -> Verdict:
     """The cost of all queries at the noise that the paper names: of their answers, or of noisy selections of equal noise too.
 
     Arithmetic, the same for every instance: an interval without width, no p-value.

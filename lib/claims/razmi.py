@@ -7,6 +7,7 @@ the paper's section 7.2 and the caption of its figure 4 put it.
 
 from dataclasses import replace
 
+from lib.claims import amendments
 from lib.claims.registry import Claim, Number, Published, Target, above, below
 
 CIFAR = "CIFAR-10, ImageNet ResNet-50 features, head 256"
@@ -131,7 +132,9 @@ CLAIMS = (
           "12_pate", ("razmi-F2a",),
           (below("accuracy", "accuracy with the most teachers minus that with the fewest", 0),
            below("lift", "lift with the most teachers minus that with the fewest", 0)),
-          basis="ours", positive_control=f"{UNDEFENDED}, and so it does for the student of the fewest teachers", setup=PATE,
+          basis="ours",
+          positive_control=f"{UNDEFENDED}, and so it does for the student of the fewest teachers",
+          setup=PATE, amended=amendments.R6,
           measure="pate:more_teachers", notes="beside it: all teachers against the first of them alone, what bagging itself does"),
     Claim("R7", "razmi", "PATE's threshold alone removes half of the backdoor at nearly no cost in accuracy.",
           "section 6.2, figure 2c", SHAPE, "12_pate", ("razmi-F2c",),
@@ -140,7 +143,9 @@ CLAIMS = (
                  why="'crucial in defeating backdoors': the drop by half of the base class that its 98% can make"),
            above("accuracy", "accuracy at that threshold minus that at threshold 0", -0.05, basis="ours",
                  why="'minimal impact': five points")),
-          basis="ours", positive_control=f"{UNDEFENDED}, and so it does for the student at threshold 0", setup=PATE,
+          basis="ours",
+          positive_control=f"{UNDEFENDED}, and so it does for the student at threshold 0",
+          setup=PATE, amended=amendments.R7,
           measure="pate:threshold_alone",
           notes="180 of 200 votes keep nothing where teachers are weak, and the paper does not say what share they kept: judged "
                 "at the threshold that keeps the share nearest to one half (a quarter to three quarters); beside it at 90% of the "
@@ -154,7 +159,8 @@ CLAIMS = (
                  why="'as large as 4' by the conversion of 2018; exact composition gives less"),
            above("epsilon-selection", "the same with a selection of equal noise", 3, basis="ours", percent=False,
                  why="every query pays for its selection too")),
-          positive_control=f"{UNDEFENDED}, and so it does for the student at the least noise", setup=PATE,
+          positive_control=f"{UNDEFENDED}, and so it does for the student at the least noise",
+          setup=PATE, amended=amendments.R8,
           measure="pate:result_noise", notes="epsilon is arithmetic: replace-one, data-independent, exact"),
     Claim("R9", "razmi", "LP-2ST at epsilon 1 leaves less than half of the backdoor at a good accuracy.",
           "sections 7.1 and B.1, figures 3, 5c",
@@ -166,7 +172,9 @@ CLAIMS = (
            above("accuracy-absolute", "accuracy at epsilon 1, as published", 0.75),
            above("accuracy-distance", "accuracy minus that of the undefended model", -0.16, basis="ours",
                  why="75% where the undefended model has 91.24%")),
-          positive_control=UNDEFENDED, setup=HEAD, figures=("razmi-F3-cifar10-jpeg",), measure="label_dp:two_stage_at_one",
+          positive_control=UNDEFENDED,
+          setup=HEAD, amended=amendments.R9, figures=("razmi-F3-cifar10-jpeg",),
+          measure="label_dp:two_stage_at_one",
           notes="by the paper's score formula, beside it by the released code's; most poisons keep one candidate label: printed"),
     Claim("R10", "razmi", "PATE with a threshold and no noise beats every method with a guarantee: no setting of theirs is both as "
           "accurate and as free of the backdoor, and it beats one of each on both.",
@@ -175,7 +183,8 @@ CLAIMS = (
                  basis="ours", why="Pareto: nothing is better on both"),),
           (above("dominates", "accuracy gained and lift removed, the worse of them, against each method's weakest setting", 0,
                  basis="ours", why="Pareto: better on both"),),
-          positive_control=UNDEFENDED, setup=HEAD, measure="budget:noiseless_pate",
+          positive_control=UNDEFENDED,
+          setup=HEAD, amended=amendments.R10, measure="budget:noiseless_pate",
           notes="pairwise contrasts; settings are chosen on the other instances; this PATE has no guarantee; beside it the "
                 "paper's accuracy minus attack success, on lift"),
     Claim("R11", "razmi", "At epsilon .5 DP-SGD beats the other methods: none is both as accurate and as free of the backdoor, and "
@@ -184,7 +193,8 @@ CLAIMS = (
                  basis="ours", why="Pareto: nothing is better on both"),),
           (above("dominates", "accuracy gained and lift removed, the worse of them, against each method at epsilon .5", 0,
                  basis="ours", why="Pareto: better on both"),),
-          positive_control=UNDEFENDED, setup=HEAD, measure="budget:sgd_at_half",
+          positive_control=UNDEFENDED,
+          setup=HEAD, amended=amendments.R11, measure="budget:sgd_at_half",
           notes="pairwise contrasts; the introduction prefers LP-2ST at low budgets; epsilons of DP and label-DP differ in kind; "
                 "the sentence can also mean that .5 is DP-SGD's best epsilon: beside it"),
     Claim("R12", "razmi", "With a tenth of the base class poisoned, epsilon 1 stops the attack for about ten points of "
@@ -193,14 +203,16 @@ CLAIMS = (
           (below("retained", "lift as a share of the undefended one, worst of the three", 0.05, basis="ours",
                  why="'no success': a twentieth, what ten instances can tell from nothing; natural confusion is not counted"),
            above("accuracy", "accuracy minus that of the undefended model, worst of the three", -0.12)),
-          positive_control=STRONG, setup=HEAD, measure="strength:weak_attack", control=0.5),
+          positive_control=STRONG,
+          setup=HEAD, amended=amendments.R12, measure="strength:weak_attack", control=0.5),
     Claim("R13", "razmi", "When the attack is stopped, ALIBI is as accurate as DP-SGD, DP-SGD more than PATE, PATE more than "
           "LP-2ST; label-DP takes less than half of DP-SGD's time.", "section 7.3, table 2",
           "accuracy 89.53, 88.67, 85.02, 79.9; 59 s and 58 s against 140 s", "15_perfect_defence", ("razmi-T2",),
           (above("alibi", "accuracy of ALIBI minus DP-SGD", -0.01, basis="ours", why="'as accurate': at most one point less"),
            above("dpsgd", "accuracy of DP-SGD minus PATE", 0), above("pate", "accuracy of PATE minus LP-2ST", 0)),
           (below("time", "time of label-DP over that of DP-SGD, the slower of ALIBI and LP-2ST", 0.5, percent=False),),
-          positive_control=STRONG, setup=HEAD, measure="perfect:when_stopped", control=0.5,
+          positive_control=STRONG,
+          setup=HEAD, amended=amendments.R13, measure="perfect:when_stopped", control=0.5,
           notes="stopped: lift at most one point on the other instances, the most accurate setting of those; beside it attack "
                 "success at most natural plus one point; PATE without noise; times of runs trained alone, the ratio is of the "
                 "paper's per-sample gradients by hooks"),
@@ -214,11 +226,13 @@ CLAIMS = (
                  percent=False),
            below("apart", "share of lift and share of accuracy, where they differ most", 0.25, basis="ours",
                  why="a quarter: a curve with a knee has a slope too")),
-          basis="ours", positive_control=UNDEFENDED, setup=HEAD, measure="label_dp:in_proportion"),
+          basis="ours", positive_control=UNDEFENDED,
+          setup=HEAD, amended=amendments.R14, measure="label_dp:in_proportion"),
     Claim("R15", "razmi", "Early in training the poisoned samples' loss is below the clean ones' without noise, and above "
           "it at epsilon 1.", "section B.3, figure 7", SHAPE, "17_training_dynamics", ("razmi-F7",),
           (below("no noise", "poisoned minus clean loss, epochs 1 to 10, no noise, worst of three methods", 0, percent=False),
            above("epsilon 1", "the same at epsilon 1", 0, percent=False)),
-          positive_control=f"{UNDEFENDED}: for each method's own runs without noise", setup=HEAD, measure="dynamics:early_losses",
+          positive_control=f"{UNDEFENDED}: for each method's own runs without noise",
+          setup=HEAD, amended=amendments.R15, measure="dynamics:early_losses",
           notes="losses of the labels that the poisoned set holds; clean: other classes, beside it the base class"),
 )

@@ -88,7 +88,8 @@ class Part:
     """One measurable part of a claim: a statistic, the side of a threshold it must lie on, and why there.
 
     `basis`: "stated" where the paper gives the threshold's number, else "ours", with the reason in `why`.
-    `percent`: print the statistic times 100.
+    `percent`: print the statistic times 100. Beyond "either": two-sided,
+    both signs are findings.
     """
 
     name: str
@@ -100,7 +101,7 @@ class Part:
     percent: bool = True
 
     def __post_init__(self):
-        _check(self.name, "beyond", self.beyond, ("above", "below"))
+        _check(self.name, "beyond", self.beyond, ("above", "below", "either"))
         _check(self.name, "basis", self.basis, ("stated", "ours"))
         if self.basis == "ours" and not self.why:
             raise ValueError(f"part {self.name!r}: a threshold of ours needs its reason in why=")
@@ -112,6 +113,31 @@ def above(name: str, statistic: str, threshold: float, **more) -> Part:
 
 def below(name: str, statistic: str, threshold: float, **more) -> Part:
     return Part(name, statistic, "below", threshold, **more)
+
+
+def either(name: str, statistic: str, *, why: str, **more) -> Part:
+    """A two-sided part: "more" above 0, "less" below; `why`: why neither sign is predicted."""
+    return Part(name, statistic, "either", 0, basis="ours", why=why, **more)
+
+
+@dataclass(frozen=True)
+class Amendment:
+    """A claim as it was frozen before it was changed, and what was known when it was changed.
+
+    `on`: date and commit; `change`: what changed; `known`: which rows existed or what was known.
+    `direction`, `size`: the parts as frozen, whose names `measure` ("module:function" of
+    `lib.claims`) judges on today's rows; None where these rows cannot judge them, with the reason
+    in `change`. `name`: of the claim that it was, where that is another one.
+    """
+
+    on: str
+    change: str
+    known: str
+    direction: tuple[Part, ...] = ()
+    size: tuple[Part, ...] = ()
+    measure: str | None = None
+    notebook: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,7 +161,9 @@ class Claim:
     `direction` and `size` get a verdict each; an empty tuple means that the paper claims none. `measure`:
     "module:function" of `lib.claims`, None until its notebook has rows. `control`: least undefended lift
     (fraction) that makes the positive control pass. `split`: the claims that a compound one falls into. `figures`: ids of
-    figures of this report that show it, beside those of its targets.
+    figures of this report that show it, beside those of its targets. `amended`: its earlier
+    version, where thresholds changed after some rows existed. `looked`: where instances were added
+    after a look at the verdict on the published rows, what was seen and added.
     """
 
     id: str
@@ -155,6 +183,8 @@ class Claim:
     notes: str = ""
     split: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
+    amended: Amendment | None = None
+    looked: str = ""
 
     def __post_init__(self):
         _check(self.id, "paper", self.paper, PAPERS)
@@ -163,6 +193,20 @@ class Claim:
         names = [part.name for part in self.direction + self.size]
         if len(set(names)) < len(names):
             raise ValueError(f"claim {self.id}: parts {', '.join(names)}; every part needs a name of its own")
+        if any(len({part.beyond == "either" for part in parts}) > 1
+               for parts in (self.direction, self.size)):
+            raise ValueError(f"claim {self.id}: one-sided and two-sided parts under one verdict; "
+                             "expected parts of one kind")
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What a reader must know before the verdict, in words."""
+        found = []
+        if self.amended is not None:
+            old = self.amended
+            found.append(f"{'replaces ' + old.name if old.name else 'amended'}, {old.on}: "
+                         f"{old.change}; known then: {old.known}")
+        return (*found, f"optional stopping: {self.looked}") if self.looked else tuple(found)
 
     def part(self, name: str) -> Part:
         for part in self.direction + self.size:

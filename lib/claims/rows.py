@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from lib.claims.registry import Claim, Part, Published
-from lib.claims.verdict import NOT_MEASURED, TRIALS, Verdict, verdict, worst
+from lib.claims.verdict import NOT_MEASURED, TRIALS, Verdict, signs, verdict, worst
 
 PLACE = ("dataset", "train_size", "public", "features", "model")  # what makes a set-up
 PAIR = ["attack.base", "attack.target"]
@@ -173,6 +173,14 @@ def nearest(frame, published: Published):
     return min(found, key=lambda group: (len(differences(group.iloc[0], published)), -len(group)))
 
 
+def other_features(line, published: Published) -> str:
+    """Why a distance of accuracy says nothing about the published one; "" on its features."""
+    if not published.features or line["features"] in published.features:
+        return ""
+    return (f"on features {line['features']} for {published.features[0]}: the accuracy that a "
+            "method costs depends on them")
+
+
 # ---------------------------------------------------------------- from values to verdicts
 
 def control(frame, least: float, *, column: str = "lift") -> bool | None:
@@ -260,8 +268,14 @@ def line_beside(claim: Claim, judge, name: str, *, metric: str = "lift") -> tupl
 
 def verdicts(claim: Claim, judge, column: str) -> tuple:
     """The verdicts on direction and size (None: none is claimed): every part must meet its own."""
-    return tuple(worst({part.name: judge(part, column) for part in parts}) if parts else None
+    return tuple(combined(parts, judge, column) if parts else None
                  for parts in (claim.direction, claim.size))
+
+
+def combined(parts: tuple[Part, ...], judge, column: str) -> Verdict:
+    """Parts as one verdict: the worst of one-sided ones, the signs of two-sided ones."""
+    join = signs if parts[0].beyond == "either" else worst
+    return join({part.name: judge(part, column) for part in parts})
 
 
 def assemble(claim: Claim, judge, frame, *, metric: str = "success", beside: tuple[str, ...] = ("lift",)) -> Measurement:

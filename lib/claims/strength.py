@@ -6,7 +6,7 @@ import itertools
 from lib.claims import budget, methods, razmi, rows
 from lib.claims.registry import Claim
 from lib.claims.rows import Found, Measurement
-from lib.claims.verdict import NOT_MEASURED, Verdict, worst
+from lib.claims.verdict import NOT_MEASURED, Verdict, not_testable, worst
 
 NAMED_EPSILON = 1.0
 METHODS = (budget.DPSGD, budget.ALIBI, budget.LP2ST)  # of the claim; PATE at epsilon 1 is said to be inaccurate
@@ -41,7 +41,11 @@ def _weak(attacked, claim: Claim) -> Found | None:
             return NOT_MEASURED
         return rows.guarded(part, methods.compare(part, both(name, methods.metric(part, column))), passed=passed)
 
+    why = rows.other_features(plain.iloc[0], claim.setup)
+
     def judge(part, column) -> Verdict:
+        if part.name == "accuracy" and why:
+            return not_testable(f"{part.statistic} {why}", essential=True)
         return worst({name: one(part, name, column) for name in found})
     beside = [rows.line_beside(claim, lambda part, column, name=name: one(part, name, column), f"lift, {name}") for name in found]
     return Found(judge, methods.together(found.values()), tuple(itertools.chain(*beside)))

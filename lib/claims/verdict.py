@@ -3,14 +3,20 @@
 One rule for every claim: it *holds* if the whole 95% interval lies beyond the threshold, it *fails* if the
 whole interval lies on the other side and the positive control passed (the undefended effect was there, so
 its absence means something), and it is *inconclusive* otherwise, with the number of attack instances that
-would decide. "Fails" is only said after Holm's correction within a paper.
+would decide. "Fails" is only said after Holm's correction within a paper; "holds" is not corrected.
+
+A two-sided statistic has no wrong side: it is *more* if the whole interval lies above the
+threshold, *less* if it lies below, and *inconclusive* otherwise. Both signs are findings: both need
+the positive control, and both are only said after Holm's correction. Over several parts the sign
+*depends* on the part where some are more and some are less.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-OUTCOMES = ("holds", "fails", "inconclusive", "not measured", "not testable here")
+FINDINGS = ("more", "less", "depends")  # of two-sided statistics
+OUTCOMES = ("holds", "fails", *FINDINGS, "inconclusive", "not measured", "not testable here")
 LEVEL = 0.05  # of Holm's correction; the intervals are two-sided at 95%
 TRIALS = 1000  # test images behind a share: the continuity of the logit scale
 MOST = 1 << 40  # more instances than this decide nothing in practice
@@ -23,6 +29,8 @@ class Verdict:
     `measured`, `low`, `high`: the statistic and its 95% interval, in the statistic's unit. `n`: attack
     instances behind it; `n_needed`: instances that would decide an inconclusive one (None: unknown, or no
     number would). `unit`: "%" where it is shown times 100. `p`: one-sided, small where the data speak against the claim; `p_holm`: after Holm.
+    `beyond` "either": `p` is two-sided, small where the statistic is not at the threshold.
+    `essential`: a part that is not testable here, without which the claim cannot hold.
     """
 
     outcome: str
@@ -39,6 +47,7 @@ class Verdict:
     p: float = math.nan
     p_holm: float = math.nan
     reason: str = ""
+    essential: bool = False
 
     def __post_init__(self):
         if self.outcome not in OUTCOMES:
@@ -48,9 +57,12 @@ class Verdict:
 NOT_MEASURED = Verdict("not measured")
 
 
-def not_testable(reason: str) -> Verdict:
-    """A part of a claim that this set-up cannot speak to (an absolute accuracy under a substitute)."""
-    return Verdict("not testable here", reason=reason)
+def not_testable(reason: str, *, essential: bool = False) -> Verdict:
+    """A part of a claim that this set-up cannot speak to (an absolute accuracy under a substitute).
+
+    `essential`: nothing else of the claim stands for the part: the rest alone cannot make it hold.
+    """
+    return Verdict("not testable here", reason=reason, essential=essential)
 
 
 def verdict(interval, threshold: float, *, beyond: str, control_passed: bool | None, n: int | None = None,
@@ -58,12 +70,13 @@ def verdict(interval, threshold: float, *, beyond: str, control_passed: bool | N
     """Judge a statistic by its 95% t interval.
 
     `interval`: anything with `mean`, `low`, `high`, `n`, or a tuple (mean, low, high) and `n` beside it.
-    `beyond`: the side of `threshold` the claim is on, "above" or "below". `control_passed`: None where the
+    `beyond`: the side of `threshold` the claim is on, "above" or "below", or "either" (two-sided:
+    "more", "less"; both need the control). `control_passed`: None where the
     control was not measured; only a passed control lets a claim fail. `scale`: "logit" where the interval
     was made on that scale (proportions near 0 and 1); the spread is then read on it.
     """
-    if beyond not in ("above", "below"):
-        raise ValueError(f"beyond {beyond!r}: expected 'above' or 'below'")
+    if beyond not in ("above", "below", "either"):
+        raise ValueError(f"beyond {beyond!r}: expected 'above', 'below' or 'either'")
     mean, low, high, n = _read(interval, n)
     base = {"measured": mean, "low": low, "high": high, "n": n, "threshold": threshold, "beyond": beyond,
             "control_passed": control_passed, "scale": scale, "unit": unit}
@@ -72,15 +85,23 @@ def verdict(interval, threshold: float, *, beyond: str, control_passed: bool | N
     if math.isnan(low) or math.isnan(high):
         return Verdict("inconclusive", reason="one instance has no spread: two at least", **base)
     base["p"] = _p_against((mean, low, high), n, threshold, beyond=beyond, scale=scale)
-    if (low > threshold) if beyond == "above" else (high < threshold):
-        return Verdict("holds", **base)
-    if not ((high < threshold) if beyond == "above" else (low > threshold)):
+    said = _said(low, high, threshold, beyond=beyond)
+    if said == "inconclusive":
         return Verdict("inconclusive", reason="the interval holds the threshold",
                        n_needed=n_to_decide((mean, low, high), n, threshold, scale=scale), **base)
-    if control_passed:
-        return Verdict("fails", **base)
+    if said == "holds" or control_passed:
+        return Verdict(said, **base)
     why = "the positive control was not measured" if control_passed is None else "the positive control failed"
     return Verdict("inconclusive", reason=why, **base)
+
+
+def _said(low: float, high: float, threshold: float, *, beyond: str) -> str:
+    """The outcome of an interval alone: before the positive control and Holm's correction."""
+    if low <= threshold <= high:
+        return "inconclusive"
+    if beyond == "either":
+        return "more" if low > threshold else "less"
+    return "holds" if (low > threshold) == (beyond == "above") else "fails"
 
 
 def _read(interval, n: int | None) -> tuple[float, float, float, int]:
@@ -112,9 +133,13 @@ def _spread(interval: tuple[float, float, float], n: int, threshold: float, *, s
 
 
 def _p_against(interval, n: int, threshold: float, *, beyond: str, scale: str) -> float:
-    """One-sided p-value of the hypothesis that the claim's threshold is met."""
+    """One-sided p-value of the claim's threshold being met; two-sided for "either"."""
     from scipy.stats import t
     distance, spread = _spread(interval, n, threshold, scale=scale)
+    if beyond == "either":
+        if spread == 0:
+            return float(distance == 0)
+        return float(2 * t.sf(abs(distance) * math.sqrt(n) / spread, n - 1))
     signed = distance if beyond == "above" else -distance
     if spread == 0:
         return 0.5 if signed == 0 else float(signed > 0)
@@ -151,8 +176,8 @@ def n_to_decide(interval: tuple[float, float, float], n: int, threshold: float, 
 def holm(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """Holm's step-down correction over one family (the verdicts of one paper), in the order given.
 
-    Every verdict with a p-value counts in the family. A "fails" whose corrected p is not below 0.05
-    becomes "inconclusive", with the n at which it would stand.
+    Every verdict with a p-value counts in the family. A "fails", or a two-sided finding, whose
+    corrected p is not below 0.05 becomes "inconclusive", with the n at which it would stand.
     """
     known = sorted((v.p, i) for i, v in enumerate(verdicts) if not math.isnan(v.p))
     out, running = list(verdicts), 0.0
@@ -163,22 +188,27 @@ def holm(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 
 def _corrected(one: Verdict, p_holm: float, *, factor: int) -> Verdict:
-    if one.outcome != "fails" or p_holm < LEVEL:
+    if one.outcome not in ("fails", *FINDINGS) or p_holm < LEVEL:
         return replace(one, p_holm=p_holm)
-    needed = n_to_decide((one.measured, one.low, one.high), one.n, one.threshold, scale=one.scale, one_sided=LEVEL / factor)
+    tail = LEVEL / factor / (2 if one.beyond == "either" else 1)
+    needed = n_to_decide((one.measured, one.low, one.high), one.n, one.threshold, scale=one.scale,
+                         one_sided=tail)
     return replace(one, outcome="inconclusive", p_holm=p_holm, n_needed=needed,
-                   reason=f"fails alone (p {one.p:.2g}), not after Holm's correction (p {p_holm:.2g})")
+                   reason=f"{one.outcome} alone (p {one.p:.2g}), not after Holm's correction "
+                          f"(p {p_holm:.2g})")
 
 
 def worst(verdicts: Mapping[str, Verdict]) -> Verdict:
     """A claim that every part must meet: the part that decides, named in `reason`.
 
     No correction is needed to hold (all do). To fail, one part must stand Holm's correction over the parts.
-    A part that is not testable here is left out unless there is no other; one not measured blocks "holds".
+    A part that is not testable here is left out unless there is no other; one not measured, or not
+    testable and essential, blocks "holds".
     """
     parts = {name: v for name, v in verdicts.items() if v.outcome != "not testable here"}
     if not parts:
         return next(iter(verdicts.values()), NOT_MEASURED)
+    untestable = {name: v for name, v in verdicts.items() if v.essential and name not in parts}
     parts = dict(zip(parts, holm(list(parts.values()))))
     smallest = min((v.p_holm for v in parts.values() if not math.isnan(v.p_holm)), default=math.nan)
     measured = {k: v for k, v in parts.items() if v.outcome != "not measured"}
@@ -186,7 +216,53 @@ def worst(verdicts: Mapping[str, Verdict]) -> Verdict:
     chosen, missing = parts[name], sorted(set(parts) - set(measured))
     if chosen.outcome == "holds" and missing:
         chosen = replace(chosen, outcome="inconclusive", reason=f"not measured: {', '.join(missing)}")
+    if untestable:
+        chosen = _without(chosen, name, untestable)
     return _named(replace(chosen, p=smallest, p_holm=math.nan), name, of=len(parts))
+
+
+def _without(chosen: Verdict, name: str, untestable: Mapping[str, Verdict]) -> Verdict:
+    """A claim with essential parts that cannot be tested: it can fail by the others, not hold."""
+    if chosen.outcome == "not testable here" or chosen.outcome == "not measured":
+        return chosen
+    why = "; ".join(dict.fromkeys(v.reason for v in untestable.values()))
+    if chosen.outcome == "holds":
+        return replace(chosen, outcome="not testable here", reason=f"{name} alone holds; {why}")
+    return replace(chosen, reason="; ".join(part for part in (chosen.reason, why) if part))
+
+
+def signs(verdicts: Mapping[str, Verdict]) -> Verdict:
+    """Two-sided parts as one verdict: one sign if all show it, "depends" if two show opposite ones.
+
+    Holm's correction over the parts decides which show a sign. The numbers are those of the part
+    with the largest p, which shows the least.
+    """
+    parts = dict(zip(verdicts, holm(list(verdicts.values()))))
+    measured = {name: v for name, v in parts.items() if not math.isnan(v.p)}
+    if not measured:
+        return next(iter(parts.values()), NOT_MEASURED)
+    name = max(measured, key=lambda key: measured[key].p)
+    outcome = _joint_sign({v.outcome for v in parts.values()})
+    chosen = replace(measured[name], outcome=outcome, p=_joint_p(measured, outcome),
+                     p_holm=math.nan)
+    if len(parts) == 1:
+        return chosen
+    listed = ", ".join(f"{part}: {v.outcome}" for part, v in parts.items())
+    return replace(chosen, reason=f"{name} shown; {listed}")
+
+
+def _joint_sign(outcomes: set[str]) -> str:
+    if {"more", "less"} <= outcomes:
+        return "depends"
+    return next(iter(outcomes)) if len(outcomes) == 1 else "inconclusive"
+
+
+def _joint_p(measured: Mapping[str, Verdict], outcome: str) -> float:
+    """p of what is said: of the least certain part; of opposite signs, of the less certain."""
+    if outcome != "depends":
+        return max(v.p_holm for v in measured.values())
+    return max(min(v.p_holm for v in measured.values() if v.outcome == sign)
+               for sign in ("more", "less"))
 
 
 def best(verdicts: Mapping[str, Verdict]) -> Verdict:

@@ -30,3 +30,33 @@ def epsilon_table(noise_multipliers, *, n, batch_size, epochs, tuning_runs, pois
         caps = {f"cap, k = {k}": dpsgd_attack_success_cap(clean_rate, z, rate, steps, k, adjacency="replace-one") for k in poisons}
         lines.append(line | caps)
     return pandas.DataFrame(lines)
+
+
+def measured_caps(frame, *, n, batch_size, epochs, poisons):
+    """Caps on attack success from measured clean rates: one line a noise multiplier of DP-SGD.
+
+    frame: rows in training worlds P and C (`world`, `noise_multiplier`, `success`), one an attack
+    instance. The clean rate is the upper end of the 95% t interval of the triggered rate in
+    world C, by the same algorithm; NaN with one instance, and so are its caps. k of `poisons`:
+    images poisoned in place (replace-one, Poisson). Returns a DataFrame.
+    """
+    import pandas
+
+    rate, steps = batch_size / n, max(1, round(epochs * n / batch_size))
+    lines = []
+    for z, group in frame.groupby("noise_multiplier"):
+        clean = group[group["world"] == "C"]["success"].astype(float)
+        high = _upper(clean)
+        caps = {f"cap, k = {k}": math.nan if math.isnan(high) else dpsgd_attack_success_cap(
+            high, z, rate, steps, k, adjacency="replace-one") for k in poisons}
+        measured = group[group["world"] == "P"]["success"].astype(float).mean()
+        lines.append({"noise multiplier": z, "measured attack success": measured,
+                      "triggered rate, clean training": clean.mean(),
+                      "its upper bound": high} | caps)
+    return pandas.DataFrame(lines)
+
+
+def _upper(values) -> float:
+    from lib.metrics import mean_interval
+    high = mean_interval(values).high
+    return high if math.isnan(high) else min(1.0, high)

@@ -19,6 +19,9 @@ class Verdict(NamedTuple):
 VERDICTS = (
     Verdict("holds", "✓", "holds"),
     Verdict("fails", "✗", "fails"),
+    Verdict("more", "▲", "finding"),
+    Verdict("less", "▼", "finding"),
+    Verdict("depends", "◆", "finding"),
     Verdict("inconclusive", "≈", "inconclusive"),
     Verdict("not measured", "○", "unmeasured"),
     Verdict("not testable here", "∅", "unmeasured"),
@@ -26,7 +29,8 @@ VERDICTS = (
 _WORDS = {verdict.word: verdict for verdict in VERDICTS}
 _ASPECTS = ("direction", "size")
 _MEASURE = ("measured", "interval", "n", "setup")
-_CLAIM = ("id", "paper", "claim", "published", "notebook", "figure", "figures")
+_BEHIND = ("reason", "as first frozen", "beside")  # what stands below a verdict, if anything
+_CLAIM = ("id", "paper", "claim", "published", "marks", "notebook", "figure", "figures")
 
 
 class Cell(NamedTuple):
@@ -106,7 +110,22 @@ def badge(verdict):
 def _finding(record, verdicts, measured):
     badges = " ".join(str(badge(verdict)) + (f' <span class="small">{aspect}</span>' if aspect else "") for aspect, verdict in _shown(verdicts))
     numbers = ", ".join([measured.text, *measured.details])
-    return f"<li><b>{escape(str(record['id']))}</b> {escape(format_value(record['claim']))} {badges} <span class=\"detail\">{escape(numbers)}</span></li>"
+    mark = " ".join(f'<span class="small">{escape(text)}</span>' for text in _marks(record))
+    return (f"<li><b>{escape(str(record['id']))}</b> {escape(format_value(record['claim']))} "
+            f"{badges} {mark} <span class=\"detail\">{escape(numbers)}</span></li>")
+
+
+def _marks(record):
+    """What a reader must know before the verdict (amended, optional stopping), if anything."""
+    text = format_value(record.get("marks"))
+    return () if text in ("–", "") else (f"⚑ {text}",)
+
+
+def _behind(record, ending):
+    """What stands below the verdicts: reason, the first version's verdict, what is beside."""
+    found = {name: format_value(record.get(name + ending)) for name in _BEHIND}
+    return tuple(text if name == "reason" else f"{name}: {text}"
+                 for name, text in found.items() if text not in ("–", ""))
 
 
 def _whole(target):
@@ -116,7 +135,8 @@ def _whole(target):
 
 def _caption(count, endings, profile):
     text = (f"{count} claims. The direction and the size of an effect have a verdict each, where "
-            "both are claimed; intervals are at 95%, over n attack instances.")
+            "both are claimed; intervals are at 95%, over n attack instances. ⚑: thresholds that "
+            "were amended after some rows existed, or instances added after a look.")
     if endings[0]:
         return text + " A number differs where the two intervals do not meet."
     if len(endings) > 1:
@@ -139,9 +159,12 @@ def _row(record, endings, ids):
         cells.append(Cell("Published", format_value(record["published"]) or "–"))
     for ending in endings:
         label = ending.replace("_", " ")
-        cells.append(Cell("Verdict" + label, verdicts=_shown(_verdicts(record, ending))))
+        marks = () if ending else _marks(record)
+        cells.append(Cell("Verdict" + label, verdicts=_shown(_verdicts(record, ending)),
+                          details=marks + _behind(record, ending)))
         cells.append(_measured(record, ending, "Measured" + label))
-    known = {*_CLAIM, *(name + ending for name in (*_ASPECTS, *_MEASURE) for ending in endings)}
+    behind = (*_ASPECTS, *_MEASURE, *_BEHIND)
+    known = {*_CLAIM, *(name + ending for name in behind for ending in endings)}
     cells += [Cell(str(name).replace("_", " ").capitalize(), format_value(value))
               for name, value in record.items() if name not in known]
     return Row(format_value(record["paper"]), "|".join(sorted(words)), tuple(cells))
