@@ -71,7 +71,7 @@ MUTANTS = [
            "test_golden.py::test_dpsgd_version_1"),
     mutant("the same noise in every step", STEP, "for batch in batches], noise, number)",
            "for batch in batches], [one.clone_state() for one in noise], number)", OPACUS),
-    mutant("no noise on the last layer", STEP, ".split(self.sizes):  # parameter", ".split(self.sizes)[:-1]:  # parameter", OPACUS),
+    mutant("no noise on the last layer", STEP, ".split(self.sizes), self.trained)", ".split(self.sizes)[:-1], self.trained)", OPACUS),
     mutant("one noise for all models of a group", STEP, 'generator("noise", member.noise_seed', 'generator("noise", members[0].noise_seed',
            "test_ensemble.py::test_a_run_alone_and_in_a_group_agree[head-True]"),
     # clipping

@@ -43,7 +43,7 @@ def _train(build, pool, member: Member, schedule: Schedule, ghost: bool):
 
 
 def _flat(module: nn.Module) -> torch.Tensor:
-    return nn.utils.parameters_to_vector(module.parameters()).detach().clone()
+    return ensemble.flatten(module).clone()
 
 
 def torch_optimiser(module: nn.Module, lr: float, schedule: Schedule) -> torch.optim.Optimizer:

@@ -7,7 +7,7 @@ The private step (Abadi et al. 2016, algorithm 1, with Poisson sampling): clip e
 parameters together, add up, add one draw of Gaussian noise to the sum, divide by the expected batch size.
 """
 
-import copy
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -17,19 +17,22 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lib.ensemble import direct, fallback, gram, layers, sampling, sizes
-from lib.ensemble.inputs import as_input, gather, unflatten
+from lib.ensemble.inputs import as_input, flatten, gather, unflatten, unflatten_buffers
 from lib.ensemble.optimisers import Optimiser, Rule
 from lib.ensemble.plan import Member, Schedule, check
 from lib.ensemble.workers import spread
 
-__all__ = ["Ensemble", "Member", "Rule", "Schedule", "as_input", "check", "fit", "gather", "initialise", "member_batches", "products", "slack", "spread", "unflatten"]
+__all__ = ["Ensemble", "Member", "Rule", "Schedule", "as_input", "check", "fit", "flatten", "gather", "initialise", "member_batches", "products", "slack", "spread", "unflatten"]
 
 VERSION = 1
 _initialising = threading.Lock()  # torch's global generator is one for all threads
 
 
 class Ensemble:
-    """Trained models of one shape: `parameters` [models, parameters] and snapshots of them along the way."""
+    """Trained models of one shape: `parameters` [models, parameters] and snapshots of them along the way.
+
+    A module with buffers has them behind its parameters.
+    """
 
     def __init__(self, module: nn.Module, parameters: Tensor, snapshots: dict[int, Tensor]):
         self.module, self.parameters, self.snapshots = module.eval(), parameters, snapshots
@@ -41,7 +44,8 @@ class Ensemble:
         """
         flat = (self.parameters if step is None else self.snapshots[step])[model]
         values, chunk = unflatten(self.module, flat[None]), chunk or sizes.samples_to_predict(self.module, flat.device)
-        first = gram.first_linear(self.module)
+        values |= unflatten_buffers(self.module, flat[None])
+        first = gram.first_linear(self.module, inputs.dim() - 1)
         with torch.no_grad():
             if offset is not None and first is not None:  # into the bias: cheaper than to move every input
                 shift = values[f"{first}.weight"] @ offset.flatten()
@@ -49,10 +53,10 @@ class Ensemble:
             return torch.cat([self._logits(values, _moved(part, offset, flat.device)) for part in inputs.split(chunk)]).cpu()
 
     def _logits(self, values: dict[str, Tensor], x: Tensor) -> Tensor:
-        if layers.supports(self.module):
+        if layers.supports(self.module, x.dim() - 1):
             return layers.forward(self.module, values, x[None])[0]  # channels-last: pooling is five times faster there
         # A copy: the call puts parameters into the module for its time, and other threads may be calling too.
-        return functional_call(copy.deepcopy(self.module), {name: value[0] for name, value in values.items()}, x)
+        return functional_call(fallback.duplicate(self.module), {name: value[0] for name, value in values.items()}, x)
 
 
 def _moved(part: Tensor, offset: Tensor | None, device: torch.device) -> Tensor:
@@ -76,7 +80,7 @@ def fit(build: Callable[[], nn.Module], pool: Tensor, members: Sequence[Member],
     check(members, schedule)
     module = initialise(build, 0).to(pool.device)
     fallback.check(module)
-    numbers = sum(parameter.numel() for parameter in module.parameters())
+    numbers = len(flatten(module))
     result = {step: torch.empty(len(members), numbers, device=pool.device) for step in ("end", *schedule.snapshots)}
     groups = _groups(module, pool, members, schedule)
 
@@ -127,10 +131,10 @@ def slack(precision: str) -> float:
 
 
 def _fit_group(build, module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule):
-    weights = torch.stack([_start(build, member) for member in members]).to(pool.device)
+    states = torch.stack([_start(build, member) for member in members]).to(pool.device)
     batches = [member_batches(member, schedule.sampling, pool.device) for member in members]
     noise = [sampling.generator("noise", member.noise_seed, pool.device) for member in members]
-    step = Step(copy.deepcopy(module), weights, pool, members, schedule)  # `functional_call` changes it, and groups run side by side
+    step = Step(fallback.duplicate(module), states, pool, members, schedule)  # groups run side by side
     longest, wanted, snapshots = max(step.steps), set(schedule.snapshots), {}
     for number in range(longest):
         step([next(batch) for batch in batches], noise, number)
@@ -141,10 +145,10 @@ def _fit_group(build, module: nn.Module, pool: Tensor, members: Sequence[Member]
 
 
 def _start(build, member: Member) -> Tensor:
-    """The member's first weights [parameters]."""
+    """The member's first weights and buffers [parameters and buffers]."""
     if member.start is not None:
         return member.start.clone()
-    return torch.nn.utils.parameters_to_vector(initialise(build, member.init_seed).parameters()).detach()
+    return flatten(initialise(build, member.init_seed))
 
 
 def member_batches(member: Member, how: str, device: torch.device):
@@ -158,35 +162,44 @@ def member_batches(member: Member, how: str, device: torch.device):
 class Step:
     """One update of a group: gradient sums, noise, division, optimiser."""
 
-    def __init__(self, module: nn.Module, weights: Tensor, pool: Tensor, members: Sequence[Member], schedule: Schedule):
+    def __init__(self, module: nn.Module, states: Tensor, pool: Tensor, members: Sequence[Member], schedule: Schedule):
         device = pool.device
         if gram.applies(module, pool, members, schedule):
-            self.space = gram.Gram(module, weights, pool, members, schedule)
+            self.space = gram.Gram(module, states, pool, members, schedule)
         else:
             bounds = torch.tensor([member.clipping_norm * slack(schedule.precision) for member in members], device=device)
-            self.space = direct.Direct(module, weights, pool, members, schedule, bounds)
+            self.space = direct.Direct(module, states, pool, members, schedule, bounds)
         self.weights = self.space.weights
         self.schedule, self.poisson = schedule, schedule.sampling == "poisson"
-        self.optimiser = Optimiser(self.space.coordinates, schedule.rule)
         self.sizes = [parameter.numel() for parameter in module.parameters()]
+        self.trained = [parameter.requires_grad for parameter in module.parameters()]
+        self.optimiser = Optimiser(self.space.coordinates, schedule.rule, self._frozen())
         self.rates = torch.tensor([member.lr for member in members], device=device)
         self.steps = [schedule.steps if member.steps is None else member.steps for member in members]
         self.expected = torch.tensor([member.batch_size for member in members], device=device)
         self.noise = [member.noise for member in members]
-        self.draw = weights.new_empty(max(self.sizes))
+        self.draw = states.new_empty(max(self.sizes))
         # Alone or in company, an exact member's batch has one length.
         self.longest = round(members[0].batch_size) if schedule.exact else None
 
     def __call__(self, batches: list[Tensor], noise: list[torch.Generator], number: int) -> None:
         indices, present = sampling.pad(batches, longest=self.longest)
-        sums = self.space.gradient_sums(indices, present)
+        resting = [model for model, steps in enumerate(self.steps) if number >= steps]
+        sums = self.space.gradient_sums(indices, present, resting)
         for model, scale in enumerate(self.noise):
             if scale:
-                for part in sums[model].split(self.sizes):  # parameter by parameter, as Opacus draws
+                # parameter by parameter, as Opacus draws; a frozen one gets no noise
+                for part in itertools.compress(sums[model].split(self.sizes), self.trained):
                     part.add_(self.draw[: len(part)].normal_(generator=noise[model]), alpha=scale)
         # Poisson: the expected size, since the realised one depends on the data; shuffled sizes do not.
         sums.div_((self.expected if self.poisson else present.sum(1)).view(-1, 1))
         self.optimiser.step(sums, self._rates(number))
+
+    def _frozen(self) -> list[slice]:
+        """Columns of the parameters that are not trained."""
+        ends = list(itertools.accumulate(self.sizes))
+        return [slice(end - size, end)
+                for end, size, trained in zip(ends, self.sizes, self.trained) if not trained]
 
     def _rates(self, number: int) -> Tensor:
         factors = [self.schedule.factor(number, steps) for steps in self.steps]

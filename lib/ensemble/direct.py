@@ -6,15 +6,20 @@ import torch
 from torch import Tensor, nn
 
 from lib.ensemble import fallback, layers, sizes
-from lib.ensemble.inputs import as_input, gather, pad_rows, unflatten
+from lib.ensemble.inputs import as_input, gather, pad_rows, unflatten, unflatten_buffers
 from lib.ensemble.plan import Member, Schedule
 
 
 class Direct:
-    """The group's weights as what the optimiser moves: `coordinates` [models, parameters]."""
+    """The group's weights as what the optimiser moves: `coordinates` [models, parameters].
 
-    def __init__(self, module: nn.Module, weights: Tensor, pool: Tensor, members: Sequence[Member], schedule: Schedule, bounds: Tensor):
-        self.module, self.pool, self.coordinates, self.kind = module, pool, weights, schedule.labels
+    `states` [models, parameters and buffers]: what the models start with.
+    """
+
+    def __init__(self, module: nn.Module, states: Tensor, pool: Tensor, members: Sequence[Member], schedule: Schedule, bounds: Tensor):
+        self.module, self.pool, self.kind = module, pool, schedule.labels
+        self.coordinates = states[:, : sum(parameter.numel() for parameter in module.parameters())].contiguous()
+        self.buffers = unflatten_buffers(module, states)
         self.bounds = bounds if any(member.private for member in members) else None
         longest = schedule.rows(members)
         self.rows = pad_rows([member.rows for member in members], longest).to(pool.device)
@@ -22,20 +27,39 @@ class Direct:
         if any(member.input_noise for member in members):  # a noisy copy each, instead of places in the shared pool
             self.pool = gather(pool, members, longest).flatten(0, 1)
             self.rows = torch.arange(len(self.pool), device=pool.device).unflatten(0, self.rows.shape)
-        self.total = torch.empty_like(weights)  # kept: to allocate it anew each step costs more than to fill it
+        self.total = torch.empty_like(self.coordinates)  # kept: to allocate it anew each step costs more than to fill it
         self.views = list(unflatten(module, self.total).values())
-        self.sums = layers.gradient_sums if layers.supports(module) else fallback.sums
+        closed = layers.supports(module, pool.dim() - 1)
+        self.sums = layers.gradient_sums if closed else self._fallback
         numbers = sizes.sample_numbers(module, tuple(pool.shape[1:]))
         self.chunk = sizes.samples_at_once(module, pool.device, models=len(members), numbers=numbers)
 
     def weights(self) -> Tensor:
-        """The group's weights [models, parameters]."""
-        return self.coordinates
+        """The group's weights, and buffers where there are any [models, parameters and buffers]."""
+        if not self.buffers:
+            return self.coordinates
+        rest = [buffer.flatten(1).to(self.coordinates) for buffer in self.buffers.values()]
+        return torch.cat([self.coordinates, *rest], 1)
 
-    def gradient_sums(self, indices: Tensor, present: Tensor) -> Tensor:
-        """Clipped (where a member clips) sums of gradients [models, parameters] over the batches of `indices`."""
+    def _fallback(self, *arguments, kind: str) -> list[Tensor]:
+        return fallback.sums(*arguments, kind=kind, buffers=self.buffers)
+
+    def gradient_sums(self, indices: Tensor, present: Tensor, resting: Sequence[int] = ()) -> Tensor:
+        """Clipped (where a member clips) sums of gradients [models, parameters] over the batches of `indices`.
+
+        resting: models whose buffers stay as they are.
+        """
+        if not self.buffers:
+            return self._sums(indices, present, self.chunk)
+        kept = {name: buffer[list(resting)] for name, buffer in self.buffers.items()}
+        total = self._sums(indices, present, indices.shape[1])  # a step updates a buffer once
+        for name, buffer in self.buffers.items():
+            buffer[list(resting)] = kept[name]
+        return total
+
+    def _sums(self, indices: Tensor, present: Tensor, chunk: int) -> Tensor:
         parameters, started = unflatten(self.module, self.coordinates), False
-        for index, there in zip(indices.split(self.chunk, 1), present.split(self.chunk, 1)):
+        for index, there in zip(indices.split(chunk, 1), present.split(chunk, 1)):
             # index_select on a flat index is ten times faster here than indexing with a matrix
             x = as_input(self.pool.index_select(0, self.rows.gather(1, index).flatten()).unflatten(0, index.shape))
             labels = self.labels[torch.arange(len(index), device=index.device)[:, None], index]

@@ -22,21 +22,24 @@ PAYS = 0.5  # images over features, up to which the coefficients are the cheaper
 
 def applies(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule) -> bool:
     """True where the Gram form is exact and pays for this group."""
-    if first_linear(module) is None or schedule.rule.name != "sgd" or any(member.private or member.noise for member in members):
+    if first_linear(module, pool.dim() - 1) is None or schedule.rule.name != "sgd" or any(member.private or member.noise for member in members):
         return False
     return schedule.rows(members) <= PAYS * pool[0].numel()
 
 
-def numbers(module: nn.Module, members: Sequence[Member], schedule: Schedule) -> int:
+def numbers(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule) -> int:
     """Coordinates of one model of the group."""
-    first = module[first_linear(module)]
+    first = module[first_linear(module, pool.dim() - 1)]
     rest = sum(parameter.numel() for parameter in module.parameters()) - first.weight.numel()
     return 1 + schedule.rows(members) * first.out_features + rest
 
 
-def first_linear(module: nn.Module) -> int | None:
-    """Place of the first layer that is more than a change of shape, if that is a linear one of a network with closed forms."""
-    if not layers.supports(module):
+def first_linear(module: nn.Module, dimensions: int) -> int | None:
+    """Place of the first layer that is more than a change of shape, if that is a linear one of a network with closed forms.
+
+    dimensions: of one input (3: images).
+    """
+    if not layers.supports(module, dimensions):
         return None
     place = next((place for place, layer in enumerate(module) if not isinstance(layer, (nn.Flatten, nn.Identity))), None)
     return place if place is not None and isinstance(module[place], nn.Linear) else None
@@ -47,7 +50,7 @@ class Gram:
 
     def __init__(self, module: nn.Sequential, weights: Tensor, pool: Tensor, members: Sequence[Member], schedule: Schedule):
         self.module, self.kind = module, schedule.labels
-        place = first_linear(module)
+        place = first_linear(module, pool.dim() - 1)
         self.first, self.rest = module[place], nn.Sequential(*list(module)[place + 1:])
         longest = schedule.rows(members)
         self.labels = pad_rows([member.labels for member in members], longest).to(pool.device)
@@ -72,7 +75,7 @@ class Gram:
         first = torch.stack([scale * start + part.T @ x for scale, start, part, x in zip(s, self.initial, a, self.x)])
         return torch.cat([first.flatten(1), bias, rest], 1)
 
-    def gradient_sums(self, indices: Tensor, present: Tensor) -> Tensor:
+    def gradient_sums(self, indices: Tensor, present: Tensor, resting: Sequence[int] = ()) -> Tensor:
         """Sums of gradients with respect to the first layer's outputs, put in the rows of A, and to the other parameters."""
         s, a, bias, rest = self._split(self.coordinates)
         kernel, outputs, labels = (self._of(indices, values) for values in (self.kernel, self.outputs, self.labels))

@@ -32,10 +32,24 @@ def pad_rows(parts: Sequence[Tensor], longest: int) -> Tensor:
     return stacked
 
 
+def flatten(module: nn.Module) -> Tensor:
+    """The module's parameters, then its buffers, in one vector."""
+    flat = nn.utils.parameters_to_vector(module.parameters()).detach()
+    return torch.cat([flat, *(buffer.flatten().to(flat) for buffer in module.buffers())])
+
+
 def unflatten(module: nn.Module, flat: Tensor) -> dict[str, Tensor]:
-    """Views of `flat` [models, parameters] as the module's parameters, name -> [models, ...]."""
+    """Views of `flat` [models, at least the parameters] as the module's parameters, name -> [models, ...]."""
     views, start = {}, 0
     for name, parameter in module.named_parameters():
         views[name] = flat[:, start : start + parameter.numel()].unflatten(1, parameter.shape or (1,))
         start += parameter.numel()
     return views
+
+
+def unflatten_buffers(module: nn.Module, flat: Tensor) -> dict[str, Tensor]:
+    """Copies of what `flat` [models, parameters and buffers] holds of the module's buffers."""
+    sizes = [buffer.numel() for buffer in module.buffers()]
+    parts = flat[:, flat.shape[1] - sum(sizes):].split(sizes, 1)
+    return {name: part.reshape(len(flat), *buffer.shape).to(buffer.dtype, copy=True)
+            for (name, buffer), part in zip(module.named_buffers(), parts)}

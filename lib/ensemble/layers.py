@@ -17,22 +17,64 @@ from torch import Tensor, nn
 
 from lib.ensemble.losses import losses
 
-ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Identity, nn.MaxPool2d, nn.AvgPool2d)
+WEIGHTED = (nn.Conv2d, nn.Linear)
+ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Identity)
+POOLING = (nn.MaxPool2d, nn.AvgPool2d)
 
 
-def supports(module: nn.Module) -> bool:
-    """True where every layer has a closed form here; other modules take the `vmap` path."""
-    return isinstance(module, nn.Sequential) and all(_known(layer) for layer in module)
+def supports(module: nn.Module, dimensions: int) -> bool:
+    """True where every layer has a closed form here for inputs of so many `dimensions` (3: images).
+
+    Types are compared exactly: a subclass may compute anything in its own `forward`, and so may a
+    hook. Every other module takes the `vmap` path.
+    """
+    if type(module) is not nn.Sequential or not _plain(module) or not _own_weights(module):
+        return False
+    return all(_known(layer) and _plain(layer) for layer in module) and _fits(module, dimensions)
+
+
+def _plain(layer: nn.Module) -> bool:
+    """No hook and no function of its own that would run beside or in place of the type's."""
+    own = (layer._forward_hooks, layer._forward_pre_hooks,
+           layer._backward_hooks, layer._backward_pre_hooks)
+    everywhere = nn.modules.module._has_any_global_hook()
+    return not any(own) and not everywhere and not any(map(callable, vars(layer).values()))
+
+
+def _own_weights(module: nn.Sequential) -> bool:
+    """The parameters are weight and bias of each numbered layer, none shared, none frozen."""
+    weighted = [place for place, layer in enumerate(module) if type(layer) in WEIGHTED]
+    names = [f"{place}.{name}" for place in weighted for name in ("weight", "bias")]
+    found = dict(module.named_parameters())  # a shared one is in it once
+    numbered = list(module._modules) == [str(place) for place in range(len(module))]
+    stateless = next(module.buffers(), None) is None
+    trained = all(parameter.requires_grad for parameter in found.values())
+    return bool(names) and list(found) == names and numbered and stateless and trained
 
 
 def _known(layer: nn.Module) -> bool:
-    if isinstance(layer, nn.Conv2d):
-        return (layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-                and set(layer.dilation) == {1} and layer.bias is not None)
-    if isinstance(layer, nn.Linear):
-        return layer.bias is not None
-    # An in-place layer would overwrite the outputs that the gradients are read from.
-    return isinstance(layer, (nn.Flatten, *ELEMENTWISE)) and not getattr(layer, "inplace", False)
+    """A layer of exactly a known type, with settings that the closed forms cover."""
+    if type(layer) is nn.Conv2d:
+        return (layer.groups == 1 and layer.padding_mode == "zeros"
+                and not isinstance(layer.padding, str) and set(layer.dilation) == {1})
+    if type(layer) is nn.Flatten:
+        return (layer.start_dim, layer.end_dim) == (1, -1)
+    if type(layer) is nn.ReLU:  # in place it would overwrite outputs that gradients are read from
+        return not layer.inplace
+    if type(layer) is nn.MaxPool2d:
+        return not layer.return_indices
+    return type(layer) in (nn.Linear, nn.AvgPool2d, *ELEMENTWISE)
+
+
+def _fits(module: nn.Sequential, dimensions: int) -> bool:
+    """Convolutions and pooling see images, linear layers and the loss see vectors."""
+    for layer in module:
+        if type(layer) is nn.Flatten:
+            dimensions = 1
+        elif type(layer) not in ELEMENTWISE:
+            if dimensions != (1 if type(layer) is nn.Linear else 3):
+                return False
+    return dimensions == 1
 
 
 @dataclass
@@ -93,7 +135,7 @@ def gradient_sums(module: nn.Sequential, parameters: dict[str, Tensor], x: Tenso
     present [models, batch] of 0 and 1; bounds [models], or None for no clipping. Returns one tensor [models, ...] a parameter, in the module's order.
     """
     if bounds is None and any(isinstance(layer, nn.Conv2d) for layer in module):
-        return _plain_sums(module, parameters, x, labels, present, kind)
+        return _unclipped_sums(module, parameters, x, labels, present, kind)
     tapes: list[Tape] = []
     logits = forward(module, parameters, x, tapes=tapes)
     total = losses(logits.flatten(0, 1), labels.flatten(0, 1), kind).sum()
@@ -174,7 +216,7 @@ def _patches(x: Tensor, layer: nn.Conv2d, models: int, positions: tuple[int, int
     return view.reshape(models, batch, positions[0] * positions[1], -1)
 
 
-def _plain_sums(module, parameters, x, labels, present, kind) -> list[Tensor]:
+def _unclipped_sums(module, parameters, x, labels, present, kind) -> list[Tensor]:
     """Unclipped sums by autograd: for convolutions it is cheaper than forming each sample's gradient."""
     leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
     logits = forward(module, leaves, x)

@@ -4,6 +4,7 @@
 would be a hundred groups and, on a GPU, a hundred times the launches. Parameters are `[models, parameters]`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,10 +25,14 @@ NAMES = ("sgd", "rmsprop", "adam")
 
 
 class Optimiser:
-    """Update `parameters` [models, parameters] in place; state has the same shape."""
+    """Update `parameters` [models, parameters] in place; state has the same shape.
 
-    def __init__(self, parameters: Tensor, rule: Rule):
+    frozen: columns that stay as they are, without weight decay.
+    """
+
+    def __init__(self, parameters: Tensor, rule: Rule, frozen: Sequence[slice] = ()):
         self.parameters, self.rule, self.step_count = parameters, rule, 0
+        self.frozen = list(frozen)
         self.first = torch.zeros_like(parameters) if rule.name == "adam" or rule.momentum else None
         self.second = torch.zeros_like(parameters) if rule.name in ("rmsprop", "adam") else None
 
@@ -36,6 +41,8 @@ class Optimiser:
         self.step_count += 1
         if self.rule.weight_decay:
             gradients.add_(self.parameters, alpha=self.rule.weight_decay)
+        for columns in self.frozen:
+            gradients[:, columns] = 0.0
         getattr(self, "_" + self.rule.name)(gradients, rates.view(-1, 1))
 
     def _sgd(self, gradients: Tensor, rates: Tensor) -> None:

@@ -20,7 +20,7 @@ def sample_numbers(module: nn.Module, shape: tuple[int, ...]) -> int:
     """Floats that one sample of one model leaves behind in a private step: values, errors, patches, gradients."""
     parameters = sum(parameter.numel() for parameter in module.parameters())
     x = torch.zeros(1, *shape, device=next(module.parameters()).device)
-    if not layers.supports(module):
+    if not layers.supports(module, len(shape)):
         return x.numel() + 2 * parameters  # vmap forms every gradient
     total = x.numel()
     with torch.no_grad():
@@ -37,7 +37,7 @@ def models_at_once(module: nn.Module, pool: Tensor, members: Sequence[Member], s
     """Models to train together."""
     coefficients = gram.applies(module, pool, members, schedule)
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    coordinates = gram.numbers(module, members, schedule) if coefficients else parameters
+    coordinates = gram.numbers(module, pool, members, schedule) if coefficients else parameters
     copies = schedule.rows(members) * pool[0].numel() if any(member.input_noise for member in members) else 0
     if pool.device.type == "cpu":
         cache = GRAM_NUMBERS if coefficients else CACHE_NUMBERS
