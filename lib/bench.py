@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from lib import ensemble, models
+from lib import models, training
 from lib.defences import opacus_engine
-from lib.ensemble import Member, Rule, Schedule
+from lib.training import Member, Rule, Schedule
 from lib.execute import cores
 
 ROUNDS = 5
@@ -70,7 +70,7 @@ def teachers() -> tuple[list[Side], int]:
 
     def build():
         return models.build("cnn", (1, 28, 28), 10)
-    return [Side("this trainer", lambda schedule: ensemble.fit(build, pool, members, _shuffled(schedule)).parameters, 8),
+    return [Side("this trainer", lambda schedule: training.fit(build, pool, members, _shuffled(schedule)).parameters, 8),
             Side("loop of plain PyTorch", lambda schedule: _plain(build, pool, members, _shuffled(schedule)), 8, 2.0),
             Side("loop, channels-last", lambda schedule: _plain(build, pool, members, _shuffled(schedule), torch.channels_last), 8, 1.2)], len(members)
 
@@ -102,7 +102,7 @@ def _parts(model: str, pool, labels, *, size: int, steps: int, few: int, require
 
     def build():
         return models.build(model, tuple(pool.shape[1:]), 10)
-    sides = [Side("this trainer, exact", lambda schedule: ensemble.fit(build, pool, members, _exact(schedule)).parameters, steps),
+    sides = [Side("this trainer, exact", lambda schedule: training.fit(build, pool, members, _exact(schedule)).parameters, steps),
              Side("loop of plain PyTorch", lambda schedule: _plain(build, pool, members[:few], _shuffled(schedule)), steps, required, few)]
     if pool.dim() == 4:
         sides.append(Side("loop, channels-last", lambda schedule: _plain(build, pool, members[:few], _shuffled(schedule), torch.channels_last), steps, None, few))
@@ -130,11 +130,11 @@ def _smoothed(model: str, *, steps: int, ours: int, few: int) -> tuple[list[Side
 
     def loop(schedule):
         # What one would write: a noisy copy of the data, a training, the next.
-        return torch.cat([_plain(build, ensemble.gather(pool, [one], len(pool))[0], [one], _shuffled(schedule)) for one in members[:few]])
+        return torch.cat([_plain(build, training.gather(pool, [one], len(pool))[0], [one], _shuffled(schedule)) for one in members[:few]])
 
     def copies(schedule):
-        return torch.stack([ensemble.gather(pool, [one], len(pool))[0, 0] for one in members[:few]])
-    return [Side("this trainer", lambda schedule: ensemble.fit(build, pool, members[:ours], _shuffled(schedule)).parameters, steps, None, ours),
+        return torch.stack([training.gather(pool, [one], len(pool))[0, 0] for one in members[:few]])
+    return [Side("this trainer", lambda schedule: training.fit(build, pool, members[:ours], _shuffled(schedule)).parameters, steps, None, ours),
             Side("loop of plain PyTorch", loop, steps, None, few), Side("the noisy copies alone", copies, steps, None, few)], len(members)
 
 
@@ -151,7 +151,7 @@ def _sides(model: str, shape: tuple, *, noises: list[float], steps: dict, requir
 
     def build():
         return models.build(model, shape, 10)
-    engines = {"ours": lambda schedule: ensemble.fit(build, pool, members, schedule).parameters,
+    engines = {"ours": lambda schedule: training.fit(build, pool, members, schedule).parameters,
                "hooks": lambda schedule: opacus_engine.fitter(ghost=False)(build, pool, members, schedule).parameters,
                "ghost": lambda schedule: opacus_engine.fitter(ghost=True)(build, pool, members, schedule).parameters,
                "plain": lambda schedule: _plain(build, pool, members, schedule)}
@@ -162,15 +162,15 @@ def _sides(model: str, shape: tuple, *, noises: list[float], steps: dict, requir
 def _plain(build, pool, members: list[Member], schedule: Schedule, layout=torch.contiguous_format) -> torch.Tensor:
     """Plain PyTorch, one model after the other, on the same batches: no clipping, no noise."""
     trained = []
-    with ensemble.products(schedule.precision):
+    with training.products(schedule.precision):
         for member in members:
-            module = ensemble.initialise(build, member.init_seed).to(memory_format=layout)
+            module = training.initialise(build, member.init_seed).to(memory_format=layout)
             optimiser = opacus_engine.torch_optimiser(module, member.lr, schedule)
-            batches = ensemble.member_batches(member, schedule.sampling, pool.device)
+            batches = training.member_batches(member, schedule.sampling, pool.device)
             for _ in range(schedule.steps):
                 chosen = next(batches)
                 optimiser.zero_grad()
-                inputs = ensemble.as_input(pool[member.rows[chosen]]).contiguous(memory_format=layout)
+                inputs = training.as_input(pool[member.rows[chosen]]).contiguous(memory_format=layout)
                 F.cross_entropy(module(inputs), member.labels[chosen]).backward()
                 optimiser.step()
             trained.append(torch.cat([parameter.detach().flatten() for parameter in module.parameters()]))

@@ -1,5 +1,6 @@
 """RAB and DPA: what the certificates say, and that they are sound where it can be tried out."""
 
+import importlib
 import itertools
 import math
 
@@ -9,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib import ensemble, models
+from lib import models, training
 from lib.attacks import Poisoned, clean
 from lib.attacks.four_pixel import FourPixel
 from lib.defences import certificates, partition, smoothing
@@ -95,33 +96,33 @@ def test_the_theorem_on_a_model_whose_smoothed_prediction_is_known():
 
 def test_every_model_has_noise_of_its_own_on_the_training_inputs():
     pool = torch.zeros(40, 6)
-    one, two = (ensemble.Member(torch.arange(40), torch.zeros(40, dtype=torch.long), 10, 0.1, input_noise=0.7, input_seed=seed) for seed in (1, 2))
-    copies = ensemble.gather(pool, [one, two, one], 40)
+    one, two = (training.Member(torch.arange(40), torch.zeros(40, dtype=torch.long), 10, 0.1, input_noise=0.7, input_seed=seed) for seed in (1, 2))
+    copies = training.gather(pool, [one, two, one], 40)
     assert torch.equal(copies[0], copies[2]) and not torch.equal(copies[0], copies[1])
     assert copies.std().item() == pytest.approx(0.7, rel=0.1)
-    assert torch.equal(ensemble.gather(pool, [one], 64)[0, 40:], torch.zeros(24, 6))
+    assert torch.equal(training.gather(pool, [one], 64)[0, 40:], torch.zeros(24, 6))
 
 
 def test_members_and_twins_draw_apart():
     run, labels = Run(init_seed=1, noise_seed=1), torch.zeros(4, dtype=torch.long)
     members = [Smoothing(3, 0.5).member(run, torch.arange(4), labels, prefix, number) for prefix in ("", "twin ") for number in range(3)]
     assert len({one.init_seed for one in members}) == len({one.noise_seed for one in members}) == 6
-    assert len(ensemble.gather(torch.zeros(4, 3), members, 4).unique(dim=0)) == 6
+    assert len(training.gather(torch.zeros(4, 3), members, 4).unique(dim=0)) == 6
 
 
 @pytest.mark.parametrize("model", ["linear", "mlp", "cnn"])
 def test_a_noisy_member_trains_as_on_a_pool_that_holds_its_noisy_copy(model):
     random = torch.Generator().manual_seed(0)
     pool, labels = torch.rand(60, 1, 28, 28, generator=random), torch.randint(10, (60,), generator=random)
-    noisy = [ensemble.Member(torch.arange(60), labels, 20, 0.05, init_seed=seed, batch_seed=seed, input_noise=0.3, input_seed=seed) for seed in range(3)]
-    plain = [ensemble.Member(torch.arange(60), labels, 20, 0.05, init_seed=seed, batch_seed=seed) for seed in range(3)]
-    schedule = ensemble.Schedule(6, ensemble.Rule("sgd", 0.9), "shuffle")
+    noisy = [training.Member(torch.arange(60), labels, 20, 0.05, init_seed=seed, batch_seed=seed, input_noise=0.3, input_seed=seed) for seed in range(3)]
+    plain = [training.Member(torch.arange(60), labels, 20, 0.05, init_seed=seed, batch_seed=seed) for seed in range(3)]
+    schedule = training.Schedule(6, training.Rule("sgd", 0.9), "shuffle")
 
     def build():
         return models.build(model, (1, 28, 28), 10)
-    together = ensemble.fit(build, pool, noisy, schedule).parameters
+    together = training.fit(build, pool, noisy, schedule).parameters
     for seed in range(3):
-        alone = ensemble.fit(build, ensemble.gather(pool, [noisy[seed]], 60)[0], [plain[seed]], schedule).parameters[0]
+        alone = training.fit(build, training.gather(pool, [noisy[seed]], 60)[0], [plain[seed]], schedule).parameters[0]
         assert torch.allclose(together[seed], alone, atol=1e-5)
 
 
@@ -144,7 +145,7 @@ def test_the_prediction_is_the_mean_over_noisy_models(model):
     one, inputs = smoothed(model=model), measure.shared_inputs(TINY)[1]
     mean = torch.zeros(len(inputs), 10, dtype=torch.float64)
     for number in range(6):
-        noisy = ensemble.as_input(inputs) + one.test_noise(number, (1, 28, 28), "cpu")
+        noisy = training.as_input(inputs) + one.test_noise(number, (1, 28, 28), "cpu")
         mean += torch.softmax(one.group.predict(noisy, model=number), 1) / 6
     assert torch.allclose(one.answers(inputs)[0], mean, atol=1e-5)
     assert torch.equal(one.predict(inputs).argmax(1), mean.argmax(1))
@@ -202,15 +203,16 @@ def test_noise_on_pixels_below_features():
 
 def test_copies_do_not_stay(monkeypatch):
     """Memory holds the noisy copies of one group at a time, whatever N is."""
-    from lib.ensemble import sizes
+    from lib.training import sizes
+    step = importlib.import_module("lib.training.fit")
     random = torch.Generator().manual_seed(0)
     pool, labels = torch.rand(200, 50, generator=random), torch.randint(10, (200,), generator=random)
     monkeypatch.setattr(sizes, "CPU_COPIES", 2 * 4 * 200 * 50)
     seen = []
-    original = ensemble._fit_group
-    monkeypatch.setattr(ensemble, "_fit_group", lambda build, module, pool, members, schedule: (seen.append(len(members)), original(build, module, pool, members, schedule))[1])
-    members = [ensemble.Member(torch.arange(200), labels, 50, 0.1, input_noise=0.1, input_seed=number) for number in range(9)]
-    ensemble.fit(lambda: models.build("linear", (50,), 10), pool, members, ensemble.Schedule(2, sampling="shuffle"))
+    original = step._fit_group
+    monkeypatch.setattr(step, "_fit_group", lambda build, module, pool, members, schedule: (seen.append(len(members)), original(build, module, pool, members, schedule))[1])
+    members = [training.Member(torch.arange(200), labels, 50, 0.1, input_noise=0.1, input_seed=number) for number in range(9)]
+    training.fit(lambda: models.build("linear", (50,), 10), pool, members, training.Schedule(2, sampling="shuffle"))
     assert max(seen) == 2 and sum(seen) == 9
 
 

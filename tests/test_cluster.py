@@ -15,7 +15,7 @@ import pytest
 import torch
 from distributed import LocalCluster, get_worker
 
-from lib import data, ensemble, execute, ledger, paths, study
+from lib import data, execute, ledger, paths, study, training
 from lib.attacks.dirty_label import BadNets
 from lib.commands import Problem, options, report
 from lib.defences.dpsgd import DPSGD
@@ -230,7 +230,7 @@ def test_no_worker_is_one_line(store, monkeypatch, how):
 # ---- workers that are not fit
 
 def test_workers_with_other_code_are_refused(two, store, monkeypatch):
-    monkeypatch.setattr(ensemble, "VERSION", ensemble.VERSION + 1)
+    monkeypatch.setattr(training, "VERSION", training.VERSION + 1)
     assert re.match(r"worker tcp://\S+ has other code: the key .* bring both to the same commit$", refused([TINY.with_()], two))
     assert rows_on_disk(store) == []
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from lib import ensemble, metrics, models
+from lib import metrics, models, training
 from lib.attacks import clean, four_pixel
 from lib.defences import alibi, dpsgd, label_noise, lpmst, partition, pate, smoothing, teachers
 from lib.study import Run
-from lib.ensemble import Member, Rule, Schedule
-from lib.ensemble.sampling import generator
+from lib.training import Member, Rule, Schedule
+from lib.training import generator
 from lib.training import Training
 
 
@@ -19,7 +19,7 @@ def trained(rule, **member):
     random = torch.Generator().manual_seed(0)
     pool, labels = torch.rand(40, 6, generator=random), torch.randint(3, (40,), generator=random)
     one = Member(torch.arange(40), labels, 10, 0.1, init_seed=1, batch_seed=2, noise_seed=3, **member)
-    return ensemble.fit(lambda: models.build("linear", (6,), 3), pool, [one], Schedule(5, rule)).parameters[0]
+    return training.fit(lambda: models.build("linear", (6,), 3), pool, [one], Schedule(5, rule)).parameters[0]
 
 
 @pytest.mark.parametrize("rule,member,expected", [
@@ -27,7 +27,7 @@ def trained(rule, **member):
     (Rule("sgd", 0.9), {"clipping_norm": 0.5, "noise": 0.5}, [0.210039, -0.278351, -0.109977]),
     (Rule("rmsprop"), {"clipping_norm": 0.5}, [1.125055, -0.424109, -0.801844])])
 def test_trainer_version_1(rule, member, expected):
-    assert ensemble.VERSION == 1
+    assert training.VERSION == 1
     assert trained(rule, **member)[:3].tolist() == pytest.approx(expected, abs=2e-5)
 
 
@@ -90,7 +90,7 @@ def test_four_pixel_version_1():
 
 def test_smoothing_version_1():
     member = smoothing.Smoothing(3, 0.5).member(Run(init_seed=1, noise_seed=2), torch.arange(4), torch.zeros(4, dtype=torch.long), "", 2)
-    noise = ensemble.gather(torch.zeros(4, 3), [member], 4)[0, 0].tolist()
+    noise = training.gather(torch.zeros(4, 3), [member], 4)[0, 0].tolist()
     assert (smoothing.VERSION, member.init_seed, member.input_seed) == (1, *GOLDEN_MODEL)
     assert noise == pytest.approx(GOLDEN_INPUTS, abs=1e-6)
 

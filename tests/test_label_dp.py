@@ -11,7 +11,7 @@ from lib.attacks.dirty_label import BadNets
 from lib.defences import alibi, lpmst
 from lib.defences.alibi import ALIBI
 from lib.defences.lpmst import LPMST, probabilities, randomise, rr_with_prior
-from lib.ensemble.sampling import generator
+from lib.training import generator
 from lib.study import Run, fit
 from lib.training import Training
 

@@ -46,15 +46,16 @@ def mutant(name, file, old, new, *tests):
     return Mutant(name, file, old, new, tests)
 
 
-STEP, LAYERS, FALLBACK, GRAM = "ensemble/__init__.py", "ensemble/layers.py", "ensemble/fallback.py", "ensemble/gram.py"
+STEP, BATCHES = "training/fit.py", "training/batches.py"
+LAYERS, FALLBACK, GRAM = (f"training/steps/{name}.py" for name in ("closed_form", "per_sample", "coefficients"))
 DPSGD, PATE, LPMST, ALIBI, NOISE = (f"defences/{name}.py" for name in ("dpsgd", "pate", "lpmst", "alibi", "label_noise"))
 PARTITION, SMOOTHING, TEACHERS = (f"defences/{name}.py" for name in ("partition", "smoothing", "teachers"))
 ACCOUNT, BOUNDS, TABLE, VOTES = (f"privacy/{name}.py" for name in ("dpsgd", "bounds", "summary", "pate"))
 
-LOOP = "test_ensemble.py::test_clipped_sums_equal_a_loop_over_samples"
-OPACUS = "test_ensemble.py::test_private_training_equals_opacus[sgd-False-head]"
-ON_THE_SUM = "test_ensemble.py::test_noise_is_on_the_sum_and_is_divided_by_the_expected_batch_size"
-OF_A_MEMBER = "test_ensemble.py::test_batches_of_a_member_are_what_the_accountants_assume"
+LOOP = "test_training.py::test_clipped_sums_equal_a_loop_over_samples"
+OPACUS = "test_training.py::test_private_training_equals_opacus[sgd-False-head]"
+ON_THE_SUM = "test_training.py::test_noise_is_on_the_sum_and_is_divided_by_the_expected_batch_size"
+OF_A_MEMBER = "test_training.py::test_batches_of_a_member_are_what_the_accountants_assume"
 FOLLOWS = "test_study.py::test_a_guarantee_follows_sampler_clipping_and_steps"
 POWER = "test_privacy.py::test_one_step_cap_is_the_best_tests_power"
 TABLED = "test_privacy.py::test_table_of_epsilons_holds_what_its_columns_say"
@@ -69,11 +70,11 @@ MUTANTS = [
     mutant("half the noise", STEP, "self.noise = [member.noise for", "self.noise = [member.noise / 2 for", ON_THE_SUM),
     mutant("noise without the clipping norm", DPSGD, '"noise": self.noise_multiplier * self.max_grad_norm}', '"noise": self.noise_multiplier}',
            "test_golden.py::test_dpsgd_version_1"),
-    mutant("the same noise in every step", STEP, "for batch in batches], noise, number)",
-           "for batch in batches], [one.clone_state() for one in noise], number)", OPACUS),
+    mutant("the same noise in every step", STEP, "for batch in drawn], noise, number)",
+           "for batch in drawn], [one.clone_state() for one in noise], number)", OPACUS),
     mutant("no noise on the last layer", STEP, ".split(self.sizes), self.trained)", ".split(self.sizes)[:-1], self.trained)", OPACUS),
     mutant("one noise for all models of a group", STEP, 'generator("noise", member.noise_seed', 'generator("noise", members[0].noise_seed',
-           "test_ensemble.py::test_a_run_alone_and_in_a_group_agree[head-True]"),
+           "test_training.py::test_a_run_alone_and_in_a_group_agree[head-True]"),
     # clipping
     mutant("clipped per batch", LAYERS, "norms = torch.stack([part.squared_norms for part in parts]).sum(0).sqrt()",
            "norms = torch.cat([g.flatten(1) for part in parts for g in part.sums(present)], 1).norm(dim=1, keepdim=True).expand_as(present)",
@@ -88,16 +89,16 @@ MUTANTS = [
            "_squared_norms(self.weights.flatten(2))", f"{LOOP}[0.05-cnn]"),
     mutant("small gradients made longer by vmap", FALLBACK, "clamp_min(1e-30)).clamp_max(1.0)", "clamp_min(1e-30))", f"{LOOP}[1000000.0-linear]"),
     mutant("an infinite gradient counts", LAYERS, "if not norms.isfinite().all():", "if False:",
-           "test_ensemble.py::test_a_record_without_a_finite_gradient_counts_for_nothing[head]"),
+           "test_training.py::test_a_record_without_a_finite_gradient_counts_for_nothing[head]"),
     mutant("rounded products without slack", STEP, 'return 1 - 2**-7 if precision == "fast" else 1.0', "return 1.0",
-           "test_ensemble.py::test_fast_precision_never_exceeds_the_clipping_norm"),
+           "test_training.py::test_fast_precision_never_exceeds_the_clipping_norm"),
     mutant("the Gram form with clipping", GRAM, "any(member.private or member.noise for", "any(member.noise for",
-           "test_ensemble.py::test_the_gram_form_is_not_taken_where_it_is_wrong[change0]"),
+           "test_training.py::test_the_gram_form_is_not_taken_where_it_is_wrong[change0]"),
     # batches
     mutant("divided by the batch as it came", STEP, "sums.div_((self.expected if self.poisson else present.sum(1)).view(-1, 1))",
            "sums.div_(present.sum(1).clamp_min(1).view(-1, 1))", OPACUS),
-    mutant("shuffled where Poisson was asked", STEP, 'if how == "poisson":', 'if how == "never":', OF_A_MEMBER),
-    mutant("twice the sampling rate", STEP, "member.batch_size / n, random)", "min(1, 2 * member.batch_size / n), random)", OF_A_MEMBER),
+    mutant("shuffled where Poisson was asked", BATCHES, 'if how == "poisson":', 'if how == "never":', OF_A_MEMBER),
+    mutant("twice the sampling rate", BATCHES, "member.batch_size / n, random)", "min(1, 2 * member.batch_size / n), random)", OF_A_MEMBER),
     # the epsilon of DP-SGD
     mutant("shuffled batches accounted as Poisson", DPSGD, 'if training.sampling == "poisson":', "if True:", FOLLOWS),
     mutant("a guarantee without clipping", DPSGD, "if not self.clip or z == 0:", "if z == 0:", FOLLOWS),
@@ -161,7 +162,7 @@ MUTANTS = [
            "test_certificates.py::test_the_union_over_ten_classes_certifies_less"),
     mutant("votes without the union correction", SMOOTHING, "(1 - confidence) / (2 * counts.shape[1])", "(1 - confidence) / 2",
            "test_certificates.py::test_vote_radius_by_clopper_pearson"),
-    mutant("half the noise on the inputs", "ensemble/inputs.py", "normal_(0.0, member.input_noise,", "normal_(0.0, member.input_noise / 2,",
+    mutant("half the noise on the inputs", BATCHES, "normal_(0.0, member.input_noise,", "normal_(0.0, member.input_noise / 2,",
            "test_certificates.py::test_every_model_has_noise_of_its_own_on_the_training_inputs"),
     mutant("one noise on the inputs of all models", SMOOTHING, "input_noise=self.noise, input_seed=noise)", "input_noise=self.noise, input_seed=run.noise_seed)",
            "test_certificates.py::test_members_and_twins_draw_apart"),

@@ -49,9 +49,9 @@ def test_an_int_where_a_float_belongs_is_the_same_run():
 
 
 def test_versions_are_part_of_the_key(monkeypatch):
-    from lib import ensemble
+    from lib import training
     before = TINY.key
-    monkeypatch.setattr(ensemble, "VERSION", ensemble.VERSION + 1)
+    monkeypatch.setattr(training, "VERSION", training.VERSION + 1)
     assert TINY.with_().key != before
 
 

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from lib import ensemble
-from lib.ensemble import Member, Rule, Schedule, layers
+from lib import training
+from lib.training import Member, Rule, Schedule
+from lib.training.steps import closed_form
 
 IMAGE, VECTOR, CLASSES = (2, 6, 6), (12,), 3
 
@@ -149,13 +150,13 @@ def test_sums_equal_a_loop_over_samples(name, bound):
     build, pool, labels = problem(name)
     clip = {} if bound is None else {"clipping_norm": bound}
     members = [Member(torch.arange(10), labels, 10, 0.1, init_seed=seed, **clip) for seed in range(2)]
-    states = torch.stack([ensemble.flatten(ensemble.initialise(build, seed)) for seed in range(2)])
-    step = ensemble.Step(ensemble.initialise(build, 0), states, pool, members, Schedule(1))
+    states = torch.stack([training.flatten(training.initialise(build, seed)) for seed in range(2)])
+    step = training.Step(training.initialise(build, 0), states, pool, members, Schedule(1))
     indices, present = torch.arange(10).expand(2, -1), torch.ones(2, 10)
     present[1, 7:] = 0
     sums = step.space.gradient_sums(indices, present)
     for model, count in enumerate((10, 7)):
-        module = ensemble.initialise(build, model)
+        module = training.initialise(build, model)
         expected = loop(module, pool[:count], labels[:count], bound or 1e9)
         torch.testing.assert_close(sums[model], expected, rtol=1e-4, atol=1e-5)
 
@@ -166,13 +167,13 @@ def test_training_and_predictions_are_those_of_the_module(name):
     members = [Member(torch.arange(10), labels, 5, 0.1, init_seed=seed, batch_seed=seed, steps=steps)
                for seed, steps in enumerate((4, 2))]
     rule = Rule("sgd", 0.9, weight_decay=0.1)
-    trained = ensemble.fit(build, pool, members, Schedule(4, rule, "shuffle", snapshots=(2,)))
+    trained = training.fit(build, pool, members, Schedule(4, rule, "shuffle", snapshots=(2,)))
     for model, (member, steps) in enumerate(zip(members, (4, 2))):
-        module = ensemble.initialise(build, model)
-        before = ensemble.initialise(build, model)(pool)
+        module = training.initialise(build, model)
+        before = training.initialise(build, model)(pool)
         moved = [p for p in module.parameters() if p.requires_grad]
         optimizer = torch.optim.SGD(moved, 0.1, momentum=0.9, weight_decay=0.1)
-        batches = ensemble.member_batches(member, "shuffle", pool.device)
+        batches = training.member_batches(member, "shuffle", pool.device)
         for number in range(steps):
             chosen = next(batches)
             optimizer.zero_grad()
@@ -191,34 +192,34 @@ def test_training_and_predictions_are_those_of_the_module(name):
 @pytest.mark.parametrize("name", MODULES)
 def test_none_of_them_takes_a_closed_form(name):
     shape, build = MODULES[name]
-    assert not layers.supports(build(), len(shape))
+    assert not closed_form.supports(build(), len(shape))
 
 
 @pytest.mark.parametrize("module,dimensions", [
     (dense(), 1), (convolution(), 3), (nn.Sequential(nn.Flatten(), *dense()), 3),
     (nn.Sequential(nn.ReLU(), nn.MaxPool2d(2), *convolution()), 3)])
 def test_plain_layers_keep_their_closed_form(module, dimensions):
-    assert layers.supports(module, dimensions)
+    assert closed_form.supports(module, dimensions)
     hook = nn.modules.module.register_module_forward_hook(lambda layer, x, out: None)
-    assert not layers.supports(module, dimensions)
+    assert not closed_form.supports(module, dimensions)
     hook.remove()
-    assert layers.supports(module, dimensions)
+    assert closed_form.supports(module, dimensions)
 
 
 @pytest.mark.parametrize("module,dimensions", [(dense(), 3), (dense(), 2), (convolution(), 1),
                                                (nn.Sequential(nn.Conv2d(2, CLASSES, 6)), 3),
                                                (nn.Sequential(nn.Linear(12, 4), nn.AvgPool2d(2)), 1)])
 def test_closed_forms_need_the_inputs_they_are_for(module, dimensions):
-    assert not layers.supports(module, dimensions)
+    assert not closed_form.supports(module, dimensions)
 
 
 def test_a_global_hook_is_called():
     build, pool, labels = (lambda: dense()), torch.rand(10, 12), torch.zeros(10, dtype=torch.long)
-    trained = ensemble.fit(build, pool, [Member(torch.arange(10), labels, 5, 0.1)], Schedule(1))
+    trained = training.fit(build, pool, [Member(torch.arange(10), labels, 5, 0.1)], Schedule(1))
     hook = nn.modules.module.register_module_forward_hook(
         lambda layer, x, out: out + 1 if isinstance(layer, nn.ReLU) else None)
     try:
-        module = ensemble.initialise(build, 0).eval()
+        module = training.initialise(build, 0).eval()
         nn.utils.vector_to_parameters(trained.parameters[0], module.parameters())
         torch.testing.assert_close(trained.predict(pool, model=0), module(pool), rtol=1e-5, atol=1e-6)
     finally:
@@ -228,11 +229,11 @@ def test_a_global_hook_is_called():
 
 def test_frozen_parameters_get_no_noise_and_no_decay():
     build, pool, labels = problem("frozen parameters")
-    start = ensemble.initialise(build, 4)
+    start = training.initialise(build, 4)
     for rule in (Rule("sgd", 0.9, weight_decay=0.5), Rule("adam", weight_decay=0.5), Rule("rmsprop")):
         one = Member(torch.arange(10), labels, 5, 0.1, init_seed=4, clipping_norm=1.0, noise=2.0)
-        trained = ensemble.fit(build, pool, [one], Schedule(3, rule)).parameters
-        for name, value in ensemble.unflatten(start, trained).items():
+        trained = training.fit(build, pool, [one], Schedule(3, rule)).parameters
+        for name, value in training.unflatten(start, trained).items():
             still = torch.equal(value[0], start.get_parameter(name))
             assert still == (name in ("0.weight", "2.bias"))
 
@@ -241,7 +242,7 @@ def test_frozen_parameters_are_those_of_opacus():
     from lib.defences import opacus_engine
     build, pool, labels = problem("frozen parameters")
     one = Member(torch.arange(10), labels, 5, 0.1, clipping_norm=0.3, noise=0.2)
-    ours = ensemble.fit(build, pool, [one], Schedule(3, Rule("sgd", 0.9))).parameters
+    ours = training.fit(build, pool, [one], Schedule(3, Rule("sgd", 0.9))).parameters
     theirs = opacus_engine.fitter(ghost=False)(build, pool, [one], Schedule(3, Rule("sgd", 0.9))).parameters
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
@@ -270,5 +271,5 @@ def hooked_parameter():
 def test_what_cannot_be_trained_is_refused_in_a_line(build, match):
     pool, labels = torch.rand(10, 12), torch.zeros(10, dtype=torch.long)
     with pytest.raises(ValueError, match=match) as refused:
-        ensemble.fit(build, pool, [Member(torch.arange(10), labels, 5, 0.1)], Schedule(1))
+        training.fit(build, pool, [Member(torch.arange(10), labels, 5, 0.1)], Schedule(1))
     assert "\n" not in str(refused.value)

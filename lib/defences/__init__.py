@@ -1,4 +1,4 @@
-"""Defences: each is a few lines on top of `lib.ensemble`, and trains a group of runs at once.
+"""Defences: each is a few lines on top of `lib.training`, and trains a group of runs at once.
 
 A defence is a frozen dataclass with `group(run) -> hashable` (what may train together) and
 `train(runs, poisoned) -> list[Trained]`, in the order of the runs. Its module has a `VERSION`. With a class attribute

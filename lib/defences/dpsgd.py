@@ -6,9 +6,10 @@ With noise multiplier 0 and no clipping it is plain training, so that the undefe
 import math
 from dataclasses import dataclass, replace
 
-from lib import ensemble, privacy
+from lib import privacy
 from lib.attacks import Poisoned
 from lib.defences import Trained, members
+from lib.training import fit
 
 VERSION = 1
 ENGINES = ("ensemble", "opacus-hooks", "opacus-ghost")
@@ -59,7 +60,7 @@ class DPSGD:
 
     def _engine(self):
         if self.engine == "ensemble":
-            return ensemble.fit
+            return fit
         from lib.defences import opacus_engine
         return opacus_engine.fitter(ghost=self.engine == "opacus-ghost")
 

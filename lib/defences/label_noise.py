@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lib.attacks import Poisoned
 from lib.defences import Trained, members
-from lib.ensemble.sampling import generator
+from lib.training import generator
 from lib.privacy import Guarantee
 
 VERSION = 1

@@ -5,16 +5,16 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lib import ensemble, models
+from lib import models, training
 from lib.attacks import Poisoned
 from lib.defences import Trained
 from lib.privacy import Guarantee
 
 
-def fit(runs: list, poisoned: list[Poisoned], changes: list[dict], *, labels: str = "targets", engine=ensemble.fit) -> ensemble.Ensemble:
+def fit(runs: list, poisoned: list[Poisoned], changes: list[dict], *, labels: str = "targets", engine=training.fit) -> training.Ensemble:
     """Train a group. `changes`: for each run the fields of its `Member` that the defence sets.
 
-    A change of "records" holds the places among the run's own records to train on (all of them without it). labels: see `lib.ensemble.losses`.
+    A change of "records" holds the places among the run's own records to train on (all of them without it). labels: see `lib.training.losses`.
     """
     run, classes = runs[0], poisoned[0].classes
     pool, places = pooled(poisoned)
@@ -27,7 +27,7 @@ def fit(runs: list, poisoned: list[Poisoned], changes: list[dict], *, labels: st
     return engine(lambda: models.build(run.model, tuple(pool.shape[1:]), classes), pool, members, schedule)
 
 
-def _member(run, data: Poisoned, rows: Tensor, change: dict) -> ensemble.Member:
+def _member(run, data: Poisoned, rows: Tensor, change: dict) -> training.Member:
     change = dict(change)
     chosen = change.pop("records", None)
     labels = data.labels
@@ -35,7 +35,7 @@ def _member(run, data: Poisoned, rows: Tensor, change: dict) -> ensemble.Member:
         rows, labels = rows[chosen], labels[chosen]
         change.setdefault("steps", run.training.steps(len(rows)))
         change.setdefault("batch_size", min(run.training.batch_size, len(rows)))
-    member = ensemble.Member(rows, labels, run.training.batch_size, run.training.lr, init_seed=run.init_seed,
+    member = training.Member(rows, labels, run.training.batch_size, run.training.lr, init_seed=run.init_seed,
                              batch_seed=run.init_seed, noise_seed=run.noise_seed)
     return replace(member, **change)
 
@@ -55,7 +55,7 @@ def pooled(poisoned: list[Poisoned]) -> tuple[Tensor, list[Tensor]]:
     return (torch.cat([clean, *(data.stamped for data in poisoned)]) if shift else clean), places
 
 
-def trained(group: ensemble.Ensemble, model: int, privacy: Guarantee) -> Trained:
+def trained(group: training.Ensemble, model: int, privacy: Guarantee) -> Trained:
     """One model of a trained group, with its path."""
     def predictor(step=None):
         return lambda inputs: group.predict(inputs, model=model, step=step)

@@ -10,17 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lib import ensemble
-from lib.ensemble import Ensemble, Member, Schedule, as_input, initialise, sampling
+from lib import training
+from lib.training import Ensemble, Member, Schedule, as_input, generator, initialise
 
 
 def fitter(*, ghost: bool):
-    """A function with the arguments of `ensemble.fit` that trains with Opacus's hooks or its ghost clipping."""
+    """A function with the arguments of `training.fit` that trains with Opacus's hooks or its ghost clipping."""
     def fit(build, pool, members: list[Member], schedule: Schedule) -> Ensemble:
-        ensemble.check(members, schedule)
-        # The same slack as in `ensemble.Step`, and the same noise.
-        members = [replace(member, clipping_norm=member.clipping_norm * ensemble.slack(schedule.precision)) for member in members]
-        with ensemble.products(schedule.precision):
+        training.check(members, schedule)
+        # The same slack as in `training.Step`, and the same noise.
+        members = [replace(member, clipping_norm=member.clipping_norm * training.slack(schedule.precision)) for member in members]
+        with training.products(schedule.precision):
             trained = [_train(build, pool, member, schedule, ghost) for member in members]
         kept = {step: torch.stack([snapshots[step] for _, snapshots in trained]) for step in schedule.snapshots}
         return Ensemble(build().to(pool.device), torch.stack([flat for flat, _ in trained]), kept)
@@ -32,7 +32,7 @@ def _train(build, pool, member: Member, schedule: Schedule, ghost: bool):
     inner = torch_optimiser(module, member.lr, schedule)
     step = private_step(module, inner, member, ghost=ghost)
     snapshots = {}
-    batches = ensemble.member_batches(member, schedule.sampling, pool.device)
+    batches = training.member_batches(member, schedule.sampling, pool.device)
     for number in range(schedule.steps):
         inner.param_groups[0]["lr"] = member.lr * schedule.factor(number, schedule.steps)
         chosen = next(batches)
@@ -43,7 +43,7 @@ def _train(build, pool, member: Member, schedule: Schedule, ghost: bool):
 
 
 def _flat(module: nn.Module) -> torch.Tensor:
-    return ensemble.flatten(module).clone()
+    return training.flatten(module).clone()
 
 
 def torch_optimiser(module: nn.Module, lr: float, schedule: Schedule) -> torch.optim.Optimizer:
@@ -64,7 +64,7 @@ def private_step(module: nn.Module, inner: torch.optim.Optimizer, member: Member
 
     settings = dict(noise_multiplier=member.noise / member.clipping_norm, max_grad_norm=member.clipping_norm,
                     expected_batch_size=member.batch_size, loss_reduction="mean",
-                    generator=sampling.generator("noise", member.noise_seed, next(module.parameters()).device))
+                    generator=generator("noise", member.noise_seed, next(module.parameters()).device))
     if not math.isfinite(member.clipping_norm):
         raise ValueError(f"clipping norm {member.clipping_norm}: Opacus always clips; expected a finite norm")
     if ghost:

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib import attacks, ensemble, models
+from lib import attacks, models, training
 from lib.attacks import Poisoned
 from lib.defences import Trained, certificates, smoothing
 from lib.defences.certificates import Certified, Examples
-from lib.ensemble.sampling import generator
+from lib.training import generator
 from lib.privacy import Guarantee
 from lib.privacy.pate import vote_counts
 
@@ -100,10 +100,10 @@ class Partition:
             parts[samples[place][0] % self.partitions].append(place)
         return [torch.tensor(part, dtype=torch.int64) for part in parts]
 
-    def member(self, run, data: Poisoned, records: Tensor, number: int, copy: int) -> ensemble.Member:
+    def member(self, run, data: Poisoned, records: Tensor, number: int, copy: int) -> training.Member:
         """Model `copy` of part `number`: what is random about it depends on these numbers alone, as in the released code."""
         seed = generator(f"part {number}" + (f" copy {copy}" if copy else ""), run.init_seed).initial_seed() % 2**31
-        return ensemble.Member(data.rows[records], data.labels[records], min(run.training.batch_size, len(records)), run.training.lr,
+        return training.Member(data.rows[records], data.labels[records], min(run.training.batch_size, len(records)), run.training.lr,
                                init_seed=seed, batch_seed=seed, steps=run.training.steps(len(records)), input_noise=self.noise, input_seed=seed)
 
     def spent(self, data: Poisoned, before: Poisoned) -> int:
@@ -143,7 +143,7 @@ class Voters:
                     for number in self.numbers for copy in range(defence.models)]
         # Bits of one model must not depend on what the other parts hold.
         schedule = replace(run.training.plan(max(len(one.rows) for one in numbered), run.precision), exact=True)
-        self.group = ensemble.fit(lambda: models.build(run.model, tuple(pool.shape[1:]), data.classes), pool, numbered, schedule)
+        self.group = training.fit(lambda: models.build(run.model, tuple(pool.shape[1:]), data.classes), pool, numbered, schedule)
         self.known: list[tuple] = []
 
     def predict(self, inputs: Tensor) -> Tensor:
@@ -176,8 +176,8 @@ class Voters:
 
         def ask(place):
             return sum(torch.softmax(self.group.predict(inputs, model=model).double(), 1) for model in range(place * copies, (place + 1) * copies)) / copies
-        with ensemble.products(self.precision):
-            means = ensemble.spread(ask, range(len(self.numbers)), device=self.group.parameters.device, alone=True)
+        with training.products(self.precision):
+            means = training.spread(ask, range(len(self.numbers)), device=self.group.parameters.device, alone=True)
             for number, mean in zip(self.numbers, means):
                 given[number] = mean.argmax(1)
                 chances[:, number] = mean.topk(2, 1).values.T.float()

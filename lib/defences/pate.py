@@ -6,11 +6,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from lib import attacks, ensemble, models, privacy
+from lib import attacks, models, privacy, training
 from lib.attacks import Poisoned
 from lib.defences import Trained, members, partition, teachers
-from lib.ensemble.sampling import generator
-from lib.training import Training
+from lib.training import Training, generator
 
 VERSION = 1
 TEACHER = Training("adam", 0.001, momentum=0.0, epochs=50.0, batch_size=32, sampling="shuffle")  # Razmi et al., table 4
@@ -186,9 +185,9 @@ def _students(runs: list, poisoned: list[Poisoned], asked: list[Answered]) -> li
 
 
 def _untaught(run, public: Poisoned):
-    module = ensemble.initialise(lambda: models.build(run.model, tuple(public.clean.shape[1:]), public.classes), run.init_seed)
+    module = training.initialise(lambda: models.build(run.model, tuple(public.clean.shape[1:]), public.classes), run.init_seed)
     flat = torch.nn.utils.parameters_to_vector(module.parameters()).detach()[None].to(public.clean.device)
-    untaught = ensemble.Ensemble(module.to(public.clean.device), flat, {})
+    untaught = training.Ensemble(module.to(public.clean.device), flat, {})
     return lambda inputs: untaught.predict(inputs, model=0)
 
 

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib import attacks, ensemble, models, privacy
+from lib import attacks, models, privacy, training
 from lib.attacks import Poisoned
 from lib.defences import Trained, certificates, members
 from lib.defences.certificates import Certified, Examples
-from lib.ensemble.sampling import generator
+from lib.training import generator
 
 VERSION = 1
 CORRECTIONS = ("none", "union")
@@ -89,10 +89,10 @@ class Smoothing:
         guarantee, single = self.guarantee(run, len(data.rows))
         return Trained(own.predict, guarantee, facts={"epsilon_model": single, "poisons": len(distances)}, certify=certify)
 
-    def member(self, run, rows: Tensor, labels: Tensor, prefix: str, number: int) -> ensemble.Member:
+    def member(self, run, rows: Tensor, labels: Tensor, prefix: str, number: int) -> training.Member:
         """Model `number`: its own initial weights, batches and noise, none of which depends on the data."""
         seed, noise = (generator(f"{prefix}model {number}", seed).initial_seed() % 2**31 for seed in (run.init_seed, run.noise_seed))
-        one = ensemble.Member(rows, labels, min(run.training.batch_size, len(rows)), run.training.lr, init_seed=seed, batch_seed=seed, noise_seed=noise,
+        one = training.Member(rows, labels, min(run.training.batch_size, len(rows)), run.training.lr, init_seed=seed, batch_seed=seed, noise_seed=noise,
                               input_noise=self.noise, input_seed=noise)
         if self.max_grad_norm is None:
             return one
@@ -139,7 +139,7 @@ class Smoothed:
         self.precision = run.precision
 
         def fit(pool, some):
-            return ensemble.fit(lambda: models.build(run.model, tuple(pool.shape[1:]), data.classes), pool, some, schedule)
+            return training.fit(lambda: models.build(run.model, tuple(pool.shape[1:]), data.classes), pool, some, schedule)
         self.group = fit(pool, numbered) if self.encode is None else _one_by_one(fit, pool, numbered, self.encode)
         self.known: list[tuple] = []
 
@@ -156,8 +156,8 @@ class Smoothed:
 
         def ask(number):
             return torch.softmax(self._logits(inputs, number), 1)
-        with ensemble.products(self.precision):
-            for number, chances in enumerate(ensemble.spread(ask, range(self.defence.models), device=self.group.parameters.device)):
+        with training.products(self.precision):
+            for number, chances in enumerate(training.spread(ask, range(self.defence.models), device=self.group.parameters.device)):
                 mean += chances
                 given[number] = chances.argmax(1)
         answers = mean / self.defence.models, given
@@ -168,7 +168,7 @@ class Smoothed:
         offset = self.test_noise(number, inputs.shape[1:], inputs.device)
         if self.encode is None:
             return self.group.predict(inputs, model=number, offset=offset)
-        return self.group.predict(self.encode(255 * (ensemble.as_input(inputs) + offset)), model=number)
+        return self.group.predict(self.encode(255 * (training.as_input(inputs) + offset)), model=number)
 
     def test_noise(self, number: int, shape, device) -> Tensor:
         """What model `number` adds to every test input: drawn from the hash of its parameters, so that it is part of the model."""
@@ -190,14 +190,14 @@ class Smoothed:
         return Certified(mean.argmax(1).numpy(), found, strict=True)
 
 
-def _one_by_one(fit, pool: Tensor, numbered: list[ensemble.Member], encode) -> ensemble.Ensemble:
+def _one_by_one(fit, pool: Tensor, numbered: list[training.Member], encode) -> training.Ensemble:
     """Models on the features of their own noisy images: one noisy copy and its features exist at a time."""
     trained = []
     for one in numbered:
-        features = encode(255 * ensemble.gather(pool, [one], len(one.rows))[0]).to(pool.device)
+        features = encode(255 * training.gather(pool, [one], len(one.rows))[0]).to(pool.device)
         rows = torch.arange(len(one.rows), device=pool.device)
         trained.append(fit(features, [replace(one, rows=rows, input_noise=0.0)]))
-    return ensemble.Ensemble(trained[0].module, torch.cat([one.parameters for one in trained]), {})
+    return training.Ensemble(trained[0].module, torch.cat([one.parameters for one in trained]), {})
 
 
 def unstamped(data: Poisoned) -> Poisoned:
@@ -209,7 +209,7 @@ def pattern_norms(data: Poisoned) -> Tensor:
     """l2 distance of each stamped training input from the untouched one [stamped], in the unit of the inputs."""
     records = (data.rows >= len(data.clean)).nonzero().flatten()
     before, after = data.clean[records], data.stamped[data.rows[records] - len(data.clean)]
-    return (ensemble.as_input(after) - ensemble.as_input(before)).flatten(1).norm(dim=1).cpu()
+    return (training.as_input(after) - training.as_input(before)).flatten(1).norm(dim=1).cpu()
 
 
 def radius(mean_top, mean_runner_up, models, noise, confidence, *, correction="none", classes=10):

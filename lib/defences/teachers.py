@@ -12,11 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib import ensemble, models, paths
+from lib import models, paths
 from lib.attacks import Poisoned
 from lib.data import cache
-from lib.ensemble.sampling import generator
-from lib.training import Training
+from lib.training import Ensemble, Member, Training, fit, generator, products
 
 
 @dataclass(frozen=True)
@@ -55,29 +54,29 @@ def ask(run, private: Poisoned, *, teachers: int, training: Training) -> Answers
 
     def make() -> dict[str, Tensor]:
         trained = _train(run, private, teachers, training)
-        with ensemble.products(run.precision):
+        with products(run.precision):
             return {"clean": _classes(trained, public.clean, teachers), "stamped": _classes(trained, public.stamped, teachers)}
     kept = cache.keep(paths.artefact_dir() / "votes" / f"{_key(run, private, teachers, training)}.safetensors", make)
     return Answers(kept["clean"], kept["stamped"])
 
 
-def _train(run, private: Poisoned, teachers: int, training: Training) -> ensemble.Ensemble:
+def _train(run, private: Poisoned, teachers: int, training: Training) -> Ensemble:
     pool = torch.cat([private.clean, private.stamped]) if len(private.stamped) else private.clean
     blocks = torch.arange(len(private.rows)).tensor_split(teachers)
     members = [_teacher(run, private, block, number, training) for number, block in enumerate(blocks)]
     schedule = training.plan(len(blocks[0]), run.precision)
-    return ensemble.fit(lambda: models.build(run.model, tuple(pool.shape[1:]), private.classes), pool, members, schedule)
+    return fit(lambda: models.build(run.model, tuple(pool.shape[1:]), private.classes), pool, members, schedule)
 
 
-def _teacher(run, private: Poisoned, block: Tensor, number: int, training: Training) -> ensemble.Member:
+def _teacher(run, private: Poisoned, block: Tensor, number: int, training: Training) -> Member:
     # Teachers differ in initial weights and order of batches too, as independent trainings would.
     seed = generator(f"teacher {number}", run.init_seed).initial_seed() % 2**31
     block = block.to(private.rows.device)
-    return ensemble.Member(private.rows[block], private.labels[block], min(training.batch_size, len(block)), training.lr,
-                           init_seed=seed, batch_seed=seed, steps=training.steps(len(block)))
+    return Member(private.rows[block], private.labels[block], min(training.batch_size, len(block)),
+                  training.lr, init_seed=seed, batch_seed=seed, steps=training.steps(len(block)))
 
 
-def _classes(trained: ensemble.Ensemble, inputs: Tensor, teachers: int) -> Tensor:
+def _classes(trained: Ensemble, inputs: Tensor, teachers: int) -> Tensor:
     if not len(inputs):
         return torch.zeros(teachers, 0, dtype=torch.uint8)
     return torch.stack([trained.predict(inputs, model=model).argmax(1).to(torch.uint8) for model in range(teachers)])

@@ -24,7 +24,7 @@ class Run:
 
     dataset: a name of `lib.data`. train_size, test_size: first images used (None: all). public: how many of the
     first training images are public; the victim trains on the rest. features: "none" (pixels) or a name of
-    `lib.features`. model: a name of `lib.models`. precision: "float32" or "fast" (`lib.ensemble.Schedule`).
+    `lib.features`. model: a name of `lib.models`. precision: "float32" or "fast" (`lib.training.Schedule`).
     split: "test" measures on the test set; "tune" holds out the last tenth of the private images and measures on it.
     attack_seed draws trigger and victims, init_seed the initial weights and batches, noise_seed the defence's noise.
     """
@@ -99,8 +99,8 @@ def grid(base: Run, **axes: Iterable) -> list[Run]:
 
 def versions(run: Run) -> dict:
     """The hand-set versions of the parts a run uses; a user's own file counts with its hash."""
-    from lib import data, ensemble, features, metrics, models, privacy, training
-    parts = {"data": data.VERSION, "trainer": ensemble.VERSION, "metrics": metrics.VERSION,
+    from lib import data, features, metrics, models, privacy, training
+    parts = {"data": data.VERSION, "trainer": training.VERSION, "metrics": metrics.VERSION,
              "training": training.VERSION, "privacy": privacy.VERSION,
              "attack": _part_version(run.attack), "defence": _part_version(run.defence),
              "model": plugins.digest(run.model) if ".py:" in run.model else models.VERSION}

@@ -4,10 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.ensemble import Schedule
-from lib.ensemble.optimisers import NAMES, Rule
-
-VERSION = 1
+from lib.training.optimizers import NAMES, Rule
+from lib.training.schedule import Schedule
 
 # name: (share of the steps in which the rate climbs, (share, factor) pairs). "ramp" is Razmi et al.'s for ALIBI: 30 of
 # 50 epochs up, then a tenth, and a hundredth for the last ten.
@@ -62,6 +60,6 @@ class Training:
         return tuple(sorted({steps} | {round(step) for step in np.geomspace(max(1, steps / 500), steps, self.checkpoints)}))
 
     def plan(self, n: int, precision: str, *, labels: str = "targets") -> Schedule:
-        """The ensemble's schedule for `n` records."""
+        """The group's schedule for `n` records."""
         rule, (ramp, decay) = Rule(self.optimizer, self.momentum, self.nesterov, self.weight_decay), SCHEDULES[self.schedule]
         return Schedule(self.steps(n), rule, self.sampling, decay, self.snapshots(n), precision, labels, ramp)

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lib.ensemble import gram, layers
-from lib.ensemble.plan import Member, Schedule
+from lib.training.steps import closed_form, coefficients
+from lib.training.schedule import Member, Schedule
 
 CACHE_NUMBERS = 500_000  # of parameters and optimiser state, each four times: about 8 MB
-GRAM_NUMBERS = 1_000_000  # the same of coefficients: a step is short, and most of it is the time to call things
+COEFFICIENT_NUMBERS = 1_000_000  # the same of coefficients: a step is short, and most of it is the time to call things
 CPU_STEP_BYTES = 2**28
 CPU_COPIES = 2**29  # bytes of noisy copies of the data that lie in memory at once
 MOST_MODELS = {"cpu": 8, "cuda": 512}
@@ -20,7 +20,7 @@ def sample_numbers(module: nn.Module, shape: tuple[int, ...]) -> int:
     """Floats that one sample of one model leaves behind in a private step: values, errors, patches, gradients."""
     parameters = sum(parameter.numel() for parameter in module.parameters())
     x = torch.zeros(1, *shape, device=next(module.parameters()).device)
-    if not layers.supports(module, len(shape)):
+    if not closed_form.supports(module, len(shape)):
         return x.numel() + 2 * parameters  # vmap forms every gradient
     total = x.numel()
     with torch.no_grad():
@@ -35,18 +35,18 @@ def sample_numbers(module: nn.Module, shape: tuple[int, ...]) -> int:
 
 def models_at_once(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule) -> int:
     """Models to train together."""
-    coefficients = gram.applies(module, pool, members, schedule)
+    in_coefficients = coefficients.applies(module, pool, members, schedule)
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    coordinates = gram.numbers(module, pool, members, schedule) if coefficients else parameters
+    coordinates = coefficients.numbers(module, pool, members, schedule) if in_coefficients else parameters
     copies = schedule.rows(members) * pool[0].numel() if any(member.input_noise for member in members) else 0
     if pool.device.type == "cpu":
-        cache = GRAM_NUMBERS if coefficients else CACHE_NUMBERS
+        cache = COEFFICIENT_NUMBERS if in_coefficients else CACHE_NUMBERS
         return max(1, min(MOST_MODELS["cpu"], cache // (4 * coordinates), CPU_COPIES // (4 * copies or 1)))
     if schedule.exact:  # free memory must not decide how a model is computed
         return max(1, min(MOST_EXACT, EXACT_BYTES // (4 * (coordinates * 6 + parameters * 2 + schedule.rows(members) * pool[0].numel()))))
     free, _ = torch.cuda.mem_get_info(pool.device)
     shape = tuple(pool.shape[1:])
-    inputs = (max(len(member.rows) for member in members) * torch.Size(shape).numel() if coefficients
+    inputs = (max(len(member.rows) for member in members) * torch.Size(shape).numel() if in_coefficients
               else max(member.batch_size for member in members) * sample_numbers(module, shape))
     return max(1, int(min(MOST_MODELS["cuda"], free // 2 // (4 * (coordinates * 6 + parameters * (2 + len(schedule.snapshots)) + inputs + copies)))))
 

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lib.ensemble import layers
-from lib.ensemble.inputs import gather, pad_rows, unflatten
-from lib.ensemble.losses import losses
-from lib.ensemble.plan import Member, Schedule
+from lib.training.batches import gather, pad_rows
+from lib.training.losses import losses
+from lib.training.modules import unflatten
+from lib.training.schedule import Member, Schedule
+from lib.training.steps import closed_form
 
 PAYS = 0.5  # images over features, up to which the coefficients are the cheaper coordinates
 
@@ -39,13 +40,13 @@ def first_linear(module: nn.Module, dimensions: int) -> int | None:
 
     dimensions: of one input (3: images).
     """
-    if not layers.supports(module, dimensions):
+    if not closed_form.supports(module, dimensions):
         return None
     place = next((place for place, layer in enumerate(module) if not isinstance(layer, (nn.Flatten, nn.Identity))), None)
     return place if place is not None and isinstance(module[place], nn.Linear) else None
 
 
-class Gram:
+class Coefficients:
     """The group in coordinates (s, A, all other parameters): `coordinates` [models, 1 + n * hidden + rest]."""
 
     def __init__(self, module: nn.Sequential, weights: Tensor, pool: Tensor, members: Sequence[Member], schedule: Schedule):
@@ -81,7 +82,7 @@ class Gram:
         kernel, outputs, labels = (self._of(indices, values) for values in (self.kernel, self.outputs, self.labels))
         z = torch.baddbmm(outputs.mul_(s[:, :, None]).add_(bias[:, None]), kernel, a).requires_grad_()
         parameters = {name: value.detach().requires_grad_() for name, value in unflatten(self.rest, rest).items()}
-        logits = layers.forward(self.rest, parameters, z)
+        logits = closed_form.forward(self.rest, parameters, z)
         loss = losses(logits.flatten(0, 1), labels.flatten(0, 1), self.kind).view_as(present)
         errors, *gradients = torch.autograd.grad((loss * present).sum(), [z, *parameters.values()])
         _, slots, biases, others = self._split(self.total.zero_())

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lib.ensemble import fallback, layers, sizes
-from lib.ensemble.inputs import as_input, gather, pad_rows, unflatten, unflatten_buffers
-from lib.ensemble.plan import Member, Schedule
+from lib.training import sizes
+from lib.training.batches import as_input, gather, pad_rows
+from lib.training.modules import unflatten, unflatten_buffers
+from lib.training.schedule import Member, Schedule
+from lib.training.steps import closed_form, per_sample
 
 
 class Direct:
@@ -29,8 +31,8 @@ class Direct:
             self.rows = torch.arange(len(self.pool), device=pool.device).unflatten(0, self.rows.shape)
         self.total = torch.empty_like(self.coordinates)  # kept: to allocate it anew each step costs more than to fill it
         self.views = list(unflatten(module, self.total).values())
-        closed = layers.supports(module, pool.dim() - 1)
-        self.sums = layers.gradient_sums if closed else self._fallback
+        closed = closed_form.supports(module, pool.dim() - 1)
+        self.sums = closed_form.gradient_sums if closed else self._fallback
         numbers = sizes.sample_numbers(module, tuple(pool.shape[1:]))
         self.chunk = sizes.samples_at_once(module, pool.device, models=len(members), numbers=numbers)
 
@@ -42,7 +44,7 @@ class Direct:
         return torch.cat([self.coordinates, *rest], 1)
 
     def _fallback(self, *arguments, kind: str) -> list[Tensor]:
-        return fallback.sums(*arguments, kind=kind, buffers=self.buffers)
+        return per_sample.sums(*arguments, kind=kind, buffers=self.buffers)
 
     def gradient_sums(self, indices: Tensor, present: Tensor, resting: Sequence[int] = ()) -> Tensor:
         """Clipped (where a member clips) sums of gradients [models, parameters] over the batches of `indices`.

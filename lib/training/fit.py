@@ -1,74 +1,28 @@
-"""Train many models of one shape at once: `fit`, and `Ensemble.predict`.
+"""Train many models of one shape at once.
 
-Every model has its own rows, labels, seeds, learning rate, batches, clipping norm and noise. A model's random
-draws come from generators of its own: alone or in a group it draws the same numbers bit for bit.
+Every model has its own rows, labels, seeds, learning rate, batches, clipping norm and noise. A
+model's random draws come from generators of its own: alone or in a group it draws the same numbers
+bit for bit.
 
-The private step (Abadi et al. 2016, algorithm 1, with Poisson sampling): clip each sample's gradient over all
-parameters together, add up, add one draw of Gaussian noise to the sum, divide by the expected batch size.
+The private step (Abadi et al. 2016, algorithm 1, with Poisson sampling): clip each sample's gradient
+over all parameters together, add up, add one draw of Gaussian noise to the sum, divide by the
+expected batch size.
 """
 
 import itertools
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from lib.ensemble import direct, fallback, gram, layers, sampling, sizes
-from lib.ensemble.inputs import as_input, flatten, gather, unflatten, unflatten_buffers
-from lib.ensemble.optimisers import Optimiser, Rule
-from lib.ensemble.plan import Member, Schedule, check
-from lib.ensemble.workers import spread
-
-__all__ = ["Ensemble", "Member", "Rule", "Schedule", "as_input", "check", "fit", "flatten", "gather", "initialise", "member_batches", "products", "slack", "spread", "unflatten"]
-
-VERSION = 1
-_initialising = threading.Lock()  # torch's global generator is one for all threads
-
-
-class Ensemble:
-    """Trained models of one shape: `parameters` [models, parameters] and snapshots of them along the way.
-
-    A module with buffers has them behind its parameters.
-    """
-
-    def __init__(self, module: nn.Module, parameters: Tensor, snapshots: dict[int, Tensor]):
-        self.module, self.parameters, self.snapshots = module.eval(), parameters, snapshots
-
-    def predict(self, inputs: Tensor, *, model: int, step: int | None = None, chunk: int | None = None, offset: Tensor | None = None) -> Tensor:
-        """Logits [n, classes] of one model on `inputs` (uint8 images or float features), at a kept step or the end.
-
-        offset: one tensor of an input's shape that is added to every input.
-        """
-        flat = (self.parameters if step is None else self.snapshots[step])[model]
-        values, chunk = unflatten(self.module, flat[None]), chunk or sizes.samples_to_predict(self.module, flat.device)
-        values |= unflatten_buffers(self.module, flat[None])
-        first = gram.first_linear(self.module, inputs.dim() - 1)
-        with torch.no_grad():
-            if offset is not None and first is not None:  # into the bias: cheaper than to move every input
-                shift = values[f"{first}.weight"] @ offset.flatten()
-                values, offset = values | {f"{first}.bias": values[f"{first}.bias"] + shift}, None
-            return torch.cat([self._logits(values, _moved(part, offset, flat.device)) for part in inputs.split(chunk)]).cpu()
-
-    def _logits(self, values: dict[str, Tensor], x: Tensor) -> Tensor:
-        if layers.supports(self.module, x.dim() - 1):
-            return layers.forward(self.module, values, x[None])[0]  # channels-last: pooling is five times faster there
-        # A copy: the call puts parameters into the module for its time, and other threads may be calling too.
-        return functional_call(fallback.duplicate(self.module), {name: value[0] for name, value in values.items()}, x)
-
-
-def _moved(part: Tensor, offset: Tensor | None, device: torch.device) -> Tensor:
-    x = as_input(part.to(device))
-    return x if offset is None else x + offset
-
-
-def initialise(build: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """Build a module with its usual initialisation, drawn from `seed` alone."""
-    with _initialising, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build()
+from lib.training import batches, modules, sizes
+from lib.training.ensemble import Ensemble
+from lib.training.modules import initialise
+from lib.training.optimizers import Optimizer
+from lib.training.schedule import Member, Schedule, check
+from lib.training.steps import coefficients, direct
+from lib.training.workers import spread
 
 
 def fit(build: Callable[[], nn.Module], pool: Tensor, members: Sequence[Member], schedule: Schedule) -> Ensemble:
@@ -79,8 +33,8 @@ def fit(build: Callable[[], nn.Module], pool: Tensor, members: Sequence[Member],
     """
     check(members, schedule)
     module = initialise(build, 0).to(pool.device)
-    fallback.check(module)
-    numbers = len(flatten(module))
+    modules.check(module)
+    numbers = len(modules.flatten(module))
     result = {step: torch.empty(len(members), numbers, device=pool.device) for step in ("end", *schedule.snapshots)}
     groups = _groups(module, pool, members, schedule)
 
@@ -131,41 +85,33 @@ def slack(precision: str) -> float:
 
 
 def _fit_group(build, module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule):
-    states = torch.stack([_start(build, member) for member in members]).to(pool.device)
-    batches = [member_batches(member, schedule.sampling, pool.device) for member in members]
-    noise = [sampling.generator("noise", member.noise_seed, pool.device) for member in members]
-    step = Step(fallback.duplicate(module), states, pool, members, schedule)  # groups run side by side
+    states = torch.stack([start(build, member) for member in members]).to(pool.device)
+    drawn = [batches.member_batches(member, schedule.sampling, pool.device) for member in members]
+    noise = [batches.generator("noise", member.noise_seed, pool.device) for member in members]
+    step = Step(modules.duplicate(module), states, pool, members, schedule)  # groups run side by side
     longest, wanted, snapshots = max(step.steps), set(schedule.snapshots), {}
     for number in range(longest):
-        step([next(batch) for batch in batches], noise, number)
+        step([next(batch) for batch in drawn], noise, number)
         if number + 1 in wanted:
             snapshots[number + 1] = step.weights().clone()
     final = step.weights()
     return final, snapshots | {late: final for late in wanted if late > longest}
 
 
-def _start(build, member: Member) -> Tensor:
+def start(build, member: Member) -> Tensor:
     """The member's first weights and buffers [parameters and buffers]."""
     if member.start is not None:
         return member.start.clone()
-    return flatten(initialise(build, member.init_seed))
-
-
-def member_batches(member: Member, how: str, device: torch.device):
-    """The member's batches, as places among its rows, for ever."""
-    random, n = sampling.generator("batches", member.batch_seed, device), len(member.rows)
-    if how == "poisson":
-        return sampling.poisson(n, member.batch_size / n, random)
-    return sampling.shuffled(n, round(member.batch_size), random)
+    return modules.flatten(initialise(build, member.init_seed))
 
 
 class Step:
-    """One update of a group: gradient sums, noise, division, optimiser."""
+    """One update of a group: gradient sums, noise, division, optimizer."""
 
     def __init__(self, module: nn.Module, states: Tensor, pool: Tensor, members: Sequence[Member], schedule: Schedule):
         device = pool.device
-        if gram.applies(module, pool, members, schedule):
-            self.space = gram.Gram(module, states, pool, members, schedule)
+        if coefficients.applies(module, pool, members, schedule):
+            self.space = coefficients.Coefficients(module, states, pool, members, schedule)
         else:
             bounds = torch.tensor([member.clipping_norm * slack(schedule.precision) for member in members], device=device)
             self.space = direct.Direct(module, states, pool, members, schedule, bounds)
@@ -173,7 +119,7 @@ class Step:
         self.schedule, self.poisson = schedule, schedule.sampling == "poisson"
         self.sizes = [parameter.numel() for parameter in module.parameters()]
         self.trained = [parameter.requires_grad for parameter in module.parameters()]
-        self.optimiser = Optimiser(self.space.coordinates, schedule.rule, self._frozen())
+        self.optimizer = Optimizer(self.space.coordinates, schedule.rule, self._frozen())
         self.rates = torch.tensor([member.lr for member in members], device=device)
         self.steps = [schedule.steps if member.steps is None else member.steps for member in members]
         self.expected = torch.tensor([member.batch_size for member in members], device=device)
@@ -182,8 +128,8 @@ class Step:
         # Alone or in company, an exact member's batch has one length.
         self.longest = round(members[0].batch_size) if schedule.exact else None
 
-    def __call__(self, batches: list[Tensor], noise: list[torch.Generator], number: int) -> None:
-        indices, present = sampling.pad(batches, longest=self.longest)
+    def __call__(self, drawn: list[Tensor], noise: list[torch.Generator], number: int) -> None:
+        indices, present = batches.pad(drawn, longest=self.longest)
         resting = [model for model, steps in enumerate(self.steps) if number >= steps]
         sums = self.space.gradient_sums(indices, present, resting)
         for model, scale in enumerate(self.noise):
@@ -193,7 +139,7 @@ class Step:
                     part.add_(self.draw[: len(part)].normal_(generator=noise[model]), alpha=scale)
         # Poisson: the expected size, since the realised one depends on the data; shuffled sizes do not.
         sums.div_((self.expected if self.poisson else present.sum(1)).view(-1, 1))
-        self.optimiser.step(sums, self._rates(number))
+        self.optimizer.step(sums, self._rates(number))
 
     def _frozen(self) -> list[slice]:
         """Columns of the parameters that are not trained."""

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.ensemble.losses import losses
+from lib.training.losses import losses
 
 WEIGHTED = (nn.Conv2d, nn.Linear)
 ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Identity)
@@ -131,7 +131,7 @@ def gradient_sums(module: nn.Sequential, parameters: dict[str, Tensor], x: Tenso
                   bounds: Tensor | None, *, kind: str = "targets") -> list[Tensor]:
     """Sum over the batch of each model's per-sample gradients, every one scaled to norm `bounds` at most.
 
-    x [models, batch, ...]; labels [models, batch] or [models, batch, classes], of a `kind` of `lib.ensemble.losses`;
+    x [models, batch, ...]; labels [models, batch] or [models, batch, classes], of a `kind` of `lib.training.losses`;
     present [models, batch] of 0 and 1; bounds [models], or None for no clipping. Returns one tensor [models, ...] a parameter, in the module's order.
     """
     if bounds is None and any(isinstance(layer, nn.Conv2d) for layer in module):

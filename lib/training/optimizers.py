@@ -24,7 +24,7 @@ class Rule:
 NAMES = ("sgd", "rmsprop", "adam")
 
 
-class Optimiser:
+class Optimizer:
     """Update `parameters` [models, parameters] in place; state has the same shape.
 
     frozen: columns that stay as they are, without weight decay.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from lib.ensemble.losses import LABELS
-from lib.ensemble.optimisers import NAMES, Rule
+from lib.training.losses import LABELS
+from lib.training.optimizers import NAMES, Rule
 
 
 BLOCK = 32  # rows of an exact group, which then depend on a member's own number of rows alone
@@ -54,7 +54,7 @@ class Schedule:
     steps in which the learning rate climbs to its full height. decay: (share of the steps, factor) pairs on the learning
     rate. snapshots: steps after which the parameters are kept. precision: "float32", or "fast", which lets the hardware
     round the factors of matrix products to bfloat16 or TF32; norms, sums and noise stay float32. labels: what the
-    members' labels are, see `lib.ensemble.losses`. exact: the bits of a model depend on its own member alone, not on the
+    members' labels are, see `lib.training.losses`. exact: the bits of a model depend on its own member alone, not on the
     members beside it (on one device, with one number of threads); needs shuffled batches.
     """
 
