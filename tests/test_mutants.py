@@ -53,6 +53,7 @@ PARTITION, SMOOTHING, TEACHERS = (f"defences/{name}.py" for name in ("partition"
 ACCOUNT, BOUNDS, TABLE, VOTES = (f"privacy/{name}.py" for name in ("dpsgd", "bounds", "summary", "pate"))
 
 LOOP = "test_training.py::test_clipped_sums_equal_a_loop_over_samples"
+OTHER = "test_training_modules.py::test_none_of_them_takes_a_closed_form"
 OPACUS = "test_training.py::test_private_training_equals_opacus[sgd-False-head]"
 ON_THE_SUM = "test_training.py::test_noise_is_on_the_sum_and_is_divided_by_the_expected_batch_size"
 OF_A_MEMBER = "test_training.py::test_batches_of_a_member_are_what_the_accountants_assume"
@@ -95,11 +96,24 @@ MUTANTS = [
     mutant("the Gram form with clipping", GRAM, "any(member.private or member.noise for", "any(member.noise for",
            "test_training.py::test_the_gram_form_is_not_taken_where_it_is_wrong[change0]"),
     # batches
-    mutant("divided by the batch as it came", STEP, "sums.div_((self.expected if self.poisson else present.sum(1)).view(-1, 1))",
+    mutant("divided by the batch as it came", STEP, "sums.div_((self.expected if self.poisson else present.sum(1) * self.shares).view(-1, 1))",
            "sums.div_(present.sum(1).clamp_min(1).view(-1, 1))", OPACUS),
     mutant("shuffled where Poisson was asked", BATCHES, 'if how == "poisson":', 'if how == "never":', OF_A_MEMBER),
-    mutant("twice the sampling rate", BATCHES, "member.batch_size / n, random)", "min(1, 2 * member.batch_size / n), random)", OF_A_MEMBER),
+    mutant("twice the sampling rate", BATCHES, "member.batch_size / member.nominal, random)",
+           "min(1, 2 * member.batch_size / member.nominal), random)", OF_A_MEMBER),
+    mutant("appended records at the rate of the grown set", BATCHES, "member.batch_size / member.nominal, random)",
+           "member.batch_size / n, random)", "test_training_transforms.py::test_appended_records_keep_the_nominal_rate"),
+    # modules that the closed forms do not fit
+    mutant("a closed form for a subclass", LAYERS, "if type(module) is not nn.Sequential or",
+           "if not isinstance(module, nn.Sequential) or", f"{OTHER}[a Sequential with its own forward]"),
+    mutant("hooks that are not called", LAYERS, "return not any(own) and not everywhere",
+           "return not everywhere", f"{OTHER}[a forward hook]"),
+    mutant("noise on frozen parameters", STEP, "itertools.compress(sums[model].split(self.sizes), self.trained)",
+           "sums[model].split(self.sizes)",
+           "test_training_modules.py::test_frozen_parameters_are_those_of_opacus"),
     # the epsilon of DP-SGD
+    mutant("an epsilon where a transform mixes records", DPSGD, "mixed = mixing_a_batch(training.transforms)", "mixed = []",
+           "test_training_transforms.py::test_mixing_private_records_has_no_epsilon[poisson]"),
     mutant("shuffled batches accounted as Poisson", DPSGD, 'if training.sampling == "poisson":', "if True:", FOLLOWS),
     mutant("a guarantee without clipping", DPSGD, "if not self.clip or z == 0:", "if z == 0:", FOLLOWS),
     mutant("epochs accounted as steps", DPSGD, "z, training.batch_size / n, training.steps(n), self.delta)",

@@ -251,10 +251,11 @@ def test_a_step_in_chunks_equals_a_step_at_once(monkeypatch):
     assert sizes.samples_at_once(module, pool.device, models=1, numbers=100) == 8
 
 
-def test_batch_normalisation_is_refused():
+def test_batch_normalisation_is_refused_where_a_member_clips():
     _, pool, labels = problem("cnn", 16)
     with pytest.raises(ValueError, match="GroupNorm"):
-        training.fit(lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(1352, 4)), pool, [member(labels)], Schedule(1))
+        training.fit(lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(1352, 4)), pool,
+                     [member(labels, batch_size=8, clipping_norm=1.0)], Schedule(1))
 
 
 @pytest.mark.parametrize("changes,match", [(dict(batch_size=65), "65"), (dict(batch_size=0), "batch_size 0"), (dict(lr=0.0), "lr 0"),

@@ -10,6 +10,7 @@ from lib import privacy
 from lib.attacks import Poisoned
 from lib.defences import Trained, members
 from lib.training import fit
+from lib.training.transforms import mixing_a_batch
 
 VERSION = 1
 ENGINES = ("ensemble", "opacus-hooks", "opacus-ghost")
@@ -74,6 +75,10 @@ class DPSGD:
             return self
         if run.training.sampling != "poisson":
             raise ValueError("defence dpsgd: epsilon can be calibrated for sampling 'poisson' only; give noise_multiplier for shuffled batches")
+        mixed = mixing_a_batch(run.training.transforms)
+        if mixed:
+            raise ValueError(f"defence dpsgd: epsilon cannot be calibrated with transform {', '.join(mixed)}: "
+                             "it mixes private records, and clipping bounds none of them; give noise_multiplier")
         z = privacy.dpsgd_noise_multiplier(self.epsilon, run.training.batch_size / n, run.training.steps(n), self.delta)
         return replace(self, noise_multiplier=z, epsilon=None)
 
@@ -85,6 +90,10 @@ class DPSGD:
         if not self.clip or z == 0:
             note = "no noise" if z == 0 else "gradients are not clipped"
             return privacy.Guarantee(epsilon=math.inf, delta=self.delta, adjacency="none", accountant="none", note=note, **facts)
+        mixed = mixing_a_batch(training.transforms)
+        if mixed:
+            note = f"transform {', '.join(mixed)} mixes private records, and clipping bounds none of them"
+            return replace(privacy.Guarantee.none(note), delta=self.delta, **facts)
         if training.sampling == "poisson":
             epsilon = privacy.dpsgd_epsilon(z, training.batch_size / n, training.steps(n), self.delta)
             return privacy.Guarantee(epsilon=epsilon, delta=self.delta, adjacency="add-remove", accountant="pld", note="", **facts)

@@ -11,13 +11,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from lib import training
-from lib.training import Ensemble, Member, Schedule, as_input, generator, initialise
+from lib.training import Ensemble, Member, Schedule, as_input, generator, initialise, modules
 
 
 def fitter(*, ghost: bool):
     """A function with the arguments of `training.fit` that trains with Opacus's hooks or its ghost clipping."""
     def fit(build, pool, members: list[Member], schedule: Schedule) -> Ensemble:
         training.check(members, schedule)
+        if schedule.transforms or schedule.averages:
+            raise ValueError("Opacus's engines know neither transforms nor averages: "
+                             "leave them out, or use engine 'ensemble'")
         # The same slack as in `training.Step`, and the same noise.
         members = [replace(member, clipping_norm=member.clipping_norm * training.slack(schedule.precision)) for member in members]
         with training.products(schedule.precision):
@@ -29,6 +32,8 @@ def fitter(*, ghost: bool):
 
 def _train(build, pool, member: Member, schedule: Schedule, ghost: bool):
     module = initialise(build, member.init_seed).to(pool.device)
+    if member.start is not None:
+        modules.load(module, member.start.to(pool.device))
     inner = torch_optimiser(module, member.lr, schedule)
     step = private_step(module, inner, member, ghost=ghost)
     snapshots = {}

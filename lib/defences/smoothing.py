@@ -21,6 +21,7 @@ from lib.attacks import Poisoned
 from lib.defences import Trained, certificates, members
 from lib.defences.certificates import Certified, Examples
 from lib.training import generator
+from lib.training.transforms import mixing_a_batch
 
 VERSION = 1
 CORRECTIONS = ("none", "union")
@@ -104,6 +105,9 @@ class Smoothing:
             return privacy.Guarantee.none("smoothing noise on inputs is no differential privacy of the models"), None
         if run.training.sampling != "poisson":
             raise ValueError(f"defence smoothing: sampling {run.training.sampling!r}: expected 'poisson' with noise_multiplier above 0")
+        mixed = mixing_a_batch(run.training.transforms)
+        if mixed:
+            return privacy.Guarantee.none(f"transform {', '.join(mixed)} mixes private records"), None
         rate, steps = run.training.batch_size / n, run.training.steps(n)
         one, all_ = (privacy.dpsgd_epsilon(self.noise_multiplier, rate, count, self.delta) for count in (steps, steps * self.models))
         return privacy.Guarantee(epsilon=all_, delta=self.delta, adjacency="add-remove", sampler="poisson", accountant="pld",

@@ -6,7 +6,7 @@ Answers are kept: thresholds, noises, numbers of queries and of voters are swept
 import hashlib
 import json
 import weakref
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -89,7 +89,7 @@ def _key(run, private: Poisoned, teachers: int, training: Training) -> str:
     """
     from lib.study.runs import versions
     settings = {"model": run.model, "precision": run.precision, "init_seed": run.init_seed, "teachers": teachers,
-                "training": asdict(training), "versions": versions(run), "device": private.clean.device.type}
+                "training": training.to_dict(), "versions": versions(run), "device": private.clean.device.type}
     found = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for part in (private, private.public):
         for tensor in (part.rows, part.labels, part.stamped):

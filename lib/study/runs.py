@@ -63,7 +63,8 @@ class Run:
     def to_dict(self) -> dict:
         """The run as nested plain values, with the names of its attack and defence; `from_dict` takes it back."""
         return asdict(self) | {"attack": {"name": part_name(self.attack), **asdict(self.attack)},
-                               "defence": {"name": part_name(self.defence), **asdict(self.defence)}}
+                               "defence": {"name": part_name(self.defence), **_values(self.defence)},
+                               "training": self.training.to_dict()}
 
     @functools.cached_property
     def key(self) -> str:
@@ -99,16 +100,31 @@ def grid(base: Run, **axes: Iterable) -> list[Run]:
 
 def versions(run: Run) -> dict:
     """The hand-set versions of the parts a run uses; a user's own file counts with its hash."""
-    from lib import data, features, metrics, models, privacy, training
-    parts = {"data": data.VERSION, "trainer": training.VERSION, "metrics": metrics.VERSION,
-             "training": training.VERSION, "privacy": privacy.VERSION,
+    from lib import data, features, metrics, models, privacy
+    from lib import training as trainer
+    parts = {"data": data.VERSION, "trainer": trainer.VERSION, "metrics": metrics.VERSION,
+             "training": trainer.VERSION, "privacy": privacy.VERSION,
              "attack": _part_version(run.attack), "defence": _part_version(run.defence),
              "model": plugins.digest(run.model) if ".py:" in run.model else models.VERSION}
+    parts |= run.training.versions()
+    for name, training in _trainings(run.defence).items():
+        parts |= {f"{name} {part}": version for part, version in training.versions().items()}
     if run.features != "none":
         parts["features"] = features.VERSION
     if run.dataset.startswith("imagefolder:"):
         parts["images"] = data.load(run.dataset).digest
     return parts
+
+
+def _trainings(defence) -> dict[str, Training]:
+    """Trainings among a defence's own settings, by name."""
+    return {item.name: value for item in fields(defence)
+            if isinstance(value := getattr(defence, item.name), Training)}
+
+
+def _values(defence) -> dict:
+    """A defence's settings as plain values, trainings among them as they write themselves."""
+    return asdict(defence) | {name: own.to_dict() for name, own in _trainings(defence).items()}
 
 
 _plugin_names: dict[type, str] = {}

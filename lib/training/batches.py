@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lib.training.schedule import Member
+from lib.training.transforms import Transform
 
 
 def generator(stream: str, seed: int, device="cpu") -> torch.Generator:
@@ -31,8 +32,8 @@ def member_batches(member: Member, how: str, device: torch.device) -> Iterator[T
     """The member's batches, as places among its rows, for ever."""
     random, n = generator("batches", member.batch_seed, device), len(member.rows)
     if how == "poisson":
-        return poisson(n, member.batch_size / n, random)
-    return shuffled(n, round(member.batch_size), random)
+        return poisson(n, member.batch_size / member.nominal, random)
+    return shuffled(n, member.shuffled_batch, random)
 
 
 def pad(batches: list[Tensor], *, longest: int | None = None) -> tuple[Tensor, Tensor]:
@@ -44,6 +45,17 @@ def pad(batches: list[Tensor], *, longest: int | None = None) -> tuple[Tensor, T
         indices[row, : len(batch)] = batch
         present[row, : len(batch)] = 1.0
     return indices, present
+
+
+def draws(transforms: Sequence[Transform], drawn: list[Tensor], shape: tuple[int, ...],
+          randoms: list[torch.Generator], width: int) -> list[dict[str, Tensor]]:
+    """Every transform's draws for the batches, [models, width, ...], each model's from its own generator.
+
+    As many are drawn as the batch has records, and padded then: alone or in a group the same numbers.
+    """
+    own = [[transform.draw(len(batch), shape, random) for transform in transforms]
+           for batch, random in zip(drawn, randoms, strict=True)]
+    return [{name: pad_rows([one[name] for one in same], width) for name in same[0]} for same in zip(*own)]
 
 
 def as_input(x: Tensor) -> Tensor:

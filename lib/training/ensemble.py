@@ -12,18 +12,35 @@ from lib.training.steps import closed_form, coefficients
 class Ensemble:
     """Trained models of one shape: `parameters` [models, parameters] and snapshots of them along the way.
 
-    A module with buffers has them behind its parameters.
+    A module with buffers has them behind its parameters. averages: by name the same models with
+    averaged weights, at the same steps.
     """
 
-    def __init__(self, module: nn.Module, parameters: Tensor, snapshots: dict[int, Tensor]):
+    def __init__(self, module: nn.Module, parameters: Tensor, snapshots: dict[int, Tensor],
+                 averages: dict[str, "Ensemble"] | None = None):
         self.module, self.parameters, self.snapshots = module.eval(), parameters, snapshots
+        self.averages = averages or {}
 
-    def predict(self, inputs: Tensor, *, model: int, step: int | None = None, chunk: int | None = None, offset: Tensor | None = None) -> Tensor:
-        """Logits [n, classes] of one model on `inputs` (uint8 images or float features), at a kept step or the end.
+    def state(self, model: int, *, step: int | None = None, weights: str = "last") -> Tensor:
+        """All numbers of one model, a copy: what a later `Member.start` takes.
 
+        step: a kept one, None for the end. weights: "last", or an average that was asked for.
+        """
+        if weights != "last" and weights not in self.averages:
+            known = ", ".join(["last", *self.averages])
+            raise ValueError(f"weights {weights!r}: this training kept {known}; "
+                             "name others in Training.averages")
+        kept = self if weights == "last" else self.averages[weights]
+        return (kept.parameters if step is None else kept.snapshots[step])[model].clone()
+
+    def predict(self, inputs: Tensor, *, model: int, step: int | None = None, weights: str = "last",
+                chunk: int | None = None, offset: Tensor | None = None) -> Tensor:
+        """Logits [n, classes] of one model on `inputs` (uint8 images or float features).
+
+        step: a kept one, None for the end. weights: "last", or an average that was asked for.
         offset: one tensor of an input's shape that is added to every input.
         """
-        flat = (self.parameters if step is None else self.snapshots[step])[model]
+        flat = self.state(model, step=step, weights=weights)
         values, chunk = modules.unflatten(self.module, flat[None]), chunk or sizes.samples_to_predict(self.module, flat.device)
         values |= modules.unflatten_buffers(self.module, flat[None])
         first = coefficients.first_linear(self.module, inputs.dim() - 1)
@@ -37,7 +54,8 @@ class Ensemble:
         if closed_form.supports(self.module, x.dim() - 1):
             return closed_form.forward(self.module, values, x[None])[0]  # channels-last: pooling is five times faster there
         # A copy: the call puts parameters into the module for its time, and other threads may be calling too.
-        return functional_call(modules.duplicate(self.module), {name: value[0] for name, value in values.items()}, x)
+        own = {name: value[0] for name, value in values.items()}
+        return functional_call(modules.duplicate(self.module), own, x)
 
 
 def _moved(part: Tensor, offset: Tensor | None, device: torch.device) -> Tensor:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from lib.training import batches, modules, sizes
+from lib.training import averages, batches, modules, sizes, transforms
 from lib.training.ensemble import Ensemble
 from lib.training.modules import initialise
 from lib.training.optimizers import Optimizer
@@ -33,18 +33,30 @@ def fit(build: Callable[[], nn.Module], pool: Tensor, members: Sequence[Member],
     """
     check(members, schedule)
     module = initialise(build, 0).to(pool.device)
-    modules.check(module)
+    modules.check(module, clipped=any(member.private for member in members))
+    modules.check_averages(module, schedule.averages)
+    modules.check_starts(module, [member.start for member in members if member.start is not None])
+    transforms.check_inputs(schedule.transforms, tuple(pool.shape[1:]))
     numbers = len(modules.flatten(module))
-    result = {step: torch.empty(len(members), numbers, device=pool.device) for step in ("end", *schedule.snapshots)}
+    result = {kept: torch.empty(len(members), numbers, device=pool.device)
+              for kept in itertools.product(("last", *schedule.averages), ("end", *schedule.snapshots))}
     groups = _groups(module, pool, members, schedule)
 
     def train(places):
         return _fit_group(build, module, pool, [members[place] for place in places], schedule)
     with products(schedule.precision):
-        for places, (final, snapshots) in zip(groups, spread(train, groups, device=pool.device, alone=schedule.exact)):
-            for step, parameters in (snapshots | {"end": final}).items():
-                result[step][places] = parameters
-    return Ensemble(module, result.pop("end"), result)
+        trained = spread(train, groups, device=pool.device, alone=schedule.exact)
+        for places, found in zip(groups, trained):
+            for kept, states in found.items():
+                result[kept][places] = states
+    own = [_ensemble(module, result, weights) for weights in schedule.averages]
+    return _ensemble(module, result, "last", dict(zip(schedule.averages, own)))
+
+
+def _ensemble(module: nn.Module, kept: dict, weights: str, averages=None) -> Ensemble:
+    """The models with these weights, from states by (weights, step)."""
+    steps = {step: states for (name, step), states in kept.items() if name == weights}
+    return Ensemble(module, steps.pop("end"), steps, averages)
 
 
 def _groups(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule) -> list[list[int]]:
@@ -55,7 +67,8 @@ def _groups(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule
     """
     alike: dict[tuple, list[int]] = {}
     for place, member in enumerate(members):
-        alike.setdefault((schedule.rows([member]), member.batch_size) if schedule.exact else (), []).append(place)
+        shape = (schedule.rows([member]), member.shuffled_batch) if schedule.exact else ()
+        alike.setdefault(shape, []).append(place)
     groups = []
     for places in alike.values():
         width = sizes.models_at_once(module, pool, [members[place] for place in places], schedule)
@@ -84,18 +97,32 @@ def slack(precision: str) -> float:
     return 1 - 2**-7 if precision == "fast" else 1.0
 
 
-def _fit_group(build, module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule):
-    states = torch.stack([start(build, member) for member in members]).to(pool.device)
+def _fit_group(build, module: nn.Module, pool: Tensor, members: Sequence[Member],
+               schedule: Schedule) -> dict[tuple[str, int | str], Tensor]:
+    """States of the group by which weights they are and the step, "end" for the last."""
+    states = torch.stack([start(build, member).to(pool.device) for member in members])
     drawn = [batches.member_batches(member, schedule.sampling, pool.device) for member in members]
     noise = [batches.generator("noise", member.noise_seed, pool.device) for member in members]
     step = Step(modules.duplicate(module), states, pool, members, schedule)  # groups run side by side
-    longest, wanted, snapshots = max(step.steps), set(schedule.snapshots), {}
+    means = averages.averages(schedule.averages, step.space.numbers(), step.steps,
+                              schedule.snapshots, decay=schedule.ema_decay)
+    longest, wanted, kept = max(step.steps), set(schedule.snapshots), {}
     for number in range(longest):
         step([next(batch) for batch in drawn], noise, number)
+        for mean in means.values():
+            mean.add(step.space.numbers(), number + 1)
         if number + 1 in wanted:
-            snapshots[number + 1] = step.weights().clone()
-    final = step.weights()
-    return final, snapshots | {late: final for late in wanted if late > longest}
+            kept |= _states(step, means, number + 1)
+    final = _states(step, means, "end")
+    late = {(weights, after): states for after in wanted if after > longest
+            for (weights, _), states in final.items()}
+    return kept | final | late
+
+
+def _states(step: "Step", means: dict, name: int | str) -> dict[tuple[str, int | str], Tensor]:
+    """The group's last weights and their averages now, under the `name` of a step."""
+    values = {"last": step.space.numbers()} | {weights: mean.mean for weights, mean in means.items()}
+    return {(weights, name): step.space.states(value).clone() for weights, value in values.items()}
 
 
 def start(build, member: Member) -> Tensor:
@@ -115,7 +142,6 @@ class Step:
         else:
             bounds = torch.tensor([member.clipping_norm * slack(schedule.precision) for member in members], device=device)
             self.space = direct.Direct(module, states, pool, members, schedule, bounds)
-        self.weights = self.space.weights
         self.schedule, self.poisson = schedule, schedule.sampling == "poisson"
         self.sizes = [parameter.numel() for parameter in module.parameters()]
         self.trained = [parameter.requires_grad for parameter in module.parameters()]
@@ -123,22 +149,32 @@ class Step:
         self.rates = torch.tensor([member.lr for member in members], device=device)
         self.steps = [schedule.steps if member.steps is None else member.steps for member in members]
         self.expected = torch.tensor([member.batch_size for member in members], device=device)
+        self.shares = self._shares(members).to(device)
+        self.shape = tuple(pool.shape[1:])
+        self.randoms = [batches.generator("transforms", member.batch_seed, device) for member in members]
         self.noise = [member.noise for member in members]
         self.draw = states.new_empty(max(self.sizes))
         # Alone or in company, an exact member's batch has one length.
-        self.longest = round(members[0].batch_size) if schedule.exact else None
+        self.longest = members[0].shuffled_batch if schedule.exact else None
+
+    @staticmethod
+    def _shares(members: Sequence[Member]) -> Tensor:
+        """Nominal records over rows of each member: what a shuffled batch's size counts for."""
+        return torch.tensor([member.nominal / len(member.rows) for member in members])
 
     def __call__(self, drawn: list[Tensor], noise: list[torch.Generator], number: int) -> None:
         indices, present = batches.pad(drawn, longest=self.longest)
         resting = [model for model, steps in enumerate(self.steps) if number >= steps]
-        sums = self.space.gradient_sums(indices, present, resting)
+        width, chosen = indices.shape[1], self.schedule.transforms
+        draws = batches.draws(chosen, drawn, self.shape, self.randoms, width) if chosen else ()
+        sums = self.space.gradient_sums(indices, present, resting, draws)
         for model, scale in enumerate(self.noise):
             if scale:
                 # parameter by parameter, as Opacus draws; a frozen one gets no noise
                 for part in itertools.compress(sums[model].split(self.sizes), self.trained):
                     part.add_(self.draw[: len(part)].normal_(generator=noise[model]), alpha=scale)
         # Poisson: the expected size, since the realised one depends on the data; shuffled sizes do not.
-        sums.div_((self.expected if self.poisson else present.sum(1)).view(-1, 1))
+        sums.div_((self.expected if self.poisson else present.sum(1) * self.shares).view(-1, 1))
         self.optimizer.step(sums, self._rates(number))
 
     def _frozen(self) -> list[slice]:

@@ -2,10 +2,12 @@
 
 import copy
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.spectral_norm import SpectralNorm
 
 _initialising = threading.Lock()  # torch's global generator is one for all threads
 
@@ -40,18 +42,52 @@ def unflatten_buffers(module: nn.Module, flat: Tensor) -> dict[str, Tensor]:
             for (name, buffer), part in zip(module.named_buffers(), parts)}
 
 
+def check_averages(module: nn.Module, names: Sequence[str]) -> None:
+    """Refuse averages of weights whose spectral norm is read off vectors kept beside them."""
+    for name, layer in module.named_modules():
+        kept = (layer, *layer._forward_pre_hooks.values())  # a parametrization, or the older hook
+        if names and any(isinstance(one, (SpectralNorm, _SpectralNorm)) for one in kept):
+            raise ValueError(f"averages {', '.join(names)}: model layer {name!r} has a spectral norm, "
+                             "whose vectors cannot be averaged; leave one of the two out")
+
+
+def check_starts(module: nn.Module, starts: Sequence[Tensor]) -> None:
+    """Refuse weights to start with that are of another module: ValueError that names both lengths."""
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    buffers = sum(buffer.numel() for buffer in module.buffers())
+    for start in starts:
+        if start.shape != (parameters + buffers,):
+            raise ValueError(f"start of a member: shape {tuple(start.shape)}: expected ({parameters + buffers},), "
+                             f"{parameters} parameters and {buffers} buffers of this model")
+
+
+def load(module: nn.Module, flat: Tensor) -> None:
+    """Put parameters and buffers of `flatten` into the module."""
+    nn.utils.vector_to_parameters(flat, module.parameters())
+    for name, buffer in unflatten_buffers(module, flat[None]).items():
+        module.get_buffer(name).copy_(buffer[0])
+
+
+def mixes_a_batch(module: nn.Module) -> bool:
+    """True with batch normalisation: statistics of a batch are in what the module computes."""
+    return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in module.modules())
+
+
 def frozen(module: nn.Module) -> list[str]:
     """Names of the parameters that are not trained."""
     return [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
 
 
-def check(module: nn.Module) -> None:
-    """Refuse what cannot be trained here: ValueError with one line that names the layer or parameter."""
+def check(module: nn.Module, *, clipped: bool) -> None:
+    """Refuse what cannot be trained here: ValueError with one line that names the layer or parameter.
+
+    clipped: whether gradients of single samples are clipped.
+    """
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise ValueError(f"model {type(module).__name__} has no trainable weights: expected at least one "
                          "parameter with requires_grad=True")
     for name, layer in module.named_modules():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        if clipped and isinstance(layer, nn.modules.batchnorm._BatchNorm):
             raise ValueError(f"model layer {name!r} mixes the samples of a batch (batch normalisation); "
                              "per-sample clipping needs GroupNorm or LayerNorm in its place")
         if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p > 0:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from lib.training import averages
 from lib.training.losses import LABELS
 from lib.training.optimizers import NAMES, Rule
+from lib.training.transforms import Transform
 
 
 BLOCK = 32  # rows of an exact group, which then depend on a member's own number of rows alone
@@ -21,6 +23,8 @@ class Member:
     (`Schedule.labels`). batch_size: the expected size; Poisson sampling takes each record with probability batch_size / n.
     clipping_norm: bound on each sample's gradient, `math.inf` for none. noise: standard deviation of the
     noise on the *sum* of the gradients, in the gradient's units (noise multiplier x clipping norm).
+    records: how many records there are nominally, None for as many as rows. More rows are appended ones; all are sampled
+    at the rate batch_size / records, and sums are divided as if only the nominal ones were there.
     steps: updates of this member, None for the schedule's number; it then rests while others go on.
     start: parameters to begin with [parameters], None to draw them from `init_seed`.
     input_noise: standard deviation of Gaussian noise on the inputs, drawn once from `input_seed`: the member trains on this
@@ -40,6 +44,19 @@ class Member:
     start: Tensor | None = None
     input_noise: float = 0.0
     input_seed: int = 0
+    records: int | None = None
+
+    @property
+    def nominal(self) -> int:
+        """Records that sampling rate and expected batch refer to."""
+        return len(self.rows) if self.records is None else self.records
+
+    @property
+    def shuffled_batch(self) -> int:
+        """Records in a shuffled batch: with appended ones in proportion, so that an epoch has as many steps."""
+        if self.records is None:
+            return round(self.batch_size)
+        return max(1, round(self.batch_size * len(self.rows) / self.records))
 
     @property
     def private(self) -> bool:
@@ -55,7 +72,9 @@ class Schedule:
     rate. snapshots: steps after which the parameters are kept. precision: "float32", or "fast", which lets the hardware
     round the factors of matrix products to bfloat16 or TF32; norms, sums and noise stay float32. labels: what the
     members' labels are, see `lib.training.losses`. exact: the bits of a model depend on its own member alone, not on the
-    members beside it (on one device, with one number of threads); needs shuffled batches.
+    members beside it (on one device, with one number of threads); needs shuffled batches. averages: further weights to
+    keep, "tail" and "ema" (with ema_decay), see `lib.training.averages`.
+    transforms: of the images of every batch, in turn.
     """
 
     steps: int
@@ -67,6 +86,9 @@ class Schedule:
     labels: str = "targets"
     ramp: float = 0.0
     exact: bool = False
+    averages: tuple[str, ...] = ()
+    ema_decay: float = 0.9999
+    transforms: tuple[Transform, ...] = ()
 
     def rows(self, members: Sequence[Member]) -> int:
         """Places for the rows of each member of a group: as many as the largest has, in an exact group up to the next `BLOCK`."""
@@ -87,12 +109,15 @@ def check(members: Sequence[Member], schedule: Schedule) -> None:
                                  ("precision", schedule.precision, ("float32", "fast")), ("labels", schedule.labels, LABELS)):
         if value not in choices:
             raise ValueError(f"{name} {value!r}: expected one of {', '.join(choices)}")
+    averages.check(schedule.averages, schedule.ema_decay)
     if schedule.exact and schedule.sampling != "shuffle":
         raise ValueError(f"exact with sampling {schedule.sampling!r}: expected 'shuffle'; the largest Poisson batch depends on the others")
     for member in members:
         n = len(member.rows)
-        if not 0 < member.batch_size <= n:
-            raise ValueError(f"batch_size {member.batch_size}: expected between 1 and the {n} training images")
+        if member.records is not None and member.records < 1:
+            raise ValueError(f"records {member.records} of a member: expected 1 or more, or None for its rows")
+        if not 0 < member.batch_size <= member.nominal:
+            raise ValueError(f"batch_size {member.batch_size}: expected between 1 and the {member.nominal} training images")
         if not (member.clipping_norm > 0 and member.noise >= 0 and member.lr > 0):
             raise ValueError(f"clipping norm {member.clipping_norm}, noise {member.noise}, lr {member.lr}: "
                              "expected a norm and a rate above 0, noise of 0 or more")

@@ -1,14 +1,18 @@
 """How a model is trained, as plain values: the part of a run that all defences share."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
+from lib.training import averages, transforms
 from lib.training.optimizers import NAMES, Rule
 from lib.training.schedule import Schedule
 
 # name: (share of the steps in which the rate climbs, (share, factor) pairs). "ramp" is Razmi et al.'s for ALIBI: 30 of
 # 50 epochs up, then a tenth, and a hundredth for the last ten.
+APPENDED = ("nominal", "grown")
+# Fields that are younger than published rows: keys hold them only where they are set.
+LATER = ("averages", "ema_decay", "transforms", "appended")
 SCHEDULES = {"constant": (0.0, ()), "step": (0.0, ((0.5, 0.1), (0.75, 0.1))), "ramp": (0.6, ((0.6, 0.1), (0.8, 0.1)))}
 
 
@@ -18,8 +22,15 @@ class Training:
 
     optimizer: "sgd", "rmsprop" or "adam". epochs: passes over the data in expectation (Poisson) or exactly (shuffle).
     batch_size: expected size of a batch. sampling: "poisson" (what the epsilons assume) or "shuffle".
-    schedule: "constant", "step" (a tenth at a half and at three quarters) or "ramp" (up for 60%, then a tenth, then a hundredth). checkpoints: how many times along the way,
-    in geometric steps, the model is measured; 0 for the end alone.
+    schedule: "constant", "step" (a tenth at a half and at three quarters) or "ramp" (up for 60%, then
+    a tenth, then a hundredth). checkpoints: how many times along the way, in geometric steps, the model
+    is measured; 0 for the end alone. averages: further weights of the same run to measure, "tail" and
+    "ema" (with ema_decay), see `lib.training.averages`. transforms: of every batch, in turn; each an
+    object of `lib.training.transforms` or a mapping such as {name: crop, padding: 4}.
+
+    appended: where an attack appends records, "nominal" takes sample rate, steps and expected batch from
+    the nominal clean set in every world, so that a bound links a run to its clean twin; "grown" is the
+    released convention: the batch stays and the rate falls as the set grows.
     """
 
     optimizer: str = "sgd"
@@ -32,8 +43,18 @@ class Training:
     sampling: str = "poisson"
     schedule: str = "constant"
     checkpoints: int = 0
+    averages: tuple[str, ...] = ()
+    ema_decay: float = 0.9999
+    transforms: tuple[object, ...] = ()
+    appended: str = "nominal"
 
     def __post_init__(self):
+        object.__setattr__(self, "averages", tuple(self.averages))
+        object.__setattr__(self, "transforms", tuple(map(transforms.build, self.transforms)))
+        transforms.mixing_a_batch(self.transforms)
+        averages.check(self.averages, self.ema_decay)
+        if self.appended not in APPENDED:
+            raise ValueError(f"training appended {self.appended!r}: expected one of {', '.join(APPENDED)}")
         for name, value, choices in (("optimizer", self.optimizer, NAMES), ("schedule", self.schedule, SCHEDULES),
                                      ("sampling", self.sampling, ("poisson", "shuffle"))):
             if value not in choices:
@@ -62,4 +83,16 @@ class Training:
     def plan(self, n: int, precision: str, *, labels: str = "targets") -> Schedule:
         """The group's schedule for `n` records."""
         rule, (ramp, decay) = Rule(self.optimizer, self.momentum, self.nesterov, self.weight_decay), SCHEDULES[self.schedule]
-        return Schedule(self.steps(n), rule, self.sampling, decay, self.snapshots(n), precision, labels, ramp)
+        return Schedule(self.steps(n), rule, self.sampling, decay, self.snapshots(n), precision, labels, ramp,
+                        averages=self.averages, ema_decay=self.ema_decay, transforms=self.transforms)
+
+    def to_dict(self) -> dict:
+        """Plain values as keys hold them: a later field at its default is left out."""
+        values = asdict(self) | {"transforms": [transforms.to_dict(one) for one in self.transforms]}
+        defaults = {item.name: item.default for item in fields(self)}
+        return {name: value for name, value in values.items()
+                if name not in LATER or getattr(self, name) != defaults[name]}
+
+    def versions(self) -> dict:
+        """Versions of the parts that only some trainings use."""
+        return {"transforms": [transforms.version(one) for one in self.transforms]} if self.transforms else {}

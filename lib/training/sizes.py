@@ -47,8 +47,12 @@ def models_at_once(module: nn.Module, pool: Tensor, members: Sequence[Member], s
     free, _ = torch.cuda.mem_get_info(pool.device)
     shape = tuple(pool.shape[1:])
     inputs = (max(len(member.rows) for member in members) * torch.Size(shape).numel() if in_coefficients
-              else max(member.batch_size for member in members) * sample_numbers(module, shape))
-    return max(1, int(min(MOST_MODELS["cuda"], free // 2 // (4 * (coordinates * 6 + parameters * (2 + len(schedule.snapshots)) + inputs + copies)))))
+              else max(member.batch_size * len(member.rows) / member.nominal for member in members) * sample_numbers(module, shape))
+    kept = parameters * (1 + (1 + len(schedule.averages)) * (1 + len(schedule.snapshots)))
+    if "tail" in schedule.averages:  # running sums in double precision
+        kept += 2 * coordinates * (3 + len(schedule.snapshots))
+    each = 4 * (coordinates * 6 + kept + inputs + copies)
+    return max(1, int(min(MOST_MODELS["cuda"], free // 2 // each)))
 
 
 def samples_at_once(module: nn.Module, device: torch.device, *, models: int, numbers: int) -> int:

@@ -25,6 +25,8 @@ def applies(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule
     """True where the Gram form is exact and pays for this group."""
     if first_linear(module, pool.dim() - 1) is None or schedule.rule.name != "sgd" or any(member.private or member.noise for member in members):
         return False
+    if schedule.transforms:  # the inputs change from step to step
+        return False
     return schedule.rows(members) <= PAYS * pool[0].numel()
 
 
@@ -70,13 +72,18 @@ class Coefficients:
         s, a, bias, rest = flat.split([1, n * hidden, hidden, flat.shape[1] - 1 - n * hidden - hidden], 1)
         return s, a.unflatten(1, (n, hidden)), bias, rest
 
-    def weights(self) -> Tensor:
-        """The group's weights [models, parameters]."""
-        s, a, bias, rest = self._split(self.coordinates)
+    def numbers(self) -> Tensor:
+        """The group's coordinates."""
+        return self.coordinates
+
+    def states(self, values: Tensor) -> Tensor:
+        """The group's weights [models, parameters] at coordinates, or at averages of them."""
+        s, a, bias, rest = self._split(values)
         first = torch.stack([scale * start + part.T @ x for scale, start, part, x in zip(s, self.initial, a, self.x)])
         return torch.cat([first.flatten(1), bias, rest], 1)
 
-    def gradient_sums(self, indices: Tensor, present: Tensor, resting: Sequence[int] = ()) -> Tensor:
+    def gradient_sums(self, indices: Tensor, present: Tensor, resting: Sequence[int] = (),
+                      draws: Sequence[dict[str, Tensor]] = ()) -> Tensor:
         """Sums of gradients with respect to the first layer's outputs, put in the rows of A, and to the other parameters."""
         s, a, bias, rest = self._split(self.coordinates)
         kernel, outputs, labels = (self._of(indices, values) for values in (self.kernel, self.outputs, self.labels))
@@ -91,7 +98,6 @@ class Coefficients:
         biases.copy_(errors.sum(1))
         others.copy_(torch.cat([gradient.flatten(1) for gradient in gradients], 1) if gradients else others)
         return self.total
-
 
     def _of(self, indices: Tensor, values: Tensor) -> Tensor:
         """Rows of each model's values [models, n, ...] at its indices [models, batch]."""

@@ -1,6 +1,6 @@
 """Gradients of a group with respect to the weights themselves: any network, with or without clipping."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ class Direct:
 
     def __init__(self, module: nn.Module, states: Tensor, pool: Tensor, members: Sequence[Member], schedule: Schedule, bounds: Tensor):
         self.module, self.pool, self.kind = module, pool, schedule.labels
+        self.transforms = schedule.transforms
         self.coordinates = states[:, : sum(parameter.numel() for parameter in module.parameters())].contiguous()
         self.buffers = unflatten_buffers(module, states)
         self.bounds = bounds if any(member.private for member in members) else None
@@ -36,36 +37,54 @@ class Direct:
         numbers = sizes.sample_numbers(module, tuple(pool.shape[1:]))
         self.chunk = sizes.samples_at_once(module, pool.device, models=len(members), numbers=numbers)
 
-    def weights(self) -> Tensor:
+    def states(self, values: Tensor) -> Tensor:
+        """Weights and buffers of values that `numbers` returned, or of averages of them."""
+        return values
+
+    def numbers(self) -> Tensor:
         """The group's weights, and buffers where there are any [models, parameters and buffers]."""
         if not self.buffers:
             return self.coordinates
-        rest = [buffer.flatten(1).to(self.coordinates) for buffer in self.buffers.values()]
+        rest = [buffer.reshape(len(buffer), -1).to(self.coordinates) for buffer in self.buffers.values()]
         return torch.cat([self.coordinates, *rest], 1)
 
     def _fallback(self, *arguments, kind: str) -> list[Tensor]:
         return per_sample.sums(*arguments, kind=kind, buffers=self.buffers)
 
-    def gradient_sums(self, indices: Tensor, present: Tensor, resting: Sequence[int] = ()) -> Tensor:
-        """Clipped (where a member clips) sums of gradients [models, parameters] over the batches of `indices`.
+    def gradient_sums(self, indices: Tensor, present: Tensor, resting: Sequence[int] = (),
+                      draws: Sequence[dict[str, Tensor]] = ()) -> Tensor:
+        """Clipped (where a member clips) sums of gradients [models, parameters] over the batches `indices`.
 
-        resting: models whose buffers stay as they are.
+        resting: models whose buffers stay as they are. draws: of the schedule's transforms.
         """
         if not self.buffers:
-            return self._sums(indices, present, self.chunk)
+            return self._sums(indices, present, draws, self.chunk)
         kept = {name: buffer[list(resting)] for name, buffer in self.buffers.items()}
-        total = self._sums(indices, present, indices.shape[1])  # a step updates a buffer once
+        total = self._sums(indices, present, draws, indices.shape[1])  # a step updates a buffer once
         for name, buffer in self.buffers.items():
             buffer[list(resting)] = kept[name]
         return total
 
-    def _sums(self, indices: Tensor, present: Tensor, chunk: int) -> Tensor:
+    def _sums(self, indices: Tensor, present: Tensor, draws: Sequence[dict[str, Tensor]], chunk: int) -> Tensor:
         parameters, started = unflatten(self.module, self.coordinates), False
-        for index, there in zip(indices.split(chunk, 1), present.split(chunk, 1)):
-            # index_select on a flat index is ten times faster here than indexing with a matrix
-            x = as_input(self.pool.index_select(0, self.rows.gather(1, index).flatten()).unflatten(0, index.shape))
-            labels = self.labels[torch.arange(len(index), device=index.device)[:, None], index]
+        for (x, labels), there in zip(self._chunks(indices, draws, chunk), present.split(chunk, 1)):
             for view, part in zip(self.views, self.sums(self.module, parameters, x, labels, there, self.bounds, kind=self.kind)):
                 view.add_(part) if started else view.copy_(part)
             started = True
         return self.total
+
+    def _chunks(self, indices: Tensor, draws: Sequence[dict[str, Tensor]], chunk: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and labels, so many samples of every model at a time."""
+        if not self.transforms:
+            yield from map(self._records, indices.split(chunk, 1))
+            return
+        x, labels = self._records(indices)
+        for transform, own in zip(self.transforms, draws, strict=True):
+            x, labels = transform.apply(x, labels, own)
+        yield from zip(x.split(chunk, 1), labels.split(chunk, 1))
+
+    def _records(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs [models, batch, ...] and labels [models, batch, ...] of the members' records."""
+        # index_select on a flat index is ten times faster here than indexing with a matrix
+        x = as_input(self.pool.index_select(0, self.rows.gather(1, index).flatten()).unflatten(0, index.shape))
+        return x, self.labels[torch.arange(len(index), device=index.device)[:, None], index]

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from lib.training.losses import losses
-from lib.training.modules import frozen
+from lib.training.modules import frozen, mixes_a_batch
 
 
 def sums(module: nn.Module, parameters: dict[str, Tensor], x: Tensor, labels: Tensor, present: Tensor,
@@ -15,7 +15,7 @@ def sums(module: nn.Module, parameters: dict[str, Tensor], x: Tensor, labels: Te
     Parameters with `requires_grad=False` count for nothing, their sums are 0. buffers: name -> [models, ...],
     updated in place where the module updates its own.
     """
-    one = _plain if bounds is None else _clipped
+    one = _clipped if bounds is not None else _mixed if mixes_a_batch(module) else _plain
     results = []
     for model in range(len(x)):
         values = {name: value[model] for name, value in parameters.items()}
@@ -32,6 +32,16 @@ def _plain(module, moved, fixed, x, labels, present, kind):
     def loss(moved):
         return (losses(functional_call(module, moved | fixed, x), labels, kind) * present).sum()
     return list(grad(loss)(moved).values())
+
+
+def _mixed(module, moved, fixed, x, labels, present, kind):
+    """With batch normalisation, in whose statistics are the records that are present."""
+    there = present.bool()
+    if not there.any():
+        return [torch.zeros_like(value) for value in moved.values()]
+    leaves = {name: value.detach().requires_grad_() for name, value in moved.items()}
+    logits = functional_call(module, leaves | fixed, x[there])
+    return list(torch.autograd.grad(losses(logits, labels[there], kind).sum(), list(leaves.values())))
 
 
 def _clipped(module, moved, fixed, x, labels, present, bound, kind):
