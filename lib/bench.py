@@ -19,8 +19,8 @@ import torch.nn.functional as F
 
 from lib import models, training
 from lib.defences import opacus_engine
-from lib.training import Member, Rule, Schedule
 from lib.execute import cores
+from lib.training import Member, Rule, Schedule
 
 ROUNDS = 5
 BUSY = 0.15  # CPUs that other processes may use

@@ -18,21 +18,29 @@ def problem(shape=(30,), count=24, classes=3):
     random = torch.Generator().manual_seed(5)
     pool = torch.randn(count, *shape, generator=random)
     name = "head" if len(shape) == 1 else "cnn"
-    return (lambda: models.build(name, shape, classes)), pool, torch.randint(classes, (count,), generator=random)
+    return (
+        (lambda: models.build(name, shape, classes)),
+        pool,
+        torch.randint(classes, (count,), generator=random),
+    )
 
 
 def members(labels, rows=24, **changes):
     made = []
     for seed, steps in enumerate((None, 4, 7)):
         own = torch.arange(rows)
-        made.append(Member(own, labels[own], 4, 0.1, init_seed=seed, batch_seed=seed, steps=steps, **changes))
+        made.append(
+            Member(
+                own, labels[own], 4, 0.1, init_seed=seed, batch_seed=seed, steps=steps, **changes
+            )
+        )
     return made
 
 
 def by_hand(iterates, decay):
-    """(tail mean, moving average) of iterates [steps + 1, numbers], the first ones the initial weights."""
+    """(tail mean, moving average) of iterates [steps + 1, numbers], from the initial weights on."""
     steps = len(iterates) - 1
-    tail = iterates[steps // 2 + 1:].double().mean(0).float()
+    tail = iterates[steps // 2 + 1 :].double().mean(0).float()
     moving = iterates[0]
     for earlier, values in enumerate(iterates[1:]):
         now = min(decay, (1 + earlier) / (10 + earlier))
@@ -47,7 +55,9 @@ def compare(build, pool, group, schedule, decay):
     assert torch.equal(averaged.parameters, kept.parameters)
     for model, one in enumerate(group):
         first = training.flatten(training.initialise(build, one.init_seed))
-        iterates = torch.stack([first, *(kept.snapshots[step][model] for step in range(1, STEPS + 1))])
+        iterates = torch.stack(
+            [first, *(kept.snapshots[step][model] for step in range(1, STEPS + 1))]
+        )
         for step in (*KEPT, None):
             last = min(step or STEPS, one.steps or STEPS)
             for weights, expected in zip(("tail", "ema"), by_hand(iterates[: last + 1], decay)):
@@ -61,13 +71,21 @@ def compare(build, pool, group, schedule, decay):
 def test_averages_equal_a_loop_that_keeps_all_iterates(private, decay):
     build, pool, labels = problem()
     settings = dict(clipping_norm=1.0, noise=0.3) if private else {}
-    schedule = Schedule(STEPS, Rule("sgd", 0.9), snapshots=KEPT, averages=("tail", "ema"), ema_decay=decay)
+    schedule = Schedule(
+        STEPS, Rule("sgd", 0.9), snapshots=KEPT, averages=("tail", "ema"), ema_decay=decay
+    )
     compare(build, pool, members(labels, **settings), schedule, decay)
 
 
 def test_averages_in_coefficients_are_those_of_the_weights():
     build, pool, labels = problem()
-    schedule = Schedule(STEPS, Rule("sgd", 0.9, weight_decay=0.1), "shuffle", snapshots=KEPT, averages=("tail", "ema"))
+    schedule = Schedule(
+        STEPS,
+        Rule("sgd", 0.9, weight_decay=0.1),
+        "shuffle",
+        snapshots=KEPT,
+        averages=("tail", "ema"),
+    )
     group = members(labels, rows=9)
     assert coefficients.applies(build(), pool, group, schedule)
     compare(build, pool, group, schedule, 0.9999)
@@ -80,9 +98,15 @@ def test_predictions_are_those_of_the_averaged_weights():
     for weights in ("last", "tail", "ema"):
         for step in (2, None):
             module = training.initialise(build, 0).eval()
-            nn.utils.vector_to_parameters(trained.state(1, step=step, weights=weights), module.parameters())
-            torch.testing.assert_close(trained.predict(pool, model=1, step=step, weights=weights), module(pool),
-                                       rtol=1e-4, atol=1e-5)
+            nn.utils.vector_to_parameters(
+                trained.state(1, step=step, weights=weights), module.parameters()
+            )
+            torch.testing.assert_close(
+                trained.predict(pool, model=1, step=step, weights=weights),
+                module(pool),
+                rtol=1e-4,
+                atol=1e-5,
+            )
     last, tail = (trained.predict(pool, model=1, weights=name) for name in ("last", "tail"))
     assert (last - tail).abs().max() > 1e-4
 
@@ -94,8 +118,13 @@ def test_weights_that_were_not_kept_are_refused():
         trained.predict(pool, model=0, weights="tail")
 
 
-@pytest.mark.parametrize("settings,match", [(dict(averages=("mean",)), "averages 'mean'"),
-                                            (dict(averages=("ema",), ema_decay=1.0), "ema_decay 1.0")])
+@pytest.mark.parametrize(
+    "settings,match",
+    [
+        (dict(averages=("mean",)), "averages 'mean'"),
+        (dict(averages=("ema",), ema_decay=1.0), "ema_decay 1.0"),
+    ],
+)
 def test_averages_out_of_range_are_refused(settings, match):
     with pytest.raises(ValueError, match=match):
         Training(**settings)
@@ -109,8 +138,12 @@ def test_a_spectral_norm_cannot_be_averaged():
     one = Member(torch.arange(8), labels, 4, 0.1)
     for norm in (nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm):
         with pytest.raises(ValueError, match="layer '.*' has a spectral norm"):
-            training.fit(lambda norm=norm: nn.Sequential(norm(nn.Linear(6, 3))), pool, [one],
-                         Schedule(1, averages=("tail",)))
+            training.fit(
+                lambda norm=norm: nn.Sequential(norm(nn.Linear(6, 3))),
+                pool,
+                [one],
+                Schedule(1, averages=("tail",)),
+            )
 
 
 def test_settings_reach_the_schedule_and_the_key():
@@ -118,7 +151,9 @@ def test_settings_reach_the_schedule_and_the_key():
     schedule = settings.plan(1000, "float32")
     assert (schedule.averages, schedule.ema_decay) == (("tail",), 0.5)
     assert Run().key != Run(training=Training(averages=("tail",))).key
-    assert not {"averages", "ema_decay", "transforms", "appended"} & set(Run().to_dict()["training"])
+    assert not {"averages", "ema_decay", "transforms", "appended"} & set(
+        Run().to_dict()["training"]
+    )
 
 
 def test_training_goes_on_from_a_state():
@@ -128,7 +163,9 @@ def test_training_goes_on_from_a_state():
     whole = training.fit(build, pool, group, Schedule(6, plain, snapshots=(2,)))
     start = training.fit(build, pool, group, Schedule(2, plain)).state(0)
     assert torch.equal(start, whole.state(0, step=2))
-    again = training.fit(build, pool, [dataclasses.replace(group[0], start=start)], Schedule(2, plain))
+    again = training.fit(
+        build, pool, [dataclasses.replace(group[0], start=start)], Schedule(2, plain)
+    )
     assert (again.parameters - start).abs().max() > 1e-3
 
 
@@ -136,5 +173,7 @@ def test_training_goes_on_from_a_state():
 def test_a_start_of_another_module_is_refused(length):
     build, pool, labels = problem()
     one = dataclasses.replace(members(labels)[0], start=torch.zeros(length))
-    with pytest.raises(ValueError, match=rf"start of a member: shape \({length},\): expected \(8707,\)"):
+    with pytest.raises(
+        ValueError, match=rf"start of a member: shape \({length},\): expected \(8707,\)"
+    ):
         training.fit(build, pool, [one], Schedule(1))

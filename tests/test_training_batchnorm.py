@@ -10,8 +10,16 @@ from lib.training import Member, Rule, Schedule
 
 
 def build():
-    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
-                         nn.Linear(144, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(144, 8),
+        nn.BatchNorm1d(8),
+        nn.ReLU(),
+        nn.Linear(8, 3),
+    )
 
 
 def problem(count=40):
@@ -21,8 +29,18 @@ def problem(count=40):
 
 
 def members(labels, steps=(6, 4), size=12.0):
-    return [Member(torch.arange(len(labels)), labels, size, 0.05, init_seed=seed, batch_seed=seed, steps=own)
-            for seed, own in enumerate(steps)]
+    return [
+        Member(
+            torch.arange(len(labels)),
+            labels,
+            size,
+            0.05,
+            init_seed=seed,
+            batch_seed=seed,
+            steps=own,
+        )
+        for seed, own in enumerate(steps)
+    ]
 
 
 def plain(pool, one, how, steps, kept=()):
@@ -50,10 +68,16 @@ def test_training_equals_plain_pytorch(how):
     for model, (one, steps) in enumerate(zip(group, (6, 4))):
         for step, after in ((3, 3), (6, steps), (None, steps)):
             module, iterates = plain(pool, one, how, after)
-            torch.testing.assert_close(trained.state(model, step=step), iterates[-1], rtol=1e-4, atol=1e-5)
-            torch.testing.assert_close(trained.predict(pool, model=model, step=step), module.eval()(pool / 255),
-                                       rtol=1e-3, atol=1e-4)
-        tail = torch.stack(iterates[steps // 2 + 1:]).mean(0)
+            torch.testing.assert_close(
+                trained.state(model, step=step), iterates[-1], rtol=1e-4, atol=1e-5
+            )
+            torch.testing.assert_close(
+                trained.predict(pool, model=model, step=step),
+                module.eval()(pool / 255),
+                rtol=1e-3,
+                atol=1e-4,
+            )
+        tail = torch.stack(iterates[steps // 2 + 1 :]).mean(0)
         found = trained.state(model, weights="tail")
         counted = found - tail  # numbers of batches are counted, and never read
         assert counted.abs().sort().values[:-2].max() < 1e-5
@@ -78,13 +102,19 @@ def test_statistics_go_on_from_a_state():
     pool, labels = problem()
     one = members(labels, (None,))[0]
     start = training.fit(build, pool, [one], Schedule(3)).state(0)
-    again = training.fit(build, pool, [Member(one.rows, labels, 12, 0.05, start=start)], Schedule(1))
+    again = training.fit(
+        build, pool, [Member(one.rows, labels, 12, 0.05, start=start)], Schedule(1)
+    )
     running = again.module.state_dict().keys()
     assert len(start) == sum(value.numel() for value in again.module.state_dict().values())
-    counts = training.modules.unflatten_buffers(again.module, again.parameters)["1.num_batches_tracked"]
+    counts = training.modules.unflatten_buffers(again.module, again.parameters)[
+        "1.num_batches_tracked"
+    ]
     assert "1.running_mean" in running and counts.tolist() == [4]
     with pytest.raises(ValueError, match="26 buffers"):
-        training.fit(build, pool, [Member(one.rows, labels, 12, 0.05, start=start[:-1])], Schedule(1))
+        training.fit(
+            build, pool, [Member(one.rows, labels, 12, 0.05, start=start[:-1])], Schedule(1)
+        )
 
 
 def test_clipping_refuses_it():

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from lib import models, training
-from lib.attacks import clean
 from lib.defences import opacus_engine
 from lib.defences.dpsgd import DPSGD
 from lib.defences.smoothing import Smoothing
@@ -63,11 +62,15 @@ def convolution():
 
 
 def grouped():
-    return nn.Sequential(nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Flatten(), nn.Linear(1440, 4))
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Flatten(), nn.Linear(1440, 4)
+    )
 
 
 def normalised():
-    return nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(1440, 4))
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(1440, 4)
+    )
 
 
 def by_hand(image, chosen, draws, place):
@@ -88,16 +91,26 @@ def loop(build, pool, one, schedule, bound):
     """Plain PyTorch on transformed batches, samples one by one where they are clipped."""
     module = training.initialise(build, one.init_seed)
     optimizer = torch.optim.SGD(module.parameters(), one.lr, momentum=0.9)
-    chosen = [next(own) for own in [training.member_batches(one, schedule.sampling, pool.device)]
-              for _ in range(schedule.steps)]
+    chosen = [
+        next(own)
+        for own in [training.member_batches(one, schedule.sampling, pool.device)]
+        for _ in range(schedule.steps)
+    ]
     for places, draws in zip(chosen, drawn(one, map(len, chosen))):
-        x = torch.stack([by_hand(pool[place] / 255, place, draws, number) for number, place in enumerate(places)])
+        x = torch.stack(
+            [
+                by_hand(pool[place] / 255, place, draws, number)
+                for number, place in enumerate(places)
+            ]
+        )
         optimizer.zero_grad()
         if bound is None:
             F.cross_entropy(module(x), one.labels[places], reduction="sum").backward()
         else:
             for image, label in zip(x, one.labels[places]):
-                found = torch.autograd.grad(F.cross_entropy(module(image[None]), label[None]), list(module.parameters()))
+                found = torch.autograd.grad(
+                    F.cross_entropy(module(image[None]), label[None]), list(module.parameters())
+                )
                 norm = torch.cat([part.flatten() for part in found]).norm().item()
                 for parameter, part in zip(module.parameters(), found):
                     part = part * min(1.0, bound / norm)
@@ -109,21 +122,33 @@ def loop(build, pool, one, schedule, bound):
 
 
 def member(labels, seed=0, **changes):
-    return Member(torch.arange(len(labels)), labels, 6, 0.05, init_seed=seed, batch_seed=seed, **changes)
+    return Member(
+        torch.arange(len(labels)), labels, 6, 0.05, init_seed=seed, batch_seed=seed, **changes
+    )
 
 
 @pytest.mark.parametrize("how", ["poisson", "shuffle"])
-@pytest.mark.parametrize("build,bound", [(convolution, None), (convolution, 0.3), (grouped, None),
-                                         (grouped, 0.3), (normalised, None)])
+@pytest.mark.parametrize(
+    "build,bound",
+    [(convolution, None), (convolution, 0.3), (grouped, None), (grouped, 0.3), (normalised, None)],
+)
 def test_training_equals_a_loop_on_transformed_images(monkeypatch, build, bound, how):
     from lib.training import sizes
-    monkeypatch.setattr(sizes, "samples_at_once", lambda *_, **__: 4)  # batches are cut after the transforms
+
+    monkeypatch.setattr(
+        sizes, "samples_at_once", lambda *_, **__: 4
+    )  # batches are cut after the transforms
     pool, labels = problem()
-    group = [member(labels, seed, **({} if bound is None else {"clipping_norm": bound})) for seed in range(2)]
+    group = [
+        member(labels, seed, **({} if bound is None else {"clipping_norm": bound}))
+        for seed in range(2)
+    ]
     schedule = Schedule(3, Rule("sgd", 0.9), how, transforms=BOTH)
     trained = training.fit(build, pool, group, schedule)
     for model, one in enumerate(group):
-        torch.testing.assert_close(trained.state(model), loop(build, pool, one, schedule, bound), rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(
+            trained.state(model), loop(build, pool, one, schedule, bound), rtol=1e-3, atol=1e-5
+        )
 
 
 def test_draws_are_the_same_bit_for_bit_whatever_the_group(monkeypatch):
@@ -132,6 +157,7 @@ def test_draws_are_the_same_bit_for_bit_whatever_the_group(monkeypatch):
     def noted(self, x, labels, draws):
         seen.append((x.clone(), draws["corner"].clone()))
         return original(self, x, labels, draws)
+
     original = Crop.apply
     monkeypatch.setattr(Crop, "apply", noted)
     pool, labels = problem()
@@ -142,9 +168,26 @@ def test_draws_are_the_same_bit_for_bit_whatever_the_group(monkeypatch):
         training.fit(convolution, pool, [one], Schedule(4, transforms=BOTH))
         for (x, corner), (alone, own) in zip(together, seen):
             count = own.shape[1]
-            assert torch.equal(corner[model, :count], own[0]) and torch.equal(x[model, :count], alone[0])
+            assert torch.equal(corner[model, :count], own[0]) and torch.equal(
+                x[model, :count], alone[0]
+            )
         assert not torch.equal(seen[0][1][:, :4], seen[1][1][:, :4])
         seen.clear()
+
+
+@pytest.mark.parametrize("build", [convolution, normalised])
+def test_an_exact_models_bits_are_its_own(build):
+    pool, labels = problem()
+    schedule = Schedule(4, Rule("sgd", 0.9), "shuffle", exact=True, transforms=BOTH)
+    parts = [
+        Member(torch.arange(first, first + 8), labels[first : first + 8], 5, 0.1, batch_seed=first)
+        for first in (0, 8, 16)
+    ]
+    one, other = (training.fit(build, pool, parts[:2:step], schedule) for step in (1, 2))
+    assert torch.equal(one.state(0), other.state(0))
+    changed = pool.clone()
+    changed[8:] = 0
+    assert torch.equal(one.state(0), training.fit(build, changed, parts, schedule).state(0))
 
 
 def test_a_crop_and_a_flip_by_hand():
@@ -168,8 +211,12 @@ def test_draws_are_golden_and_uniform():
     assert Flip().draw(8, SHAPE, random)["mirrored"].int().tolist() == GOLDEN_FLIPS
     assert Crop(4).draw(3, SHAPE, random)["corner"].tolist() == GOLDEN_CORNERS
     many = Crop(1).draw(9000, SHAPE, random)["corner"]
-    assert torch.bincount(3 * many[:, 0] + many[:, 1]).float().div(9000).sub(1 / 9).abs().max() < 0.02
-    assert Flip(0.2).draw(9000, SHAPE, random)["mirrored"].float().mean().item() == pytest.approx(0.2, abs=0.02)
+    assert (
+        torch.bincount(3 * many[:, 0] + many[:, 1]).float().div(9000).sub(1 / 9).abs().max() < 0.02
+    )
+    assert Flip(0.2).draw(9000, SHAPE, random)["mirrored"].float().mean().item() == pytest.approx(
+        0.2, abs=0.02
+    )
 
 
 GOLDEN_FLIPS, GOLDEN_CORNERS = [1, 1, 1, 1, 0, 1, 1, 1], [[0, 1], [0, 6], [4, 6]]
@@ -184,9 +231,15 @@ def test_coefficients_are_not_taken_with_transforms():
 
 def test_features_cannot_be_transformed():
     pool, labels = torch.rand(8, 30), torch.zeros(8, dtype=torch.long)
-    with pytest.raises(ValueError, match=r"transforms flip, crop: inputs of shape \(30,\): expected images"):
-        training.fit(lambda: models.build("head", (30,), 2), pool, [Member(torch.arange(8), labels, 4, 0.1)],
-                     Schedule(1, transforms=BOTH))
+    with pytest.raises(
+        ValueError, match=r"transforms flip, crop: inputs of shape \(30,\): expected images"
+    ):
+        training.fit(
+            lambda: models.build("head", (30,), 2),
+            pool,
+            [Member(torch.arange(8), labels, 4, 0.1)],
+            Schedule(1, transforms=BOTH),
+        )
 
 
 def test_transforms_are_found_by_name_and_come_back_from_plain_values():
@@ -200,6 +253,7 @@ def test_transforms_are_found_by_name_and_come_back_from_plain_values():
 
 def test_a_transforms_version_is_in_the_key(monkeypatch):
     from lib.training.transforms import flip
+
     run = Run(training=Training(transforms=(Flip(),)))
     before = run.key
     monkeypatch.setattr(flip, "VERSION", flip.VERSION + 1)
@@ -208,27 +262,43 @@ def test_a_transforms_version_is_in_the_key(monkeypatch):
 
 def test_a_transform_of_ones_own_is_a_file(tmp_path, monkeypatch):
     from lib import paths
+
     monkeypatch.setattr(paths, "own_folders", lambda: [tmp_path])
     (tmp_path / "dark.py").write_text(
-        "from dataclasses import dataclass\nfrom typing import ClassVar\n\n\n@dataclass(frozen=True)\n"
+        "from dataclasses import dataclass\nfrom typing import ClassVar\n\n\n"
+        "@dataclass(frozen=True)\n"
         "class Dark:\n    mixes: ClassVar[str] = 'none'\n    factor: float = 0.0\n\n"
         "    def draw(self, count, shape, random):\n        return {}\n\n"
-        "    def apply(self, x, labels, draws):\n        return x * self.factor, labels\n")
+        "    def apply(self, x, labels, draws):\n        return x * self.factor, labels\n"
+    )
     settings = Training(transforms=[{"name": "dark.py:Dark", "factor": 0.5}])
     run = Run(training=settings)
     assert run.to_dict()["training"]["transforms"] == [{"name": "dark.py:Dark", "factor": 0.5}]
     assert from_dict(run.to_dict()) == run and len(settings.versions()["transforms"][0]) == 64
     pool, labels = problem()
-    trained = training.fit(convolution, pool, [member(labels)], Schedule(1, Rule("sgd"), transforms=settings.transforms))
+    trained = training.fit(
+        convolution,
+        pool,
+        [member(labels)],
+        Schedule(1, Rule("sgd"), transforms=settings.transforms),
+    )
     half = training.fit(convolution, pool / 510, [member(labels)], Schedule(1, Rule("sgd")))
     torch.testing.assert_close(trained.parameters, half.parameters, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("value,match", [
-    ({"name": "swirl"}, "transform 'swirl': expected one of crop, flip"), ({"padding": 2}, "transform None"),
-    ({"name": "crop", "border": 2}, "unknown key 'border'; expected padding"),
-    ({"name": "crop", "padding": 0}, "padding 0"), ({"name": "flip", "probability": 2.0}, "probability 2.0"),
-    (Training(), "expected a frozen dataclass"), (3, "transform 3"), (Unknown(), "mixes 'some'")])
+@pytest.mark.parametrize(
+    "value,match",
+    [
+        ({"name": "swirl"}, "transform 'swirl': expected one of crop, flip"),
+        ({"padding": 2}, "transform None"),
+        ({"name": "crop", "border": 2}, "unknown key 'border'; expected padding"),
+        ({"name": "crop", "padding": 0}, "padding 0"),
+        ({"name": "flip", "probability": 2.0}, "probability 2.0"),
+        (Training(), "expected a frozen dataclass"),
+        (3, "transform 3"),
+        (Unknown(), "mixes 'some'"),
+    ],
+)
 def test_what_is_no_transform_is_refused_in_a_line(value, match):
     with pytest.raises(ValueError, match=match) as refused:
         Training(transforms=(value,))
@@ -237,6 +307,7 @@ def test_what_is_no_transform_is_refused_in_a_line(value, match):
 
 # ---------------------------------------------------------------- accounting
 
+
 def run_with(*own, defence):
     return Run(defence=defence, training=Training(batch_size=10, epochs=2.0, transforms=own))
 
@@ -244,10 +315,14 @@ def run_with(*own, defence):
 @pytest.mark.parametrize("harmless", [Flip(), Crop(), Public()])
 def test_what_mixes_no_private_records_keeps_the_guarantee(harmless):
     defence = DPSGD(noise_multiplier=2.0)
-    plain, with_it = (defence.guarantee(run_with(*own, defence=defence), 100) for own in ((), (harmless,)))
+    plain, with_it = (
+        defence.guarantee(run_with(*own, defence=defence), 100) for own in ((), (harmless,))
+    )
     assert plain == with_it and plain.holds
     asked = DPSGD(noise_multiplier=None, epsilon=3.0)
-    assert asked.calibrated(run_with(harmless, defence=asked), 100) == asked.calibrated(run_with(defence=asked), 100)
+    assert asked.calibrated(run_with(harmless, defence=asked), 100) == asked.calibrated(
+        run_with(defence=asked), 100
+    )
 
 
 @pytest.mark.parametrize("sampling", ["poisson", "shuffle"])
@@ -291,12 +366,15 @@ def test_opacus_starts_from_given_weights():
     start = training.flatten(training.initialise(lambda: models.build("head", (30,), 4), 9))
     one = member(labels, clipping_norm=1.0, noise=0.5, start=start)
     build, schedule = (lambda: models.build("head", (30,), 4)), Schedule(3)
-    ours, theirs = (engine(build, pool, [one], schedule).parameters
-                    for engine in (training.fit, opacus_engine.fitter(ghost=False)))
+    ours, theirs = (
+        engine(build, pool, [one], schedule).parameters
+        for engine in (training.fit, opacus_engine.fitter(ghost=False))
+    )
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 # ---------------------------------------------------------------- appended records
+
 
 def test_appended_records_keep_the_nominal_rate():
     labels = torch.zeros(1200, dtype=torch.long)
@@ -317,8 +395,10 @@ def test_nominal_records_draw_as_before():
     labels = torch.zeros(100, dtype=torch.long)
     for how in ("poisson", "shuffle"):
         one = Member(torch.arange(100), labels, 10.0, 0.1)
-        own, same = (training.member_batches(each, how, torch.device("cpu"))
-                     for each in (one, dataclasses.replace(one, records=100)))
+        own, same = (
+            training.member_batches(each, how, torch.device("cpu"))
+            for each in (one, dataclasses.replace(one, records=100))
+        )
         assert all(torch.equal(next(own), next(same)) for _ in range(20))
 
 
@@ -329,20 +409,31 @@ def test_sums_are_divided_by_the_nominal_batch(how):
 
     def build():
         return models.build("linear", (6,), 3)
+
     one = Member(torch.arange(30), labels, 8, 0.1, records=20, clipping_norm=0.1)
     trained = training.fit(build, pool, [one], Schedule(1, Rule("sgd"), how)).parameters[0]
     chosen = next(training.member_batches(one, how, pool.device))
     module = training.initialise(build, 0)
     total = 0
     for x, label in zip(pool[chosen], labels[chosen]):
-        flat = torch.cat([part.flatten() for part in torch.autograd.grad(
-            F.cross_entropy(module(x[None]), label[None]), list(module.parameters()))])
+        flat = torch.cat(
+            [
+                part.flatten()
+                for part in torch.autograd.grad(
+                    F.cross_entropy(module(x[None]), label[None]), list(module.parameters())
+                )
+            ]
+        )
         total = total + flat * min(1.0, 0.1 / flat.norm().item())
     assert len(chosen) != 8
-    torch.testing.assert_close(trained, training.flatten(module) - 0.1 * total / 8, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        trained, training.flatten(module) - 0.1 * total / 8, rtol=1e-5, atol=1e-6
+    )
 
 
-@pytest.mark.parametrize("changes,match", [({"records": 0}, "records 0"), ({"records": 5}, "the 5 training images")])
+@pytest.mark.parametrize(
+    "changes,match", [({"records": 0}, "records 0"), ({"records": 5}, "the 5 training images")]
+)
 def test_nominal_records_out_of_range_are_refused(changes, match):
     labels = torch.zeros(12, dtype=torch.long)
     one = Member(torch.arange(12), labels, 6, 0.1, **changes)

@@ -77,8 +77,9 @@ class DPSGD:
             raise ValueError("defence dpsgd: epsilon can be calibrated for sampling 'poisson' only; give noise_multiplier for shuffled batches")
         mixed = mixing_a_batch(run.training.transforms)
         if mixed:
-            raise ValueError(f"defence dpsgd: epsilon cannot be calibrated with transform {', '.join(mixed)}: "
-                             "it mixes private records, and clipping bounds none of them; give noise_multiplier")
+            raise ValueError(f"defence dpsgd: epsilon cannot be calibrated with transform "
+                             f"{', '.join(mixed)}: it mixes private records, and clipping bounds "
+                             "none of them; give noise_multiplier")
         z = privacy.dpsgd_noise_multiplier(self.epsilon, run.training.batch_size / n, run.training.steps(n), self.delta)
         return replace(self, noise_multiplier=z, epsilon=None)
 
@@ -92,7 +93,8 @@ class DPSGD:
             return privacy.Guarantee(epsilon=math.inf, delta=self.delta, adjacency="none", accountant="none", note=note, **facts)
         mixed = mixing_a_batch(training.transforms)
         if mixed:
-            note = f"transform {', '.join(mixed)} mixes private records, and clipping bounds none of them"
+            note = (f"transform {', '.join(mixed)} mixes private records, "
+                    "and clipping bounds none of them")
             return replace(privacy.Guarantee.none(note), delta=self.delta, **facts)
         if training.sampling == "poisson":
             epsilon = privacy.dpsgd_epsilon(z, training.batch_size / n, training.steps(n), self.delta)

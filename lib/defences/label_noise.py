@@ -8,8 +8,8 @@ from torch import Tensor
 
 from lib.attacks import Poisoned
 from lib.defences import Trained, members
-from lib.training import generator
 from lib.privacy import Guarantee
+from lib.training import generator
 
 VERSION = 1
 

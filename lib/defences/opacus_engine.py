@@ -15,7 +15,7 @@ from lib.training import Ensemble, Member, Schedule, as_input, generator, initia
 
 
 def fitter(*, ghost: bool):
-    """A function with the arguments of `training.fit` that trains with Opacus's hooks or its ghost clipping."""
+    """A function like `training.fit` that trains with Opacus's hooks or its ghost clipping."""
     def fit(build, pool, members: list[Member], schedule: Schedule) -> Ensemble:
         training.check(members, schedule)
         if schedule.transforms or schedule.averages:

@@ -19,9 +19,9 @@ from lib import attacks, models, training
 from lib.attacks import Poisoned
 from lib.defences import Trained, certificates, smoothing
 from lib.defences.certificates import Certified, Examples
-from lib.training import generator
 from lib.privacy import Guarantee
 from lib.privacy.pate import vote_counts
+from lib.training import generator
 
 VERSION = 1
 

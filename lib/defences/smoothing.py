@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lib import attacks, models, privacy, training
 from lib.attacks import Poisoned
-from lib.defences import Trained, certificates, members
+from lib.defences import Trained, certificates
 from lib.defences.certificates import Certified, Examples
 from lib.training import generator
 from lib.training.transforms import mixing_a_batch
@@ -107,7 +107,8 @@ class Smoothing:
             raise ValueError(f"defence smoothing: sampling {run.training.sampling!r}: expected 'poisson' with noise_multiplier above 0")
         mixed = mixing_a_batch(run.training.transforms)
         if mixed:
-            return privacy.Guarantee.none(f"transform {', '.join(mixed)} mixes private records"), None
+            note = f"transform {', '.join(mixed)} mixes private records"
+            return privacy.Guarantee.none(note), None
         rate, steps = run.training.batch_size / n, run.training.steps(n)
         one, all_ = (privacy.dpsgd_epsilon(self.noise_multiplier, rate, count, self.delta) for count in (steps, steps * self.models))
         return privacy.Guarantee(epsilon=all_, delta=self.delta, adjacency="add-remove", sampler="poisson", accountant="pld",

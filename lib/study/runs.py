@@ -62,8 +62,9 @@ class Run:
 
     def to_dict(self) -> dict:
         """The run as nested plain values, with the names of its attack and defence; `from_dict` takes it back."""
-        return asdict(self) | {"attack": {"name": part_name(self.attack), **asdict(self.attack)},
-                               "defence": {"name": part_name(self.defence), **_values(self.defence)},
+        attack, defence = asdict(self.attack), _values(self.defence)
+        return asdict(self) | {"attack": {"name": part_name(self.attack), **attack},
+                               "defence": {"name": part_name(self.defence), **defence},
                                "training": self.training.to_dict()}
 
     @functools.cached_property

@@ -14,9 +14,24 @@ from lib.training.settings import Training
 from lib.training.workers import spread
 
 __all__ = [
-    "Ensemble", "Member", "Rule", "Schedule", "Step", "Training", "as_input", "check", "fit",
-    "flatten", "gather", "generator", "initialise", "member_batches", "products", "slack",
-    "spread", "unflatten",
+    "Ensemble",
+    "Member",
+    "Rule",
+    "Schedule",
+    "Step",
+    "Training",
+    "as_input",
+    "check",
+    "fit",
+    "flatten",
+    "gather",
+    "generator",
+    "initialise",
+    "member_batches",
+    "products",
+    "slack",
+    "spread",
+    "unflatten",
 ]
 
 VERSION = 1

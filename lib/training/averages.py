@@ -1,10 +1,10 @@
-"""Averages of a training's iterates: further weights of the same run, measured beside its last ones.
+"""Averages of a training's iterates: further weights of the same run.
 
 "tail" after s steps is the mean of the iterates since step s/2, floor(s/2) + 1 to s (Polyak and
 Juditsky 1992, on the last half). "ema" is the exponential moving average of De et al. 2022
-(arXiv 2204.13650, section 3.2): d ema + (1 - d) w after each step, from the initial weights on, with
-d = min(decay, (1 + t) / (10 + t)) after t earlier steps. Both are affine in the iterates, so that
-they may be taken in any coordinates that are (`steps.coefficients`).
+(arXiv 2204.13650): d ema + (1 - d) w after each step, from the initial weights on,
+with d = min(decay, (1 + t) / (10 + t)) after t earlier steps. Both are affine in the iterates, so
+that they may be taken in any coordinates that are (`steps.coefficients`).
 """
 
 from collections import defaultdict
@@ -68,8 +68,14 @@ class Ema:
             self.mean[moving] = self.mean[moving].lerp(values[moving], weight)
 
 
-def averages(names: Sequence[str], first: Tensor, steps: Sequence[int], wanted: Iterable[int], *,
-             decay: float) -> dict[str, Tail | Ema]:
+def averages(
+    names: Sequence[str],
+    first: Tensor,
+    steps: Sequence[int],
+    wanted: Iterable[int],
+    *,
+    decay: float,
+) -> dict[str, Tail | Ema]:
     """The averages of these `names`, each with `add(values, number)` and its `mean`."""
     made = {"tail": lambda: Tail(first, steps, wanted), "ema": lambda: Ema(first, steps, decay)}
     return {name: made[name]() for name in names}

@@ -1,4 +1,4 @@
-"""Which records a step sees, drawn by each model for itself, and what the network is called with."""
+"""Which records a step sees, drawn by each model for itself, and as what inputs."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -11,15 +11,19 @@ from lib.training.transforms import Transform
 
 
 def generator(stream: str, seed: int, device="cpu") -> torch.Generator:
-    """A generator for one purpose of one run, so that streams of equal seeds do not repeat each other."""
+    """A generator for one purpose of one run: streams of equal seeds do not repeat each other."""
     digest = hashlib.sha256(f"{stream}:{seed}".encode()).digest()
     return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 def poisson(n: int, sample_rate: float, random: torch.Generator) -> Iterator[Tensor]:
-    """Every record joins every batch independently with probability `sample_rate` (what the accountants assume)."""
+    """Every record joins every batch independently with probability `sample_rate`."""
     while True:
-        yield (torch.rand(n, generator=random, device=random.device) < sample_rate).nonzero().flatten()
+        yield (
+            (torch.rand(n, generator=random, device=random.device) < sample_rate)
+            .nonzero()
+            .flatten()
+        )
 
 
 def shuffled(n: int, batch_size: int, random: torch.Generator) -> Iterator[Tensor]:
@@ -37,7 +41,7 @@ def member_batches(member: Member, how: str, device: torch.device) -> Iterator[T
 
 
 def pad(batches: list[Tensor], *, longest: int | None = None) -> tuple[Tensor, Tensor]:
-    """Stack batches of unequal length: (indices [models, longest], present [models, longest] of 0 and 1)."""
+    """Stack batches of unequal length: indices and present (0 or 1), both [models, longest]."""
     longest = longest or max(1, max(len(batch) for batch in batches))
     indices = batches[0].new_zeros(len(batches), longest)
     present = torch.zeros(len(batches), longest, device=indices.device)
@@ -47,15 +51,26 @@ def pad(batches: list[Tensor], *, longest: int | None = None) -> tuple[Tensor, T
     return indices, present
 
 
-def draws(transforms: Sequence[Transform], drawn: list[Tensor], shape: tuple[int, ...],
-          randoms: list[torch.Generator], width: int) -> list[dict[str, Tensor]]:
-    """Every transform's draws for the batches, [models, width, ...], each model's from its own generator.
+def draws(
+    transforms: Sequence[Transform],
+    drawn: list[Tensor],
+    shape: tuple[int, ...],
+    randoms: list[torch.Generator],
+    width: int,
+) -> list[dict[str, Tensor]]:
+    """Every transform's draws [models, width, ...], each model's from its own generator.
 
-    As many are drawn as the batch has records, and padded then: alone or in a group the same numbers.
+    As many are drawn as the batch has records, and padded then: alone or in a group the same
+    numbers.
     """
-    own = [[transform.draw(len(batch), shape, random) for transform in transforms]
-           for batch, random in zip(drawn, randoms, strict=True)]
-    return [{name: pad_rows([one[name] for one in same], width) for name in same[0]} for same in zip(*own)]
+    own = [
+        [transform.draw(len(batch), shape, random) for transform in transforms]
+        for batch, random in zip(drawn, randoms, strict=True)
+    ]
+    return [
+        {name: pad_rows([one[name] for one in same], width) for name in same[0]}
+        for same in zip(*own)
+    ]
 
 
 def as_input(x: Tensor) -> Tensor:
@@ -64,12 +79,16 @@ def as_input(x: Tensor) -> Tensor:
 
 
 def gather(pool: Tensor, members: Sequence[Member], longest: int) -> Tensor:
-    """Each member's rows as inputs [models, longest, ...], with its noise where it has any; 0 behind its last row."""
+    """Each member's rows as inputs [models, longest, ...], with its noise, zero-padded."""
     x = as_input(pool[:0]).new_zeros(len(members), longest, *pool.shape[1:])
     for own, member in zip(x, members):
         own = own[: len(member.rows)]
         if member.input_noise:
-            own.normal_(0.0, member.input_noise, generator=generator("inputs", member.input_seed, pool.device))
+            own.normal_(
+                0.0,
+                member.input_noise,
+                generator=generator("inputs", member.input_seed, pool.device),
+            )
         own.add_(as_input(pool.index_select(0, member.rows.to(pool.device))))
     return x
 

@@ -1,7 +1,8 @@
 """SGD, RMSProp and Adam for many models at once, equal to `torch.optim` with its defaults.
 
 `torch.optim` has one learning rate a parameter group; a hundred models with a learning rate each
-would be a hundred groups and, on a GPU, a hundred times the launches. Parameters are `[models, parameters]`.
+would be a hundred groups and, on a GPU, a hundred times the launches. Parameters are `[models,
+parameters]`.
 """
 
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ class Optimizer:
         self.second = torch.zeros_like(parameters) if rule.name in ("rmsprop", "adam") else None
 
     def step(self, gradients: Tensor, rates: Tensor) -> None:
-        """One update with `gradients` [models, parameters] (overwritten) and learning `rates` [models]."""
+        """One update with `gradients` [models, parameters] (overwritten) and `rates` [models]."""
         self.step_count += 1
         if self.rule.weight_decay:
             gradients.add_(self.parameters, alpha=self.rule.weight_decay)
@@ -47,9 +48,13 @@ class Optimizer:
 
     def _sgd(self, gradients: Tensor, rates: Tensor) -> None:
         if self.first is not None:
-            # torch.optim.SGD starts the buffer at the first gradient, which zeros plus no dampening equals.
+            # torch.optim.SGD starts the buffer at the first gradient: the same as from zeros.
             torch.add(gradients, self.first, alpha=self.rule.momentum, out=self.first)
-            update = gradients.add_(self.first, alpha=self.rule.momentum) if self.rule.nesterov else self.first
+            update = (
+                gradients.add_(self.first, alpha=self.rule.momentum)
+                if self.rule.nesterov
+                else self.first
+            )
         else:
             update = gradients
         self.parameters.addcmul_(update, rates, value=-1)

@@ -1,7 +1,8 @@
 """Groups of models side by side on the cores of a CPU, each with one thread.
 
-The products of small models are too short for two threads to share: they spend more on meeting than they save, and where
-another process wants the cores too, they wait for each other for whole time slices.
+The products of small models are too short for two threads to share: they spend more on meeting than
+they save, and where another process wants the cores too, they wait for each other for whole time
+slices.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 
-def spread(work: Callable, parts: Sequence, *, device: torch.device, alone: bool = False) -> Iterator:
+def spread(
+    work: Callable, parts: Sequence, *, device: torch.device, alone: bool = False
+) -> Iterator:
     """`work(part)` for every part, in order; on a CPU as many parts at once as torch has threads.
 
     A single part gets all threads, unless `alone`: then its bits are those it has beside others.

@@ -1,15 +1,16 @@
 """Transforms of a batch of images, drawn anew in every step: one file each, found by its name.
 
-A module of this folder has a `VERSION` and `Transform`, a frozen dataclass that satisfies `Transform`
-below. What it mixes decides which guarantees stay:
+A module of this folder has a `VERSION` and `Transform`, a frozen dataclass that satisfies
+`Transform` below. What it mixes decides which guarantees stay:
 
-- DP-SGD needs gradients that depend on one private record each. "none", "views" and "public" keep the
-  sensitivity; "batch" does not, and neither a calibration nor an epsilon is given.
-- Partitions (DPA) and PATE's teachers learn from their own part of the records, and a batch holds records
-  of one part: every kind is fine. So it is for PATE's students, which see public records.
+- DP-SGD needs gradients that depend on one private record each. "none", "views" and "public" keep
+  the sensitivity; "batch" does not, and neither a calibration nor an epsilon is given.
+- Partitions (DPA) and PATE's teachers learn from their own part of the records, and a batch holds
+  records of one part: every kind is fine. So it is for PATE's students, which see public records.
 - Smoothing (RAB) certifies any training on inputs that have their noise already: every kind is fine
   (an epsilon of its models is DP-SGD's, and refused as there).
-- Randomised labels (label noise, ALIBI, LP-MST) are drawn once, before all training: every kind is fine.
+- Randomised labels (label noise, ALIBI, LP-MST) are drawn once, before all training: every kind is
+  fine.
 """
 
 import importlib
@@ -31,17 +32,20 @@ class Transform(Protocol):
     """What changes the images of a batch, and perhaps their labels.
 
     mixes: what comes together in one record of the result: "none" (each stays by itself), "views"
-    (one record's own augmentations), "public" (public images too), "batch" (records of a private batch).
+    (one record's own augmentations), "public" (public images too), "batch" (records of a private
+    batch).
     """
 
     mixes: str
 
-    def draw(self, count: int, shape: tuple[int, ...], random: torch.Generator) -> dict[str, Tensor]:
-        """One model's draws for `count` images of `shape` (channels, height, width), each [count, ...]."""
+    def draw(
+        self, count: int, shape: tuple[int, ...], random: torch.Generator
+    ) -> dict[str, Tensor]:
+        """One model's draws [count, ...] for images of `shape` (channels, height, width)."""
         ...
 
     def apply(self, x: Tensor, labels: Tensor, draws: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Transformed inputs [models, batch, channels, height, width] and labels [models, batch, ...].
+        """Inputs [models, batch, channels, height, width] and labels [models, batch, ...].
 
         draws: [models, batch, ...], of every model's own, 0 where the batch is padded.
         """
@@ -53,7 +57,9 @@ _own: dict[type, str] = {}  # classes of a user's own files, by the name that ke
 
 def names() -> list[str]:
     """The transforms of this folder."""
-    return sorted(file.stem for file in Path(__file__).parent.glob("*.py") if file.stem != "__init__")
+    return sorted(
+        file.stem for file in Path(__file__).parent.glob("*.py") if file.stem != "__init__"
+    )
 
 
 def build(values) -> Transform:
@@ -62,9 +68,15 @@ def build(values) -> Transform:
     Raises ValueError for an unknown name or setting, and for an object that is no transform.
     """
     made = _named(dict(values)) if isinstance(values, dict) else values
-    if not (isinstance(made, Transform) and is_dataclass(made) and type(made).__dataclass_params__.frozen):
-        raise ValueError(f"transform {values!r}: expected a frozen dataclass with mixes, draw and apply, "
-                         f"or a mapping such as {{name: {names()[0]}}}")
+    if not (
+        isinstance(made, Transform)
+        and is_dataclass(made)
+        and type(made).__dataclass_params__.frozen
+    ):
+        raise ValueError(
+            f"transform {values!r}: expected a frozen dataclass with mixes, draw and apply, "
+            f"or a mapping such as {{name: {names()[0]}}}"
+        )
     return made
 
 
@@ -75,7 +87,10 @@ def _named(values: dict) -> object:
     known = [item.name for item in fields(kind)] if is_dataclass(kind) else []
     for setting in values:
         if setting not in known:
-            raise ValueError(f"transform {name}: unknown key {setting!r}; expected {' or '.join(known) or 'none'}")
+            raise ValueError(
+                f"transform {name}: unknown key {setting!r}; "
+                f"expected {' or '.join(known) or 'none'}"
+            )
     return kind(**values)
 
 
@@ -85,7 +100,9 @@ def _kind(name) -> type:
         _own[found] = name
         return found
     if name not in names():
-        raise ValueError(f"transform {name!r}: expected one of {', '.join(names())}, or my_file.py:Name")
+        raise ValueError(
+            f"transform {name!r}: expected one of {', '.join(names())}, or my_file.py:Name"
+        )
     return importlib.import_module(f"{__name__}.{name}").Transform
 
 
@@ -107,16 +124,20 @@ def version(transform: Transform) -> int | str:
 
 
 def mixing_a_batch(transforms: Sequence[Transform]) -> list[str]:
-    """Names of the transforms that mix records of a private batch; ValueError where it is not known."""
+    """Names of transforms that mix records of a private batch; ValueError if unknown."""
     for transform in transforms:
         if transform.mixes not in MIXES:
-            raise ValueError(f"transform {name_of(transform)}: mixes {transform.mixes!r}: expected one of "
-                             f"{', '.join(MIXES)}; what a guarantee means depends on it")
+            raise ValueError(
+                f"transform {name_of(transform)}: mixes {transform.mixes!r}: expected one of "
+                f"{', '.join(MIXES)}; what a guarantee means depends on it"
+            )
     return [name_of(transform) for transform in transforms if transform.mixes == "batch"]
 
 
 def check_inputs(transforms: Sequence[Transform], shape: tuple[int, ...]) -> None:
     """Refuse inputs that are not images: ValueError that names their shape."""
     if transforms and len(shape) != 3:
-        raise ValueError(f"transforms {', '.join(map(name_of, transforms))}: inputs of shape {tuple(shape)}: "
-                         "expected images (channels, height, width); leave the transforms out for features")
+        raise ValueError(
+            f"transforms {', '.join(map(name_of, transforms))}: inputs of shape {tuple(shape)}: "
+            "expected images (channels, height, width); leave the transforms out for features"
+        )

@@ -19,11 +19,17 @@ class Flip:
 
     def __post_init__(self):
         if not 0 <= self.probability <= 1:
-            raise ValueError(f"transform flip: probability {self.probability}: expected between 0 and 1")
+            raise ValueError(
+                f"transform flip: probability {self.probability}: expected between 0 and 1"
+            )
 
-    def draw(self, count: int, shape: tuple[int, ...], random: torch.Generator) -> dict[str, Tensor]:
+    def draw(
+        self, count: int, shape: tuple[int, ...], random: torch.Generator
+    ) -> dict[str, Tensor]:
         """Which images are mirrored, bool [count]."""
-        return {"mirrored": torch.rand(count, generator=random, device=random.device) < self.probability}
+        return {
+            "mirrored": torch.rand(count, generator=random, device=random.device) < self.probability
+        }
 
     def apply(self, x: Tensor, labels: Tensor, draws: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Mirror the drawn images; labels stay."""
