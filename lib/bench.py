@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from lib import ensemble, models
 from lib.defences import opacus_engine
 from lib.ensemble import Member, Rule, Schedule
-from lib.execute import cores
+from lib.processes import cores
 
 ROUNDS = 5
 BUSY = 0.15  # CPUs that other processes may use

@@ -31,7 +31,7 @@ def pytest_configure(config):
 
 def _leave_the_users_cache_alone():
     """An empty cache and store for the whole session, and none of the settings of a study under way."""
-    from lib.commands.outputs import published_only
+    from lib.commands.variables import published_only
 
     for name, value in published_only(Path(OWN.name)).items():
         if name == "DATA_ROOT":

@@ -23,8 +23,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 import build
-from lib import execute
-from lib.commands import Problem, options, outputs, profiles, report, tests
+from lib import processes
+from lib.commands import Problem, execution, options, passes, profiles, report, rounds, tests
+from lib.commands.notebooks import cleaned, publish
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = (ROOT / "environment.yml").read_text("utf-8")
@@ -296,10 +297,10 @@ def test_a_derived_parameter_is_refused():
 @pytest.mark.parametrize(("cores", "jobs", "own", "threads"), [
     (8, 1, "", "8"), (8, 3, "", "2"), (2, 8, "", "1"), (8, 1, "2", "2"), (2, 2, "16", "1"), (4, 1, "nonsense", "4")])
 def test_processes_share_the_cores(monkeypatch, cores, jobs, own, threads):
-    monkeypatch.setattr(execute, "cores", lambda: cores)
+    monkeypatch.setattr(processes, "cores", lambda: cores)
     monkeypatch.setenv("OMP_NUM_THREADS", own)
-    assert set(execute.thread_settings(jobs).values()) == {threads}
-    assert {"OMP_NUM_THREADS", "MKL_NUM_THREADS"} <= execute.thread_settings(jobs).keys()
+    assert set(processes.thread_settings(jobs).values()) == {threads}
+    assert {"OMP_NUM_THREADS", "MKL_NUM_THREADS"} <= processes.thread_settings(jobs).keys()
 
 
 # ---------------------------------------------------------------- a small project, with a study that only pretends
@@ -436,7 +437,7 @@ def test_report_trains_in_rounds_and_writes_the_page(project):
     assert "train [5, 6] budget False" in done.stdout and "train [100]" in done.stdout
     assert re.search(r"build/quick/report.html  \d+ s  3 rows measured, 0 not measured\n$", done.stdout)
     ran = nbformat.read(project / "build/quick/notebooks/11_good.ipynb", as_version=4)
-    threads = max(1, execute.cores() // 2)
+    threads = max(1, processes.cores() // 2)
     assert f"[10, 12] {threads} 11_good" in ran.cells[3].outputs[0].text
     assert [path.name for path in (project / "build/quick/notebooks").iterdir()] == ["11_good.ipynb"]
     page = (project / "build/quick/report.html").read_text("utf-8")
@@ -463,7 +464,7 @@ class PretendStudy:
     def run(self, names, seen, *, folder):
         self.passes.append(sorted(names))
         for name in names:
-            seen.results[name] = execute.Result(name, None, None, 2.0)
+            seen.results[name] = execution.Result(name, None, None, 2.0)
             seen.asked[name] = {key: {"notebook": name, "key": key, "run": {}, "known": key in self.store,
                                       "status": self.store.get(key)} for key in self.wanted[name](self.store)}
 
@@ -472,21 +473,20 @@ class PretendStudy:
 def pretend(monkeypatch):
     """Call `train_missing` on pretended notebooks: (study, seen, trained keys by round, whether it failed)."""
     def train(store, wanted, *arguments, learns="ok"):
-        rounds, study, seen = [], PretendStudy(store, wanted), report.Pass()
+        trained, study, seen = [], PretendStudy(store, wanted), passes.Pass()
 
         def worker(action, requests, **how):
-            if action == "cuda":
-                return False
-            rounds.append(sorted(request["key"] for request in requests))
+            trained.append(sorted(request["key"] for request in requests))
             if learns is None:
                 raise Problem("train ended")
-            store.update(dict.fromkeys(rounds[-1], learns))
+            store.update(dict.fromkeys(trained[-1], learns))
             return len(requests)
 
-        monkeypatch.setattr(report, "worker", worker)
+        monkeypatch.setattr(rounds, "call_worker", worker)
+        monkeypatch.setattr(rounds, "has_cuda", lambda: False)
         study.run(list(wanted), seen, folder=None)
-        failed = report.train_missing(study, seen, options.parse(["report", *arguments]), time.monotonic())
-        return study, seen, rounds, failed
+        failed = rounds.train_missing(study, seen, options.parse(["report", *arguments]), time.monotonic())
+        return study, seen, trained, failed
 
     return train
 
@@ -554,13 +554,13 @@ def test_outputs_with_a_path_of_this_machine_are_not_published(tmp_path):
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "ran.ipynb")
     source = tmp_path / "11_good.py"
     source.write_text("# %%\n1\n")
-    assert "show the path" in outputs.publish(source, tmp_path / "ran.ipynb")[0]
+    assert "show the path" in publish(source, tmp_path / "ran.ipynb")[0]
     assert not (tmp_path / "11_good.ipynb").exists()
 
 
 def test_published_bytes_are_the_same_each_time(tmp_path):
     cells = [nbformat.v4.new_code_cell("1"), nbformat.v4.new_code_cell("1", metadata={"papermill": {"duration": 1}})]
-    texts = {nbformat.writes(outputs.cleaned(nbformat.v4.new_notebook(cells=[
+    texts = {nbformat.writes(cleaned(nbformat.v4.new_notebook(cells=[
         nbformat.from_dict({**cell, "id": f"random{turn}{place}"}) for place, cell in enumerate(cells)])))
         for turn in range(2)}
     assert len(texts) == 1 and "duration" not in texts.pop()
@@ -639,14 +639,14 @@ def test_a_full_disk_is_one_line(monkeypatch):
 def test_a_request_cut_short_by_a_kill_is_left_out(tmp_path):
     whole = {"notebook": "11_good", "key": "a", "run": {}, "known": True}
     (tmp_path / "asked").write_text(json.dumps(whole) + "\n" + '{"notebook": "11_g')
-    assert report.read_asked(tmp_path / "asked") == {"a": whole}
-    assert report.read_asked(tmp_path / "none") == {}
+    assert passes.read_asked(tmp_path / "asked") == {"a": whole}
+    assert passes.read_asked(tmp_path / "none") == {}
 
 
 def test_a_file_is_moved_whole(tmp_path, monkeypatch):
     made, target = tmp_path / "made", tmp_path / "new" / "target"
     made.write_text("new")
-    execute.move(made, target)
+    execution.move(made, target)
     target.write_text("old")
 
     def full(*_):
@@ -654,5 +654,5 @@ def test_a_file_is_moved_whole(tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(OSError, match="full"):
-        execute.move(made, target)
+        execution.move(made, target)
     assert target.read_text() == "old" and [path.name for path in target.parent.iterdir()] == ["target"]

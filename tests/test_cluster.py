@@ -15,9 +15,9 @@ import pytest
 import torch
 from distributed import LocalCluster, get_worker
 
-from lib import data, ensemble, execute, ledger, paths, study
+from lib import data, ensemble, ledger, paths, processes, study
 from lib.attacks.dirty_label import BadNets
-from lib.commands import Problem, options, report
+from lib.commands import Problem, options, prepare, rounds
 from lib.defences.dpsgd import DPSGD
 from lib.defences.label_noise import LabelNoise
 from lib.study import Run, cluster, grid, measure
@@ -31,7 +31,7 @@ HERE = "127.0.0.1"
 def two(tmp_path_factory):
     """A cluster of two processes with one thread each, and no data sets but the drawn ones."""
     data.load("strokes")  # drawn once, not in both at a time
-    nowhere = {"DATA_ROOT": str(tmp_path_factory.mktemp("no-data")), "PYTHONPATH": str(paths.ROOT), **dict.fromkeys(execute.THREAD_SETTINGS, "1")}
+    nowhere = {"DATA_ROOT": str(tmp_path_factory.mktemp("no-data")), "PYTHONPATH": str(paths.ROOT), **dict.fromkeys(processes.THREAD_SETTINGS, "1")}
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit=0, host=HERE, env=nowhere) as found:
         yield found
 
@@ -284,12 +284,12 @@ def test_addresses(address):
 
 def test_no_scheduler_is_one_line_before_anything_runs(store, monkeypatch):
     address = no_port()
-    monkeypatch.setattr(report, "ANSWER", 0.1)
+    monkeypatch.setattr(prepare, "SCHEDULER_TIMEOUT", 0.1)
     with pytest.raises(Problem, match=f"^--cluster {address}: no Dask scheduler answers there") as raised:
-        report.prepare(options.parse(["report", "smoke", "--cluster", address]))
+        prepare.prepare(options.parse(["report", "smoke", "--cluster", address]))
     assert raised.value.status == 1 and "\n" not in str(raised.value)
     with pytest.raises(Problem, match="--device is for training here"):
-        report.prepare(options.parse(["report", "smoke", "--cluster", address, "--device", "cpu"]))
+        prepare.prepare(options.parse(["report", "smoke", "--cluster", address, "--device", "cpu"]))
     monkeypatch.setattr(cluster, "ANSWER", 0.3)
     with socket.create_server((HERE, 0)) as other:  # it takes calls, and says nothing
         for wrong in (address, f"tcp://{HERE}:{other.getsockname()[1]}"):
@@ -298,9 +298,9 @@ def test_no_scheduler_is_one_line_before_anything_runs(store, monkeypatch):
 
 
 def test_the_papers_are_trained_where_a_cluster_is_named(monkeypatch):
-    monkeypatch.setattr(report, "has_cuda", lambda: False)
-    assert report.may_train(options.parse(["report", "paper", "--cluster", "tcp://login1:8786"]), {"a": {}})
-    assert not report.may_train(options.parse(["report", "paper"]), {"a": {}})
+    monkeypatch.setattr(rounds, "has_cuda", lambda: False)
+    assert rounds.may_train(options.parse(["report", "paper", "--cluster", "tcp://login1:8786"]), {"a": {}})
+    assert not rounds.may_train(options.parse(["report", "paper"]), {"a": {}})
 
 
 def test_dask_is_imported_for_a_cluster_alone():
@@ -317,6 +317,6 @@ def test_a_report_trained_on_a_cluster(two, store, tmp_path):
     folder.mkdir()
     shutil.copy(paths.PARAMS / "smoke" / "00_start_here.yaml", folder)
     done = subprocess.run([sys.executable, "build.py", "report", str(folder), "--cluster", two.scheduler_address, "--out", str(tmp_path / "out")],
-                          cwd=paths.ROOT, capture_output=True, text=True, env=execute.child_environment())
+                          cwd=paths.ROOT, capture_output=True, text=True, env=processes.child_environment())
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"[1-9]\d* rows measured, 0 not measured", done.stdout) and rows_on_disk(store) and (tmp_path / "out" / "report.html").exists()

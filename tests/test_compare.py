@@ -11,8 +11,8 @@ from nbformat import v4
 from lib import claims
 from lib.commands import Problem, options
 from lib.commands.compare import compare, write_page
-from lib.commands.report import Pass
-from lib.execute import Result
+from lib.commands.execution import Result
+from lib.commands.passes import Pass
 from lib.report.pairs import pair
 
 

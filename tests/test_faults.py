@@ -19,7 +19,7 @@ from test_build import NOTEBOOK, call, make_project, working_in
 
 from lib import ledger, paths, study
 from lib.attacks.dirty_label import BadNets
-from lib.execute import THREAD_SETTINGS
+from lib.processes import THREAD_SETTINGS
 from lib.study import Run, measure, sweep
 from lib.training import Training
 

@@ -202,11 +202,11 @@ def mutated(one, folder):
 
 def run_tests(jobs):
     """Run pytest as {folder: tests} says, several at a time; returns {folder: (exit code, output)}."""
-    from lib import execute
+    from lib import processes
 
-    width = min(execute.cores(), 4, len(jobs))
+    width = min(processes.cores(), 4, len(jobs))
     # A plugin is imported anew in every fork, and these tests need none.
-    settings = execute.thread_settings(execute.cores()) | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    settings = processes.thread_settings(processes.cores()) | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHONPATH", "PYTEST_", "COV"))} | settings
     command = [sys.executable, str(HERE), json.dumps({str(folder): tests for folder, tests in jobs.items()})]
     started = [subprocess.Popen(command, env=environment, cwd=tempfile.gettempdir(), stdout=subprocess.PIPE, text=True) for _ in range(width)]

@@ -21,10 +21,12 @@ import jupytext
 import nbformat
 import pytest
 
-from lib import execute
+from lib import processes
 from lib.claims.registry import NOTEBOOKS as PLANNED
-from lib.commands import options, outputs, profiles
-from lib.commands.report import read_asked
+from lib.commands import execution, options, profiles
+from lib.commands.notebooks import PICTURES, SIZE_LIMIT, cleaned
+from lib.commands.passes import read_asked
+from lib.commands.variables import published_only
 from lib.paths import NOTEBOOKS, PARAMS, RESULTS, ROOT
 
 SOURCES = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.py"))
@@ -136,14 +138,14 @@ def test_the_pair_holds_the_same_cells(source):
 @each_notebook
 def test_outputs_are_whole_and_say_nothing_of_the_machine(source):
     notebook, path = pair(source), source.with_suffix(".ipynb")
-    assert path.stat().st_size < outputs.SIZE_LIMIT
+    assert path.stat().st_size < SIZE_LIMIT
     # nbval passes over a cell that was never run, also one whose outputs it is asked to check.
     assert [cell.execution_count for cell in code_cells(notebook)] == list(range(1, len(code_cells(notebook)) + 1))
     kinds = {output.output_type for cell in code_cells(notebook) for output in cell.outputs}
     assert "error" not in kinds
     assert not any(output.get("name") == "stderr" for cell in code_cells(notebook) for output in cell.outputs)
     assert not traces_of_this_machine(path.read_text("utf-8"))
-    assert notebook == outputs.cleaned(nbformat.from_dict(notebook)), "not as `build.py notebooks` writes it"
+    assert notebook == cleaned(nbformat.from_dict(notebook)), "not as `build.py notebooks` writes it"
 
 
 def test_ids_are_unique_and_pictures_are_those_of_the_notebooks():
@@ -153,7 +155,7 @@ def test_ids_are_unique_and_pictures_are_those_of_the_notebooks():
         assert ids, f"{source.stem} shows nothing"
         assert not found.keys() & ids.keys(), f"{source.stem} repeats ids of another notebook"
         found |= ids
-    for name, path in outputs.PICTURES.items():
+    for name, path in PICTURES.items():
         assert path.read_text("utf-8") == found[name].data["image/svg+xml"] + "\n", path.name
 
 
@@ -203,7 +205,7 @@ def rows_of(name):
 
 def test_results_belong_to_notebooks():
     assert RESULTS.is_dir(), "no published rows: `python3 build.py export PROFILE` writes them"
-    files, pictures = {path.name for path in RESULTS.iterdir()}, {path.name for path in outputs.PICTURES.values()}
+    files, pictures = {path.name for path in RESULTS.iterdir()}, {path.name for path in PICTURES.values()}
     assert pictures < files <= pictures | {f"{name}.jsonl" for name in NAMES}
 
 
@@ -229,9 +231,9 @@ def test_published_rows_are_whole_and_of_this_version(source):
 def by_defaults(tmp_path_factory):
     """Every notebook run with its defaults on the published rows alone: {name: (result, requests by key)}."""
     folder = tmp_path_factory.mktemp("defaults")
-    tasks = [execute.Task(source, folder / f"{source.stem}.ipynb", {}, {
-        **outputs.published_only(folder / "empty"), "STUDY_ASKED": str(folder / source.stem)}) for source in SOURCES]
-    results = execute.run_all(tasks, jobs=min(execute.cores(), len(tasks)), report=lambda line: None)
+    tasks = [execution.Task(source, folder / f"{source.stem}.ipynb", {}, {
+        **published_only(folder / "empty"), "STUDY_ASKED": str(folder / source.stem)}) for source in SOURCES]
+    results = execution.run_all(tasks, jobs=min(processes.cores(), len(tasks)), report=lambda line: None)
     return {result.name: (result, read_asked(folder / result.name)) for result in results}
 
 

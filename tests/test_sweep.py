@@ -8,7 +8,9 @@ import pytest
 
 from lib import ledger, paths, study
 from lib.attacks.dirty_label import BadNets
-from lib.commands import options, report
+from lib.commands import options, rounds
+from lib.commands.execution import Result
+from lib.commands.passes import Pass
 from lib.defences.alibi import ALIBI
 from lib.defences.dpsgd import DPSGD
 from lib.defences.label_noise import LabelNoise
@@ -85,7 +87,7 @@ def test_a_later_round_of_a_report_does_not_count_the_rows_of_an_earlier_one(mon
         settings, jobs, out, wanted = {}, 1, paths.BUILD, ["a", "b", "c"]
 
         def run(self, names, seen, *, folder):
-            seen.results["11"] = report.execute.Result("11", None, None, 1.0)
+            seen.results["11"] = Result("11", None, None, 1.0)
             seen.asked["11"] = {key: {"notebook": "11", "key": key, "run": {}, "known": key in known} for key in self.wanted[:len(known) + 1]}
 
     def worker(action, asked, **how):
@@ -93,10 +95,10 @@ def test_a_later_round_of_a_report_does_not_count_the_rows_of_an_earlier_one(mon
         known.update(request["key"] for request in asked)
         return len(asked)
 
-    monkeypatch.setattr(report, "worker", worker)
-    notebooks, seen = Notebooks(), report.Pass()
+    monkeypatch.setattr(rounds, "call_worker", worker)
+    notebooks, seen = Notebooks(), Pass()
     notebooks.run(["11"], seen, folder=None)
-    report.train_missing(notebooks, seen, options.parse(["report"]), time.monotonic())
+    rounds.train_missing(notebooks, seen, options.parse(["report"]), time.monotonic())
     assert given == [[], ["a"], ["a", "b"]]
 
 

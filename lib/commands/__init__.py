@@ -19,7 +19,7 @@ COMMANDS = {
     "report": "lib.commands.report:report",
     "plan": "lib.commands.plan:plan",
     "export": "lib.commands.plan:export",
-    "notebooks": "lib.commands.outputs:notebooks",
+    "notebooks": "lib.commands.notebooks:notebooks",
     "targets": "lib.commands.tables:targets",
     "bench": "lib.commands.tables:bench",
     "test": "lib.commands.tests:test",

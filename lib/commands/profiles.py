@@ -9,8 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib import execute
-from lib.commands import Problem
+from lib.commands import Problem, execution
 from lib.paths import NOTEBOOKS, PARAMS
 
 NUMBER_IN_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -103,7 +102,7 @@ def parameters(choice):
     """What a notebook is run with: {name: value} from its YAML file, checked against its defaults."""
     if choice.settings is None:
         return {}
-    execute.without_address_grammar()
+    execution.without_address_grammar()
     import jupytext
 
     where = _shown(choice.settings)

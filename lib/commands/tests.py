@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lib import execute
-from lib.commands.report import say, stoppable
+from lib import processes
+from lib.commands.terminal import say
 from lib.paths import BUILD, NOTEBOOKS, ROOT
+from lib.processes import stoppable
 
 NOTHING_COLLECTED = 5  # pytest's exit code
 COMMON = ("-o", f"cache_dir={BUILD / '.pytest_cache'}", "--rootdir", str(ROOT), "--timeout=600", "-rs")
@@ -61,7 +62,7 @@ def coverage_lines(found):
 def check_notebooks(given):
     """nbval over notebooks/, as many at a time as there are cores; returns the exit codes."""
     files = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-    jobs = min(execute.cores(), len(files), 8)
+    jobs = min(processes.cores(), len(files), 8)
     say(f"\n{len(files)} notebooks against their outputs (nbval), {jobs} at a time" if files else
         "\nno notebooks with outputs to check")
     runs = [pytest([*NBVAL, *given, *map(str, files[job::jobs])], jobs=jobs, stdout=subprocess.PIPE,
@@ -73,5 +74,5 @@ def check_notebooks(given):
 
 def pytest(arguments, *, jobs=1, through=(), **how):
     """Start pytest with its share of the cores; through: a module, with its arguments, that runs it."""
-    environment = execute.child_environment(**execute.thread_settings(jobs))
-    return execute.start([sys.executable, "-m", *through, "pytest", *COMMON, *arguments], environment=environment, **how)
+    environment = processes.child_environment(**processes.thread_settings(jobs))
+    return processes.start([sys.executable, "-m", *through, "pytest", *COMMON, *arguments], environment=environment, **how)

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from lib import execute
+from lib import processes
 from lib.commands import Problem, disk_problem
 
 
@@ -40,7 +40,7 @@ def _problem_of_machine(error):
         return disk_problem(error)
     if isinstance(error, MemoryError):  # says nothing by itself
         return Problem("not enough memory; what was finished is kept: start again, with fewer --jobs")
-    return Problem(execute.first_line(error, width=1000)) if isinstance(error, (*FAULTS, WorkerDied)) else None
+    return Problem(processes.first_line(error, width=1000)) if isinstance(error, (*FAULTS, WorkerDied)) else None
 
 
 def estimate(requests_of, *, processes):
@@ -146,7 +146,7 @@ ACTIONS = {action.__name__: action for action in (train, estimate, export, verdi
 
 def main(action, given, answer):
     """Do one action; the answer file appears only if it went well."""
-    execute.end_with_parent()
+    processes.end_with_parent()
     given = json.loads(Path(given).read_text("utf-8"))
     try:
         result = ACTIONS[action](given.pop("payload"), **given)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 
-from lib.execute import first_line
+from lib.processes import first_line
 from lib.study.runs import Run, from_dict
 
 ANSWER = 10  # seconds for the scheduler to answer

@@ -150,7 +150,7 @@ class Sweep:
 
 
 def _usual_jobs() -> int:
-    from lib.execute import cores
+    from lib.processes import cores
     from lib.study.measure import device
     return 1 if device().type == "cuda" else min(2, cores())
 
@@ -206,7 +206,7 @@ def _share(jobs: int) -> None:
 
 
 def _threads(jobs: int) -> int:
-    from lib.execute import thread_settings
+    from lib.processes import thread_settings
     return int(thread_settings(jobs)["OMP_NUM_THREADS"])
 
 

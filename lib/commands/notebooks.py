@@ -1,28 +1,37 @@
-"""`notebooks`: the .ipynb beside each .py, with the outputs of its defaults on the published rows alone."""
+"""`notebooks`: the .ipynb beside each .py, with the outputs of its defaults.
+
+The notebooks run on the published rows alone.
+"""
 
 import hashlib
 import os
 import tempfile
+from argparse import Namespace
 from pathlib import Path
 
-from lib import execute
+from lib import processes
+from lib.commands import execution
 from lib.commands.profiles import select
-from lib.commands.report import number, say, stoppable
+from lib.commands.variables import published_only
+from lib.commands.terminal import number, say
 from lib.paths import NOTEBOOKS, RESULTS, ROOT
+from lib.processes import stoppable
 
 SIZE_LIMIT = 400_000  # bytes; beyond it a notebook is slow to show and to review
-PICTURES = {"dpsgd-matched": RESULTS / "dpsgd-matched.svg"}  # figures by id that are files too: README shows them
+# Figures by id that are files too: README shows them.
+PICTURES = {"dpsgd-matched": RESULTS / "dpsgd-matched.svg"}
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
-def notebooks(options):
+def notebooks(options: Namespace) -> int:
     """Run the notebooks with their defaults and write their .ipynb; returns the exit code."""
     choices = select(options)
     with stoppable(), tempfile.TemporaryDirectory(prefix="outputs-") as folder:
         settings = published_only(Path(folder, "empty"))
-        tasks = [execute.Task(choice.source, Path(folder, f"{choice.name}.ipynb"), {}, settings)
+        tasks = [execution.Task(choice.source, Path(folder, f"{choice.name}.ipynb"), {}, settings)
                  for choice in choices]
-        results = execute.run_all(tasks, jobs=options.jobs or min(execute.cores(), 8), report=say)
+        jobs = options.jobs or min(processes.cores(), 8)
+        results = execution.run_all(tasks, jobs=jobs, report=say)
         problems = [f"{result.name} · {result.error}" for result in results if result.error]
         for choice, result in zip(choices, results):
             if not result.error:
@@ -33,18 +42,8 @@ def notebooks(options):
     return 1 if problems else 0
 
 
-def published_only(empty):
-    """Environment variables under which a notebook sees the published rows and nothing else of this machine."""
-    empty.mkdir(parents=True, exist_ok=True)
-    # matplotlib's list of fonts is in the cache too: made anew, it costs seconds a notebook.
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return {"STUDY_MODE": "read-only", "STUDY_STORE": str(empty / "store"), "XDG_CACHE_HOME": str(empty),
-            "DATA_ROOT": None, "STUDY_ASKED": None, "STUDY_DEVICE": "cpu", "STUDY_PUBLISHED": None,
-            "MPLCONFIGDIR": os.environ.get("MPLCONFIGDIR") or str(cache / "matplotlib")}
-
-
-def publish(source, ran):
-    """Write the .ipynb beside its source; returns what is wrong with it, in which case it is not written."""
+def publish(source: Path, ran: Path) -> list[str]:
+    """Write the .ipynb beside its source; returns its faults, with which it is not written."""
     import nbformat
 
     notebook = cleaned(nbformat.read(ran, as_version=4))
@@ -58,7 +57,7 @@ def publish(source, ran):
     for path, content in {target: text, **pictures(notebook)}.items():
         made = ran.with_suffix(".clean")
         made.write_text(content, "utf-8")
-        execute.move(made, path)
+        execution.move(made, path)
     # jupytext takes the newer file of a pair for the source of the cells: that is the .py.
     when = source.stat().st_mtime_ns
     os.utime(target, ns=(when, when))
@@ -69,7 +68,8 @@ def pictures(notebook):
     """The figures of a notebook that are files too: {file: SVG}."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     shown = {output.get("metadata", {}).get("figure", {}).get("id"): output for output in outputs}
-    return {path: shown[name].data["image/svg+xml"] + "\n" for name, path in PICTURES.items() if name in shown}
+    return {path: shown[name].data["image/svg+xml"] + "\n"
+            for name, path in PICTURES.items() if name in shown}
 
 
 def cleaned(notebook):
