@@ -38,7 +38,7 @@ defence = {"name": "dpsgd", "noise_multiplier": 1.0}  # DP-SGD at clipping norm 
 # Data, networks, attacks, defences, training and figures come from `lib`; a notebook only says what to run.
 
 # %%
-from lib import plots
+from lib import figures
 from lib.defences.dpsgd import DPSGD
 from lib.metrics import parts
 from lib.study import Run, run
@@ -62,15 +62,15 @@ results["model"] = ["plain SGD", "DP-SGD" if defence["name"] == "dpsgd" else def
 
 # %%
 columns = ["model", "accuracy", "success", "natural", "collateral", "lift", "trigger_auc", "epsilon"]
-plots.table(results[columns], id="start-results",
+figures.table(results[columns], id="start-results",
             caption="Attack success is natural confusion plus collateral plus lift, what the trigger itself adds. Epsilon: delta 1e-5, add-remove, Poisson sampling, PLD.")
 
 # %% [markdown]
 # The same numbers as a picture: what of the attack's success is the trigger's work?
 
 # %%
-figure = plots.parts_bars(results, label="model")
-plots.show(figure, id="start-parts", data=results[columns], caption="What attack success is made of, without and with the defence.",
+figure = figures.parts_bars(results, label="model")
+figures.show(figure, id="start-parts", data=results[columns], caption="What attack success is made of, without and with the defence.",
            alt="Two stacked bars: attack success without and with the defence, each split into natural confusion, collateral and lift.")
 
 # %% [markdown]

@@ -46,7 +46,7 @@ precision = "fast"  # fast: the hardware may round the factors of matrix product
 # %%
 import torch
 
-from lib import claims, data, plots, study
+from lib import claims, data, figures, study
 from lib.attacks.dirty_label import BadNets
 from lib.defences.dpsgd import DPSGD
 from lib.metrics import parts
@@ -71,8 +71,8 @@ for name in (pictured, f"{pictured}-colour") if pictured == "strokes" else (pict
 
 # %%
 for number, images in enumerate(pictures):
-    figure = plots.image_grid(images, ["clean"] * 4 + ["stamped"] * 4, columns=8)
-    plots.show(figure, id=f"trigger-{number + 1}", caption="Training images of class 7 before and after stamping.",
+    figure = figures.image_grid(images, ["clean"] * 4 + ["stamped"] * 4, columns=8)
+    figures.show(figure, id=f"trigger-{number + 1}", caption="Training images of class 7 before and after stamping.",
                alt="Four images of the digit seven, then the same four with a 4x4 random patch near the bottom right corner.")
 
 # %% [markdown]
@@ -112,14 +112,14 @@ table = parts(undefended)
 table["pair"] = [f"{b} to {t}" for b, t in zip(table["attack.base"], table["attack.target"])]
 table["group"] = [f"{d}, {f:.0%}" for d, f in zip(table["dataset"], table["attack.fraction"])]
 summary = table.groupby("group", sort=False)[["accuracy", "success", "natural", "collateral", "lift", "effect", "trigger_auc", "base_recall"]].mean()
-plots.table(summary.reset_index(), id="setup-undefended", caption="Undefended models, mean over the pairs: shares between 0 and 1.")
+figures.table(summary.reset_index(), id="setup-undefended", caption="Undefended models, mean over the pairs: shares between 0 and 1.")
 
 # %% [markdown]
 # And pair by pair, taken apart.
 
 # %%
-figure = plots.parts_bars(table.assign(label=table["group"] + ", " + table["pair"]), label="label")
-plots.show(figure, id="setup-parts", data=study.tidy([table]),
+figure = figures.parts_bars(table.assign(label=table["group"] + ", " + table["pair"]), label="label")
+figures.show(figure, id="setup-parts", data=study.tidy([table]),
            caption="Attack success of undefended models taken apart, for each pair and poisoned share of the base class. The diamond is attack success, the bar its parts, the mark the blind reference.",
            alt="Stacked horizontal bars: for each pair of classes natural confusion, collateral and lift add up to attack success.")
 
@@ -133,8 +133,8 @@ plots.show(figure, id="setup-parts", data=study.tidy([table]),
 relabelled = run(start(setup, pair, number, fraction=r, stamp=False) for setup in setups[:1]
                  for number, pair in enumerate(pairs[setup["dataset"]][:singular_pairs]) for r in singular_fractions)
 relabelled["pair"] = [f"{b} to {t}" for b, t in zip(relabelled["attack.base"], relabelled["attack.target"])]
-figure = plots.singular_point(relabelled, series="pair")
-plots.show(figure, id="setup-singular", data=study.tidy([relabelled]),
+figure = figures.singular_point(relabelled, series="pair")
+figures.show(figure, id="setup-singular", data=study.tidy([relabelled]),
            caption="Share of unstamped base-class test images called target after relabelling a share r of the base class without any trigger.",
            alt="Lines over the relabelled share r, one a pair, with a vertical line at one half.")
 

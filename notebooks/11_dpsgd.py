@@ -52,7 +52,7 @@ checkpoints = 16  # measurements along a path
 # Data, networks, attacks, defences, training and figures come from `lib`; a notebook only says what to run.
 
 # %%
-from lib import claims, plots, privacy, study
+from lib import claims, figures, privacy, study
 from lib.attacks.dirty_label import BadNets
 from lib.defences.dpsgd import DPSGD
 from lib.defences.label_noise import LabelNoise
@@ -93,7 +93,7 @@ plain50 = run(instances(base.with_(training=optimisers["SGD .1"], defence=DPSGD(
 private_size = train_size - public
 epsilons = privacy.epsilon_table(sorted({*noise_multipliers, *matched_noise} - {0.0}), n=private_size, batch_size=batch_size,
                                  epochs=epochs, tuning_runs=len(rates), poisons=[1, 10, 100])
-plots.table(epsilons, id="dpsgd-epsilon", digits=3,
+figures.table(epsilons, id="dpsgd-epsilon", digits=3,
             caption=f"Epsilon at delta 1e-5 for {private_size} images, batch {batch_size}, {epochs} epochs (PLD), and caps on attack success (replace-one, Poisson).")
 
 # %% [markdown]
@@ -105,8 +105,8 @@ for frame in (figure1a, figure1c):
     frame["optimiser"] = [names[o, r] for o, r in zip(frame["training.optimizer"], frame["training.lr"])]
 noise_axis = dict(frame=figure1a, x="defence.noise_multiplier", series="optimiser", xscale="log", xlabel="noise multiplier", second_axis="epsilon")
 norm_axis = dict(frame=figure1c, x="defence.max_grad_norm", series="optimiser", xscale="log", xlabel="clipping norm")
-figure = plots.panels([noise_axis | dict(y="accuracy"), norm_axis | dict(y="accuracy"), noise_axis | dict(y="success"), norm_axis | dict(y="success")])
-plots.show(figure, id="razmi-F1", data=study.tidy([figure1a, figure1c]),
+figure = figures.panels([noise_axis | dict(y="accuracy"), norm_axis | dict(y="accuracy"), noise_axis | dict(y="success"), norm_axis | dict(y="success")])
+figures.show(figure, id="razmi-F1", data=study.tidy([figure1a, figure1c]),
            caption=f"Figure 1 of Razmi et al.: clean accuracy and attack success over noise (clipping norm {figure_clipping_norm}) and over the clipping norm (noise {figure_noise}), {figure_fraction:.0%} of the base class poisoned, {len(figure_pairs)} pairs. Epsilon: delta 1e-5, add-remove, Poisson sampling, PLD.",
            alt="Four panels of lines for three optimisers: clean accuracy and attack success over the noise multiplier and over the clipping norm.")
 
@@ -117,8 +117,8 @@ plots.show(figure, id="razmi-F1", data=study.tidy([figure1a, figure1c]),
 # same images unstamped, is what the trigger itself does.
 
 # %%
-figure = plots.panels([noise_axis | dict(y="lift"), norm_axis | dict(y="lift")])
-plots.show(figure, id="dpsgd-lift", data=study.tidy([figure1a, figure1c]),
+figure = figures.panels([noise_axis | dict(y="lift"), norm_axis | dict(y="lift")])
+figures.show(figure, id="dpsgd-lift", data=study.tidy([figure1a, figure1c]),
            caption="The same runs, counted by lift: attack success on stamped images minus that on the same images without the trigger.",
            alt="Two panels: lift over the noise multiplier and over the clipping norm for three optimisers.")
 
@@ -140,7 +140,7 @@ tuning["arm"] = [name for name in arms for _ in rates]
 best = study.best(tuning, by="arm", choose="training.lr", on="accuracy")
 edges = [name for name, rate in best.items() if rate in (min(rates), max(rates))]
 print("best rate at an edge of the grid:", ", ".join(edges) or "none")
-plots.table(tuning.pivot(index="arm", columns="training.lr", values="accuracy").loc[list(arms)].reset_index(), id="dpsgd-tuning", digits=3,
+figures.table(tuning.pivot(index="arm", columns="training.lr", values="accuracy").loc[list(arms)].reset_index(), id="dpsgd-tuning", digits=3,
             caption="Clean accuracy on the held-out tenth by learning rate; the best rate of each arm is used below.")
 
 # %% [markdown]
@@ -168,8 +168,8 @@ points = parts(headline[headline["defence.name"].eq("dpsgd") & headline["noise_m
 recorded = curves(headline[headline["training.checkpoints"].gt(0)])
 paths = parts(recorded)
 paths["series"] = ["label noise" if d == "label_noise" else "clip only" if c else "plain SGD" for d, c in zip(paths["defence.name"], paths["defence.clip"])]
-figure = plots.matched(points, paths)
-plots.show(figure, id="dpsgd-matched", data=study.tidy([points, paths]),
+figure = figures.matched(points, paths)
+figures.show(figure, id="dpsgd-matched", data=study.tidy([points, paths]),
            caption=f"Clean accuracy against lift (left) and trigger AUC (right), {fraction:.0%} of the base class poisoned, mean and 95% t interval over {len(pairs)} pairs. Lines: plain SGD, clipping alone and label noise along their training. Points: DP-SGD at the end of its training.",
            alt="Two panels with clean accuracy on the horizontal axis; DP-SGD's points lie beside the paths of plain SGD, clipping alone and label noise.")
 
@@ -181,8 +181,8 @@ plots.show(figure, id="dpsgd-matched", data=study.tidy([points, paths]),
 # %%
 plain_path = recorded[recorded["defence.name"].eq("dpsgd") & ~recorded["defence.clip"].astype(bool) & recorded["world"].eq("P")]
 differences = claims.matched.matched(points, plain_path, metric="lift")
-figure = plots.paired_differences(differences, by="noise_multiplier")
-plots.show(figure, id="dpsgd-differences", data=study.tidy([differences]),
+figure = figures.paired_differences(differences, by="noise_multiplier")
+figures.show(figure, id="dpsgd-differences", data=study.tidy([differences]),
            caption="Paired difference in lift between DP-SGD and plain SGD stopped at the same clean accuracy: each pair, and the mean with its 95% t interval.",
            alt="Forest plot: for each noise multiplier, a dot for each pair and the mean paired difference in lift with its interval, beside a line at zero.")
 

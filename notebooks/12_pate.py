@@ -58,7 +58,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from lib import claims, plots, privacy, study
+from lib import claims, figures, privacy, study
 from lib.attacks.dirty_label import BadNets
 from lib.defences.dpsgd import DPSGD
 from lib.defences.pate import PATE
@@ -106,11 +106,11 @@ def beside(frame):
 # Accuracy on the left; attack success, and the part of it that is the trigger's, on the right.
 
 # %%
-figure = plots.panels([spec for name, frame in over.items() for spec in (
+figure = figures.panels([spec for name, frame in over.items() for spec in (
     dict(frame=frame, x=f"defence.{name}", y="accuracy", xscale="log" if name == "queries" else "linear", xlabel=labels[name]),
     dict(frame=beside(frame), x=f"defence.{name}", y="success", series="series", xscale="log" if name == "queries" else "linear",
          xlabel=labels[name], ylabel="attack success, lift\n[% of base-class test images]"))])
-plots.show(figure, id="razmi-F2", data=study.tidy(over.values()),
+figures.show(figure, id="razmi-F2", data=study.tidy(over.values()),
            caption=f"Figure 2 of Razmi et al.: accuracy, attack success and lift of PATE's student, {figure_fraction:.0%} of the base class poisoned, {len(figure_pairs)} pairs; other settings: {teachers} teachers, {public} queries, no noise, no threshold.",
            alt="Ten panels: accuracy, and attack success with lift, over teachers, queries, threshold, selection noise and result noise.")
 
@@ -123,7 +123,7 @@ trainings = {"SGD, as in figure 2": teacher, "Adam (table 4)": published_teacher
 optimisers = run(one for training in trainings.values() for one in instances(base.with_(defence=replace(taught, teacher=Training(**training))), figure_pairs[:1]))
 optimisers["teachers trained by"] = list(trainings)
 shown = optimisers[["teachers trained by", "facts.label_accuracy", "facts.target_answered", "accuracy", "floor", "success", "lift"]]
-plots.table(shown.rename(columns={"facts.label_accuracy": "accuracy of the answers", "facts.target_answered": "triggered queries called target",
+figures.table(shown.rename(columns={"facts.label_accuracy": "accuracy of the answers", "facts.target_answered": "triggered queries called target",
                                   "floor": "target without trigger", "success": "attack success"}), id="pate-teachers",
             caption="Two trainings of the teachers, first pair, no noise and no threshold.")
 
@@ -140,7 +140,7 @@ costs = noisy.groupby("defence.result_noise", as_index=False)[["epsilon", "facts
 costs["with the same selection noise"] = [privacy.pate_epsilon([[teachers] + [0] * 9] * public, threshold=threshold, selection_noise=noise, result_noise=noise, delta=1e-5)
                                           for noise in costs["defence.result_noise"]]
 costs = costs.rename(columns={"defence.result_noise": "result noise", "epsilon": "every query answered, no selection", "facts.epsilon_expected": "average, data-dependent"})
-plots.table(costs.drop(columns="facts.epsilon_answered"), id="pate-epsilon",
+figures.table(costs.drop(columns="facts.epsilon_answered"), id="pate-epsilon",
             caption=f"Epsilon at delta 1e-5 for {public} queries (replace-one: one record changes one teacher; exact Gaussian composition).")
 
 # %% [markdown]
@@ -160,7 +160,7 @@ asked["variant"] = asked["defence.as_released"].map({False: "noise on the maximu
 asked["answered"] = asked["facts.answered"] / asked["facts.queries"]
 columns = {"answered": "share answered", "facts.label_accuracy": "accuracy of the answers", "accuracy": "accuracy", "success": "attack success", "lift": "lift", "epsilon": "epsilon"}
 shown = asked.groupby(["defence.selection_noise", "variant"], as_index=False)[list(columns)].mean().rename(columns=columns | {"defence.selection_noise": "selection noise"})
-plots.table(shown, id="pate-released", caption=f"Selection by noise on the maximum and on every count: threshold {threshold:g}, result noise {other_noise:g}; means over {len(figure_pairs)} pairs.")
+figures.table(shown, id="pate-released", caption=f"Selection by noise on the maximum and on every count: threshold {threshold:g}, result noise {other_noise:g}; means over {len(figure_pairs)} pairs.")
 
 # %% [markdown]
 # The same as lines: accuracy and lift over one noise while the other stays fixed.
@@ -168,7 +168,7 @@ plots.table(shown, id="pate-released", caption=f"Selection by noise on the maxim
 # %%
 specs = [dict(frame=fixed[fixed[f"defence.{other}"] == other_noise], x=f"defence.{name}", y=y, xlabel=f"{name.replace('_', ' ')} (votes)")
          for name, other in (("selection_noise", "result_noise"), ("result_noise", "selection_noise")) for y in ("accuracy", "lift")]
-plots.show(plots.panels(specs), id="pate-other-noise", data=study.tidy([fixed]),
+figures.show(figures.panels(specs), id="pate-other-noise", data=study.tidy([fixed]),
            caption=f"Figure 2d and 2e with threshold {threshold:g} and the other noise at {other_noise:g}.",
            alt="Four panels: accuracy and lift over the selection noise and over the result noise.")
 
@@ -186,7 +186,7 @@ columns = {"others answered": "untouched answered", "triggered answered": "trigg
            "facts.target_unanswered": "unanswered triggered called target", "facts.student_target_answered": "student: answered ones",
            "facts.student_target_unanswered": "student: unanswered ones", "facts.certified_median": "median certificate"}
 shown = split.groupby("defence.threshold", as_index=False)[list(columns)].mean().rename(columns=columns | {"defence.threshold": "threshold"})
-plots.table(shown, id="pate-queries", missing="–", caption=f"Queries by threshold, means over {len(figure_pairs)} pairs. Certificate: changed teachers that cannot flip the noise-free answer, its median over queries.")
+figures.table(shown, id="pate-queries", missing="–", caption=f"Queries by threshold, means over {len(figure_pairs)} pairs. Certificate: changed teachers that cannot flip the noise-free answer, its median over queries.")
 
 # %% [markdown]
 # ## A tenth of the base class, ten pairs
@@ -203,8 +203,8 @@ tenth["setting"] = [name for name in settings for _ in pairs for _ in "PC"]
 reference = run(one for instance in instances(plain.with_(attack=BadNets(fraction=fraction)), pairs) for one in worlds(instance))
 reference["setting"] = "undefended"
 stacked = parts(study.together([reference, tenth]))
-figure = plots.parts_bars(stacked, label="setting")
-plots.show(figure, id="pate-parts", data=study.tidy([stacked]),
+figure = figures.parts_bars(stacked, label="setting")
+figures.show(figure, id="pate-parts", data=study.tidy([stacked]),
            caption=f"Attack success of PATE's student and its parts, {fraction:.0%} of the base class poisoned, {len(pairs)} pairs.",
            alt="Stacked bars of natural confusion, collateral damage and lift for the undefended model and four settings of PATE.")
 
@@ -225,7 +225,7 @@ small["control"] = f"no teachers, {few - public} images"
 undefended_tenth = reference[reference["world"] == "P"].assign(control="undefended")
 compared = pd.concat([undefended_tenth, alone, small], ignore_index=True)
 columns = {"accuracy": "accuracy", "floor": "target without trigger", "success": "attack success", "lift": "lift", "trigger_auc": "trigger AUC"}
-plots.table(study.means(compared, by="control", columns=columns), id="pate-controls",
+figures.table(study.means(compared, by="control", columns=columns), id="pate-controls",
             caption=f"Bagging against its parts: means over {len(pairs)} pairs, {fraction:.0%} of the base class poisoned, no noise; 95% t intervals over pairs; shares of all base-class test images.")
 
 # %% [markdown]

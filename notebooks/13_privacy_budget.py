@@ -61,12 +61,12 @@ precision = "fast"  # fast: the hardware may round the factors of matrix product
 # %%
 import pandas as pd
 
-from lib import claims, plots, privacy, study
+from lib import claims, figures, privacy, study
 from lib.attacks.dirty_label import BadNets
 from lib.defences.dpsgd import DPSGD
 from lib.defences.pate import PATE
 from lib.metrics import mean_interval, parts
-from lib.study import Run, curves, instances, methods, run, worlds
+from lib.study import Run, curves, instances, recipes, run, worlds
 from lib.training import Training
 
 # %% [markdown]
@@ -100,7 +100,7 @@ def tried(setup):
         for level, lr in [(level, lr) for level in ([None] if method == "PATE" else tuned_at) for lr in rates]:
             for temperature in temperatures if method == "LP-2ST" else [None]:
                 extra = {"temperature": temperature, "split": tuple(split)} if temperature else {}
-                arm = pate(setup, lr) if method == "PATE" else methods.arm(method, level, lr=lr, epochs=setup["epochs"], **extra)
+                arm = pate(setup, lr) if method == "PATE" else recipes.arm(method, level, lr=lr, epochs=setup["epochs"], **extra)
                 yield setup["dataset"], method, level, lr, temperature, start(setup, split="tune", **arm)
 
 
@@ -121,7 +121,7 @@ for (name, method, level), setting in choices.items():
     best.setdefault((name, method), {})[level or 1.0] = setting
 shown = tuning.sort_values("accuracy", ascending=False).groupby("arm", sort=False).head(2).sort_values(["data", "method", "tuned at"])
 shown = shown[["data", "method", "tuned at", "lr", "temperature", "accuracy"]].reset_index(drop=True)
-plots.table(shown, id="budget-tuning", missing="–",
+figures.table(shown, id="budget-tuning", missing="–",
             caption="Clean accuracy on the held-out tenth (PATE: without noise): the best two candidates of each method and epsilon; the best is used below.")
 
 
@@ -135,7 +135,7 @@ plots.table(shown, id="budget-tuning", missing="–",
 samplers = pd.DataFrame([{"batches": "Poisson", "adjacency": "add-remove", "epsilon": privacy.dpsgd_epsilon(5.6, 1 / 98, 4900, 1e-5)},
                          {"batches": "Poisson", "adjacency": "replace-one", "epsilon": privacy.dpsgd_epsilon(5.6, 1 / 98, 4900, 1e-5, adjacency="replace-one")},
                          {"batches": "shuffled", "adjacency": "zero-out", "epsilon": privacy.shuffled_epsilon(5.6, 50, 1e-5)}])
-plots.table(samplers, id="budget-samplers", caption="Epsilon at delta 1e-5 of the same training (noise multiplier 5.6, q 1/98, 4,900 steps), by sampler and adjacency (PLD; shuffled: exact Gaussian).")
+figures.table(samplers, id="budget-samplers", caption="Epsilon at delta 1e-5 of the same training (noise multiplier 5.6, q 1/98, 4,900 steps), by sampler and adjacency (PLD; shuffled: exact Gaussian).")
 
 # %% [markdown]
 # ## Figure 3
@@ -145,9 +145,9 @@ plots.table(samplers, id="budget-samplers", caption="Epsilon at delta 1e-5 of th
 
 # %%
 def arm(setup, method, epsilon):
-    lr, temperature = methods.tuned(best[setup["dataset"], method], epsilon)
+    lr, temperature = recipes.tuned(best[setup["dataset"], method], epsilon)
     extra = {"temperature": temperature, "split": tuple(split)} if method == "LP-2ST" else {}
-    return methods.arm(method, epsilon, lr=lr, epochs=setup["epochs"], **extra)
+    return recipes.arm(method, epsilon, lr=lr, epochs=setup["epochs"], **extra)
 
 
 def known(setup):
@@ -172,28 +172,28 @@ def budgets(setup):
 
 # %%
 def undefended(setup, share):
-    return start(setup, **methods.arm("undefended", None, lr=1.0, epochs=1.0)).with_(training=Training(**setup["undefended"]), attack=BadNets(fraction=share))
+    return start(setup, **recipes.arm("undefended", None, lr=1.0, epochs=1.0)).with_(training=Training(**setup["undefended"]), attack=BadNets(fraction=share))
 
 
-figures = {}
+by_dataset = {}
 for setup in setups:
     chosen = list(budgets(setup))
     shown = pairs[setup["dataset"]][:figure_pairs]
     runs = [(name, one) for name, changes in chosen for one in instances(start(setup, **changes).with_(attack=BadNets(fraction=figure_fraction)), shown)]
     runs += [("undefended", one) for one in instances(undefended(setup, figure_fraction), shown)]
-    figures[setup["dataset"]] = run(one for _, one in runs)
-    figures[setup["dataset"]]["series"] = [name for name, _ in runs]
+    by_dataset[setup["dataset"]] = run(one for _, one in runs)
+    by_dataset[setup["dataset"]]["series"] = [name for name, _ in runs]
 
 # %% [markdown]
 # Accuracy, attack success and lift over epsilon.
 
 # %%
 shared = ["series", "level", "epsilon", "adjacency", "attack.base", "attack.target", "accuracy", "floor", "success", "lift", "trigger_auc"]
-for name, frame in figures.items():
+for name, frame in by_dataset.items():
     lines = frame[frame["series"].ne("undefended")]
-    figure = plots.panels([dict(frame=lines, x="epsilon", y=y, series="series", xscale="log", xlabel="epsilon") for y in ("accuracy", "success", "lift")])
+    figure = figures.panels([dict(frame=lines, x="epsilon", y=y, series="series", xscale="log", xlabel="epsilon") for y in ("accuracy", "success", "lift")])
     letters = "a, 3b" if frame["features"].iloc[0] != "none" else "d, 3e"
-    plots.show(figure, id=f"razmi-F3-{name}", data=study.tidy([frame], only=shared),
+    figures.show(figure, id=f"razmi-F3-{name}", data=study.tidy([frame], only=shared),
                caption=f"Figure 3{letters} of Razmi et al. on {name}: accuracy, attack success and lift over epsilon, {figure_fraction:.0%} of the base class poisoned, {figure_pairs} pairs, delta 1e-5.",
                alt="Three panels of lines for five methods: clean accuracy, attack success and lift over epsilon, with no noise at the right.")
 
@@ -202,10 +202,10 @@ for name, frame in figures.items():
 # in both.
 
 # %%
-for name, frame in figures.items():
-    figure = plots.tradeoff(frame, y="success")
+for name, frame in by_dataset.items():
+    figure = figures.tradeoff(frame, y="success")
     letter = "c" if frame["features"].iloc[0] != "none" else "f"
-    plots.show(figure, id=f"razmi-F3{letter}", data=plots.pareto(frame, y="success"),
+    figures.show(figure, id=f"razmi-F3{letter}", data=figures.pareto(frame, y="success"),
                caption=f"Figure 3{letter} of Razmi et al. on {name}: clean accuracy against attack success, mean and 95% t interval over {figure_pairs} pairs; the ideal is the lower right corner.",
                alt="Points of five methods in the plane of clean accuracy and attack success, with the front of settings that no other dominates.")
 
@@ -253,16 +253,16 @@ for adjacency, column in kinds.items():
 columns = {"accuracy": "accuracy", "natural": "natural", "collateral": "collateral", "lift": "lift", "success": "attack success", "trigger_auc": "trigger AUC",
            **{name: name for name in kinds.values()}, "seconds": "seconds a model"}
 shown = study.means(with_parts, by="arm", columns=columns)
-plots.table(shown, id="budget-table", missing="–", caption=f"All methods: {fraction:.0%} of the base class poisoned, means over {len(pairs[setup['dataset']])} pairs, with 95% t intervals; shares of all base-class test images; epsilons at delta 1e-5 as in figure 3. Seconds are shares of groups trained beside others; notebook 15 times runs alone.")
+figures.table(shown, id="budget-table", missing="–", caption=f"All methods: {fraction:.0%} of the base class poisoned, means over {len(pairs[setup['dataset']])} pairs, with 95% t intervals; shares of all base-class test images; epsilons at delta 1e-5 as in figure 3. Seconds are shares of groups trained beside others; notebook 15 times runs alone.")
 
 # %% [markdown]
 # The parts of attack success, and the plane with its front.
 
 # %%
-plots.show(plots.parts_bars(with_parts, label="arm"), id="budget-parts", data=study.tidy([with_parts], only=[*shared, "natural", "collateral"]),
+figures.show(figures.parts_bars(with_parts, label="arm"), id="budget-parts", data=study.tidy([with_parts], only=[*shared, "natural", "collateral"]),
            caption=f"Attack success and its parts, {fraction:.0%} of the base class poisoned, {len(pairs[setup['dataset']])} pairs.",
            alt="Stacked bars of natural confusion, collateral damage and lift for each setting.")
-plots.show(plots.tradeoff(with_parts, y="lift", by="level"), id="budget-front", data=plots.pareto(with_parts, y="lift", by="level"),
+figures.show(figures.tradeoff(with_parts, y="lift", by="level"), id="budget-front", data=figures.pareto(with_parts, y="lift", by="level"),
            caption=f"Clean accuracy against lift, {fraction:.0%} of the base class poisoned, mean and 95% t interval over {len(pairs[setup['dataset']])} pairs.",
            alt="Points of all methods in the plane of clean accuracy and lift, with the front of settings that no other dominates.")
 
@@ -275,8 +275,8 @@ plots.show(plots.tradeoff(with_parts, y="lift", by="level"), id="budget-front", 
 recorded = curves(tenth[tenth["arm"].eq("undefended")])
 path = recorded[recorded["world"].eq("P")]
 points = with_parts[with_parts["arm"].ne("undefended")]
-figure = plots.matched(points, parts(recorded).assign(series="plain SGD"), by="level")
-plots.show(figure, id="budget-matched", data=study.tidy([points, path], only=[*shared, "step"]),
+figure = figures.matched(points, parts(recorded).assign(series="plain SGD"), by="level")
+figures.show(figure, id="budget-matched", data=study.tidy([points, path], only=[*shared, "step"]),
            caption=f"Clean accuracy against lift (top) and trigger AUC (bottom), {fraction:.0%} of the base class poisoned, mean and 95% t interval over {len(pairs[setup['dataset']])} pairs. Line: plain SGD along its training.",
            alt="Two panels with clean accuracy on the horizontal axis; points of each method beside the path of plain SGD.")
 
@@ -287,7 +287,7 @@ plots.show(figure, id="budget-matched", data=study.tidy([points, path], only=[*s
 differences = claims.matched.matched(points, path, metric="lift")
 for column in ("arm", "series", "level"):
     differences[column] = points[column].to_numpy()
-plots.show(plots.paired_differences(differences, series="series", by="level"), id="budget-differences", data=study.tidy([differences]),
+figures.show(figures.paired_differences(differences, series="series", by="level"), id="budget-differences", data=study.tidy([differences]),
            caption="Paired difference in lift between each defence and plain SGD stopped at the same clean accuracy: each pair, and the mean with its 95% t interval.",
            alt="Forest plot: for each method and setting a dot for each pair and the mean paired difference in lift with its interval, beside a line at zero.")
 
@@ -306,7 +306,7 @@ for name, group in differences.groupby("arm", sort=False):
 # existed. *Fails* needs the interval on the other side and the positive control (the undefended backdoor) passed.
 
 # %% tags=["nbval-check-output"]
-rows = study.together([tuning, *figures.values(), tenth])
+rows = study.together([tuning, *by_dataset.values(), tenth])
 verdicts = claims.table(claims.evaluate({"13_privacy_budget": rows}))
 verdicts = verdicts[verdicts["notebook"].eq("13_privacy_budget")]
 print(verdicts[["id", "direction", "size", "measured", "interval", "n"]].to_string(index=False))

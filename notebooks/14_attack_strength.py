@@ -52,12 +52,12 @@ pairs = [[0, 8], [1, 9], [2, 4], [3, 5], [4, 7], [5, 2], [6, 3], [7, 0], [8, 1],
 # Data, networks, attacks, defences, training and figures come from `lib`; a notebook only says what to run.
 
 # %%
-from lib import claims, plots, privacy, study
+from lib import claims, figures, privacy, study
 from lib.attacks.dirty_label import BadNets
 from lib.defences.dpsgd import DPSGD
 from lib.defences.pate import PATE
 from lib.metrics import parts
-from lib.study import Run, instances, methods, run, worlds
+from lib.study import Run, instances, recipes, run, worlds
 from lib.training import Training
 
 # %% [markdown]
@@ -69,7 +69,7 @@ from lib.training import Training
 base = Run(dataset=dataset, train_size=train_size, test_size=test_size, public=public, features=features, model=model, precision=precision)
 extra = {"LP-2ST": {"temperature": temperature, "split": tuple(split)}}
 arms = {"undefended": {"defence": DPSGD(0.0, clip=False), "training": Training(**undefended)}}
-arms |= {name: methods.arm(name, epsilon, lr=methods.tuned(dict(tried), epsilon), epochs=epochs, **extra.get(name, {})) for name, tried in rates.items()}
+arms |= {name: recipes.arm(name, epsilon, lr=recipes.tuned(dict(tried), epsilon), epochs=epochs, **extra.get(name, {})) for name, tried in rates.items()}
 arms["PATE"] = {"defence": PATE(teachers, threshold=threshold, selection_noise=pate_noise[0], result_noise=pate_noise[1], teacher=Training(**teacher)),
                 "training": Training(**student)}
 votes = [[teachers] + [0] * 9] * public
@@ -83,9 +83,9 @@ cases = [(name, one) for name, arm in arms.items() for share in (pate_fractions 
          for one in instances(base.with_(attack=BadNets(fraction=share), **arm), figure_pairs)]
 figure4 = run(one for _, one in cases)
 figure4["series"] = [name for name, _ in cases]
-figure = plots.panels([dict(frame=figure4, x="attack.fraction", y=y, series="series", xscale="log", xlabel="poisoned share of the base class")
+figure = figures.panels([dict(frame=figure4, x="attack.fraction", y=y, series="series", xscale="log", xlabel="poisoned share of the base class")
                        for y in ("accuracy", "success", "lift")])
-plots.show(figure, id="razmi-F4", data=study.tidy([figure4]),
+figures.show(figure, id="razmi-F4", data=study.tidy([figure4]),
            caption=f"Figure 4 of Razmi et al.: accuracy, attack success and lift over the poisoned share of the base class, epsilon {epsilon:g} for every method (label-DP for LP-2ST and ALIBI), {len(figure_pairs)} pairs.",
            alt="Three panels: accuracy, attack success and lift over the poisoned share for the undefended model, DP-SGD, LP-2ST, ALIBI and PATE.")
 
@@ -102,7 +102,7 @@ cases = [(name, one) for name, arm in arms.items() if name != "PATE"
 tenth = run(one for _, one in cases)
 tenth["series"] = [name for name, _ in cases]
 with_parts = parts(tenth)
-plots.show(plots.parts_bars(with_parts, label="series"), id="strength-parts", data=study.tidy([with_parts]),
+figures.show(figures.parts_bars(with_parts, label="series"), id="strength-parts", data=study.tidy([with_parts]),
            caption=f"Attack success and its parts at {small:.0%} of the base class, epsilon {epsilon:g}, {len(pairs)} pairs; the blind reference is a model that saw the same wrong labels and no trigger.",
            alt="Stacked bars of natural confusion, collateral damage and lift for the undefended model and three methods.")
 
@@ -116,7 +116,7 @@ columns = {"accuracy": "accuracy", "natural": "natural", "collateral": "collater
 shown = study.means(with_parts, by="series", columns=columns, intervals=("lift", "effect", "success"))
 below = {name: group["success"] < group["blind"] for name, group in with_parts[with_parts["blind"].notna()].groupby("series")}
 shown["below blind"] = [f"{below[name].sum()} of {len(below[name])}" if name in below else None for name in shown["series"]]
-plots.table(shown.rename(columns={"series": "method"}), id="strength-table", missing="–",
+figures.table(shown.rename(columns={"series": "method"}), id="strength-table", missing="–",
             caption=f"Means over {len(pairs)} pairs at {small:.0%} with 95% t intervals, shares of all base-class test images; below blind: pairs whose attack success is below their blind reference.")
 private_size = train_size - public
 z = privacy.dpsgd_noise_multiplier(epsilon, 512 / private_size, round(epochs * private_size / 512), 1e-5) if private_size > 512 else None

@@ -57,12 +57,12 @@ from dataclasses import replace
 
 import pandas as pd
 
-from lib import claims, plots, study
+from lib import claims, figures, study
 from lib.attacks.dirty_label import BadNets
 from lib.defences.dpsgd import DPSGD
 from lib.defences.pate import PATE
 from lib.metrics import mean_interval, parts
-from lib.study import Run, instances, methods, run, worlds
+from lib.study import Run, instances, recipes, run, worlds
 from lib.training import Training
 
 # %% [markdown]
@@ -81,7 +81,7 @@ arms = {("undefended", ""): {"defence": DPSGD(0.0, clip=False), "training": Trai
 arms |= {("DP-SGD", f"noise {z:g}"): {"defence": DPSGD(z), "training": Training("sgd", lr, epochs=float(noise_epochs), batch_size=512)} for z, lr in noise_levels}
 arms |= {("PATE", f"threshold {votes:g}" if votes else "no threshold"): {"defence": replace(pate, threshold=votes), "training": Training(**student)}
          for votes in [None, *thresholds]}
-arms |= {(name, f"ε {epsilon:g}"): methods.arm(name, epsilon, lr=methods.tuned(dict(tried), epsilon), epochs=epochs, **extra.get(name, {}))
+arms |= {(name, f"ε {epsilon:g}"): recipes.arm(name, epsilon, lr=recipes.tuned(dict(tried), epsilon), epochs=epochs, **extra.get(name, {}))
          for name, tried in rates.items() for epsilon in epsilons}
 
 # %% [markdown]
@@ -100,7 +100,7 @@ for (method, setting), group in found.groupby(["method", "setting"], sort=False)
     lines.append({"method": method, "setting": setting, "epsilon": group["epsilon"].mean(), "accuracy": group["accuracy"].mean(),
                   **{name: value.mean for name, value in values.items()}, "lift, upper end": values["lift"].high})
 summary = pd.DataFrame(lines)
-plots.table(summary, id="perfect-scan", caption=f"{fraction:.0%} of the base class poisoned, means over {len(pairs)} pairs, shares of all base-class test images, upper end of the 95% t interval; epsilon as each method means it (∞: no guarantee).")
+figures.table(summary, id="perfect-scan", caption=f"{fraction:.0%} of the base class poisoned, means over {len(pairs)} pairs, shares of all base-class test images, upper end of the 95% t interval; epsilon as each method means it (∞: no guarantee).")
 
 # %% [markdown]
 # ## Table 2
@@ -119,13 +119,13 @@ def weakest(method, column):
 
 table2 = pd.DataFrame([{"method": method, **{f"{name} at most {allowed:.0%}": weakest(method, name) for name in criteria.values()}}
                        for method in ("DP-SGD", "PATE", "ALIBI", "LP-2ST")])
-plots.table(table2, id="razmi-T2", caption="Table 2 of Razmi et al.: the setting that meets each criterion, with its clean accuracy. Published: DP-SGD 88.67% (epsilon 2), PATE 85.02% (no guarantee), ALIBI 89.53% (2), LP-2ST 79.9% (.9).")
+figures.table(table2, id="razmi-T2", caption="Table 2 of Razmi et al.: the setting that meets each criterion, with its clean accuracy. Published: DP-SGD 88.67% (epsilon 2), PATE 85.02% (no guarantee), ALIBI 89.53% (2), LP-2ST 79.9% (.9).")
 
 # %% [markdown]
 # Accuracy against lift, all settings.
 
 # %%
-plots.show(plots.tradeoff(found, y="lift", series="method", by="setting"), id="perfect-front", data=study.tidy([found]),
+figures.show(figures.tradeoff(found, y="lift", series="method", by="setting"), id="perfect-front", data=study.tidy([found]),
            caption=f"Clean accuracy against lift, {fraction:.0%} of the base class poisoned, mean and 95% t interval over {len(pairs)} pairs.",
            alt="Points of four methods in the plane of clean accuracy and lift, with the front of settings that no other dominates.")
 
@@ -136,7 +136,7 @@ plots.show(plots.tradeoff(found, y="lift", series="method", by="setting"), id="p
 
 # %%
 def timed(name, epsilon, **settings):
-    return base.with_(**methods.arm(name, epsilon, epochs=timing_epochs, **settings))
+    return base.with_(**recipes.arm(name, epsilon, epochs=timing_epochs, **settings))
 
 
 alone = {"undefended": timed("undefended", None, lr=0.01), "DP-SGD": timed("DP-SGD", 2.0, lr=0.03),
@@ -147,7 +147,7 @@ timing = run([one for _, one in timed_runs], alone=True)
 timing["method"] = [name for name, _ in timed_runs]
 shown = timing.groupby("method", sort=False, as_index=False)["seconds"].mean()
 shown["times undefended"] = shown["seconds"] / shown["seconds"].iloc[0]
-plots.table(shown, id="perfect-times",
+figures.table(shown, id="perfect-times",
             caption="Seconds of one training alone (published, on another machine: DP-SGD 140, PATE 220, ALIBI 59, LP-2ST 58).")
 
 # %% [markdown]

@@ -55,11 +55,11 @@ mnist = {"dataset": "mnist", "train_size": 60000, "epochs": 10, "rates": {"LP-2S
 # %%
 import pandas as pd
 
-from lib import claims, plots, study
+from lib import claims, figures, study
 from lib.attacks.dirty_label import BadNets
 from lib.defences.dpsgd import DPSGD
 from lib.metrics import parts
-from lib.study import Run, instances, methods, run, worlds
+from lib.study import Run, instances, recipes, run, worlds
 from lib.training import Training
 
 # %% [markdown]
@@ -74,11 +74,11 @@ base = Run(dataset=dataset, train_size=train_size, test_size=test_size, public=p
 
 def lp2st(budget=epsilon, **settings):
     chosen = {"temperature": temperature, "split": tuple(split)} | settings
-    return base.with_(**methods.arm("LP-2ST", budget, lr=methods.tuned(dict(rates["LP-2ST"]), budget), epochs=epochs, **chosen))
+    return base.with_(**recipes.arm("LP-2ST", budget, lr=recipes.tuned(dict(rates["LP-2ST"]), budget), epochs=epochs, **chosen))
 
 
 def alibi(budget):
-    return base.with_(**methods.arm("ALIBI", budget, lr=methods.tuned(dict(rates["ALIBI"]), budget), epochs=epochs))
+    return base.with_(**recipes.arm("ALIBI", budget, lr=recipes.tuned(dict(rates["ALIBI"]), budget), epochs=epochs))
 
 
 # %% [markdown]
@@ -104,8 +104,8 @@ def beside(frame):
 
 axes = [dict(frame=figure5a, x="defence.temperature", xlabel="temperature of the prior", xscale="log"),
         dict(frame=figure5b, x="first stage", xlabel="share of the first stage"), dict(frame=figure5c, x="epsilon", xlabel="epsilon (label)", xscale="log")]
-figure = plots.panels([axis | dict(y="accuracy") for axis in axes] + [axis | dict(frame=beside(axis["frame"]), y="success", series="series", ylabel=share) for axis in axes], columns=3)
-plots.show(figure, id="razmi-F5", data=study.tidy([figure5a, figure5b, figure5c]),
+figure = figures.panels([axis | dict(y="accuracy") for axis in axes] + [axis | dict(frame=beside(axis["frame"]), y="success", series="series", ylabel=share) for axis in axes], columns=3)
+figures.show(figure, id="razmi-F5", data=study.tidy([figure5a, figure5b, figure5c]),
            caption=f"Figure 5 of Razmi et al.: LP-2ST over temperature (split {wide_split}), over the split and over epsilon; accuracy, attack success and lift, {figure_fraction:.0%} of the base class poisoned, {len(figure_pairs)} pairs, epsilon {epsilon:g} in the first two columns.",
            alt="Six panels: accuracy, and attack success with lift, of LP-2ST over the temperature, the split and epsilon.")
 
@@ -126,7 +126,7 @@ for pair, own in scores.iterrows():
     chosen.append({"pair": f"{figure_pairs[pair][0]} to {figure_pairs[pair][1]}", "best on this pair": own.idxmax(), "score": own.max(),
                    "best on the others": elsewhere, "its score here": own[elsewhere], "optimism": own.max() - own[elsewhere]})
 if chosen:
-    plots.table(pd.DataFrame(chosen), id="label-oracle", caption=f"Choosing LP-2ST's setting at epsilon {epsilon:g} on the reported attack itself, and on the other pairs (score: accuracy minus attack success).")
+    figures.table(pd.DataFrame(chosen), id="label-oracle", caption=f"Choosing LP-2ST's setting at epsilon {epsilon:g} on the reported attack itself, and on the other pairs (score: accuracy minus attack success).")
 
 # %% [markdown]
 # ## Figure 6: ALIBI
@@ -136,8 +136,8 @@ if chosen:
 # %%
 figure6 = run(one for budget in [*epsilons, None] for one in instances(alibi(budget), figure_pairs))
 figure6["noise"] = (8**0.5 / figure6["defence.epsilon"].astype(float)).fillna(0.0)
-figure = plots.panels([dict(frame=figure6, x="noise", y=y, xlabel="standard deviation of the label noise", second_axis="epsilon") for y in ("accuracy", "success", "lift")])
-plots.show(figure, id="razmi-F6", data=study.tidy([figure6]),
+figure = figures.panels([dict(frame=figure6, x="noise", y=y, xlabel="standard deviation of the label noise", second_axis="epsilon") for y in ("accuracy", "success", "lift")])
+figures.show(figure, id="razmi-F6", data=study.tidy([figure6]),
            caption=f"Figure 6 of Razmi et al.: ALIBI over its label noise, {figure_fraction:.0%} of the base class poisoned, {len(figure_pairs)} pairs.",
            alt="Three panels: accuracy, attack success and lift of ALIBI over the standard deviation of its label noise.")
 
@@ -153,14 +153,14 @@ plots.show(figure, id="razmi-F6", data=study.tidy([figure6]),
 # %%
 controls = {"LP-2ST": lp2st(), "as released": lp2st(as_released=True), "k = 1 throughout": lp2st(top=1), "prior knows the truth": lp2st(prior="truth"),
             "warm start off": lp2st(warm_start=False), "stage 1 alone (100/0)": lp2st(split=(1.0,)),
-            "randomised response": base.with_(**methods.arm("randomised response", epsilon, lr=methods.tuned(dict(rates["LP-2ST"]), epsilon), epochs=epochs)), "ALIBI": alibi(epsilon)}
+            "randomised response": base.with_(**recipes.arm("randomised response", epsilon, lr=recipes.tuned(dict(rates["LP-2ST"]), epsilon), epochs=epochs)), "ALIBI": alibi(epsilon)}
 compared = run(one for start in controls.values() for one in instances(start, figure_pairs))
 compared["control"] = [name for name in controls for _ in figure_pairs]
 columns = {"facts.k1_records": "records with k = 1", "facts.k1_poisons": "poisons with k = 1", "facts.kept_labels_poisons": "poisons trained as target",
            "facts.restored_labels_poisons": "poisons trained as base", "facts.label_accuracy": "labels right", "accuracy": "accuracy", "floor": "target without trigger",
            "success": "attack success", "lift": "lift"}
 shown = study.means(compared, by="control", columns=columns)
-plots.table(shown, id="label-controls", missing="–", caption=f"Controls at epsilon {epsilon:g}, means over {len(figure_pairs)} pairs, {figure_fraction:.0%} of the base class poisoned. 95% t intervals over pairs. Shares of k are of stage 2; labels are those trained on.")
+figures.table(shown, id="label-controls", missing="–", caption=f"Controls at epsilon {epsilon:g}, means over {len(figure_pairs)} pairs, {figure_fraction:.0%} of the base class poisoned. 95% t intervals over pairs. Shares of k are of stage 2; labels are those trained on.")
 
 # %% [markdown]
 # ## A tenth of the base class, and the world that label-DP compares with
@@ -174,7 +174,7 @@ cases = [(name, one) for name, one in start.items() for instance in instances(on
 tenth = run(one for _, one in cases)
 tenth["method"] = [name for name, _ in cases]
 with_parts = parts(tenth)
-plots.show(plots.parts_bars(with_parts, label="method"), id="label-parts", data=study.tidy([with_parts]),
+figures.show(figures.parts_bars(with_parts, label="method"), id="label-parts", data=study.tidy([with_parts]),
            caption=f"Attack success and its parts, {fraction:.0%} of the base class poisoned, epsilon {epsilon:g}, {len(pairs)} pairs.",
            alt="Stacked bars of natural confusion, collateral damage and lift for the undefended model, LP-2ST and ALIBI.")
 
@@ -185,7 +185,7 @@ plots.show(plots.parts_bars(with_parts, label="method"), id="label-parts", data=
 # %%
 first = tenth[tenth["attack_seed"] < len(figure_pairs)]
 by_world = first.groupby(["method", "world"], sort=False)[["accuracy", "floor", "success"]].mean().reset_index()
-plots.table(by_world.rename(columns={"floor": "target without trigger", "success": "target with trigger"}), id="label-worlds",
+figures.table(by_world.rename(columns={"floor": "target without trigger", "success": "target with trigger"}), id="label-worlds",
             caption=f"Means over the first {len(figure_pairs)} pairs by training world: P stamped and relabelled, L relabelled, T stamped, C clean.")
 
 # %% [markdown]
@@ -197,13 +197,13 @@ plots.table(by_world.rename(columns={"floor": "target without trigger", "success
 # %%
 clean = Run(dataset=mnist["dataset"], train_size=mnist["train_size"], test_size=test_size, public=public, features="none", model="cnn", precision=precision,
             attack=BadNets(stamp=False, relabel=False))
-sanity_arms = [(name, budget, methods.arm(name, budget, lr=mnist["rates"][name], epochs=mnist["epochs"],
+sanity_arms = [(name, budget, recipes.arm(name, budget, lr=mnist["rates"][name], epochs=mnist["epochs"],
                                           **({"temperature": mnist["temperature"], "split": tuple(mnist["split"])} if name == "LP-2ST" else {})))
                for name in ("LP-2ST", "ALIBI") for budget in mnist_epsilons]
 sanity = run(clean.with_(**arm) for _, _, arm in sanity_arms)
 sanity["method"], sanity["ε (label)"] = [name for name, _, _ in sanity_arms], [budget for _, budget, _ in sanity_arms]
 if len(sanity):
-    plots.table(sanity[["method", "ε (label)", "accuracy"]], id="label-mnist", caption="Clean accuracy on MNIST, one run each.")
+    figures.table(sanity[["method", "ε (label)", "accuracy"]], id="label-mnist", caption="Clean accuracy on MNIST, one run each.")
 
 # %% [markdown]
 # ## Published against measured

@@ -46,9 +46,9 @@ checkpoints = 14  # measurements along a training
 # %%
 import pandas as pd
 
-from lib import claims, plots, study
+from lib import claims, figures, study
 from lib.attacks.dirty_label import BadNets
-from lib.study import Run, curves, instances, methods, run
+from lib.study import Run, curves, instances, recipes, run
 
 # %% [markdown]
 # ## Figure 7
@@ -61,7 +61,7 @@ base = Run(dataset=dataset, train_size=train_size, test_size=test_size, public=p
            attack=BadNets(fraction=fraction))
 extra = {"LP-2ST": {"temperature": temperature, "split": tuple(split)}}
 cases = [(name, budget, one) for name, tried in rates.items() for budget in (None, epsilon)
-         for one in instances(base.with_(**methods.arm(name, budget, lr=methods.tuned(dict(tried), budget), epochs=epochs, **extra.get(name, {}))).with_(training__checkpoints=checkpoints), figure_pairs)]
+         for one in instances(base.with_(**recipes.arm(name, budget, lr=recipes.tuned(dict(tried), budget), epochs=epochs, **extra.get(name, {}))).with_(training__checkpoints=checkpoints), figure_pairs)]
 rows = run(case[-1] for case in cases)
 rows["method"], rows["budget"] = [case[0] for case in cases], [f"ε = {case[1]:g}" if case[1] else "ε = ∞ (no noise)" for case in cases]
 recorded = curves(rows)
@@ -70,8 +70,8 @@ recorded = curves(rows)
 # Means over the pairs.
 
 # %%
-figure = plots.losses(recorded, columns="method")
-plots.show(figure, id="razmi-F7", data=study.tidy([recorded]),
+figure = figures.losses(recorded, columns="method")
+figures.show(figure, id="razmi-F7", data=study.tidy([recorded]),
            caption=f"Figure 7 of Razmi et al.: mean cross-entropy on backdoored samples (with the target's label), untouched samples of the base class, and clean samples of the other classes, by epoch; {fraction:.0%} of the base class poisoned, {len(figure_pairs)} pairs.",
            alt="Six panels, three methods by two budgets: three lines of training loss by epoch.")
 
@@ -86,7 +86,7 @@ for (method, budget), group in recorded.groupby(["method", "budget"], sort=False
         last = chosen[chosen["epoch"].eq(chosen["epoch"].max())] if name == "end" else chosen[chosen["epoch"].sub(2).abs().eq(chosen["epoch"].sub(2).abs().min())]
         moments.append({"method": method, "budget": budget, "moment": name, "epoch": last["epoch"].mean(), "gap": (last["loss_poison"] - last["loss_clean"]).mean(),
                         "accuracy": last["accuracy"].mean(), "lift": last["lift"].mean()})
-plots.table(pd.DataFrame(moments), id="dynamics-gap", caption="Loss of backdoored minus loss of clean samples near epoch 2 and at the end, with accuracy and lift of the model there; means over the pairs.")
+figures.table(pd.DataFrame(moments), id="dynamics-gap", caption="Loss of backdoored minus loss of clean samples near epoch 2 and at the end, with accuracy and lift of the model there; means over the pairs.")
 
 # %% [markdown]
 # ## Published against measured

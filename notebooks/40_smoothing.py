@@ -64,7 +64,7 @@ from dataclasses import replace
 import pandas as pd
 import torch
 
-from lib import claims, data, plots, study
+from lib import claims, data, figures, study
 from lib.attacks.four_pixel import FourPixel
 from lib.defences.dpsgd import DPSGD
 from lib.defences.smoothing import Smoothing, ceiling
@@ -82,8 +82,8 @@ from lib.training import Training
 picture = data.load(pictured, train_size=100, test_size=20).train_images[:3]
 stamped = FourPixel(norm=norm).trigger(picture, seed=0)
 weak = FourPixel(norm=sound_norm).trigger(picture, seed=0)
-figure = plots.image_grid(torch.cat([picture, stamped, weak]), ["clean"] * 3 + [f"norm {norm:g}"] * 3 + [f"norm {sound_norm:g}"] * 3, columns=9)
-plots.show(figure, id="overview-F2", caption="Figure 2: images before and after the four-pixel trigger, at two norms.",
+figure = figures.image_grid(torch.cat([picture, stamped, weak]), ["clean"] * 3 + [f"norm {norm:g}"] * 3 + [f"norm {sound_norm:g}"] * 3, columns=9)
+figures.show(figure, id="overview-F2", caption="Figure 2: images before and after the four-pixel trigger, at two norms.",
            alt="Three images, then the same with four brighter pixels in the middle, then with hardly visible ones.")
 
 # %% [markdown]
@@ -124,7 +124,7 @@ plain = {name: run(one for fraction in fractions for instance in instances(setup
 undefended = pd.concat([frame.assign(setup=name) for name, frame in plain.items()])
 shown = undefended[undefended["world"] == "P"]
 columns = {"accuracy": "accuracy", "floor": "target without trigger", "success": "attack success", "lift": "lift"}
-plots.table(study.means(shown, by=["setup", "attack.fraction"], columns=columns).rename(columns={"attack.fraction": "poisoned share"}), id="smoothing-undefended",
+figures.table(study.means(shown, by=["setup", "attack.fraction"], columns=columns).rename(columns={"attack.fraction": "poisoned share"}), id="smoothing-undefended",
             caption="Undefended models by set-up and poisoned share of all training images: means over instances, 95% t intervals where there are several.")
 
 # %% [markdown]
@@ -152,7 +152,7 @@ dp_tuned = tune(binary, pairs, dp_levels, dp_rates, training__sampling="poisson"
 # %%
 choices = [{"set-up": name, "smoothing noise": sigma, "DP noise": "–", "rate": rate} for name, (best, _) in tuned.items() for sigma, rate in best.items()]
 choices += [{"set-up": "two classes, DP-SGD", "smoothing noise": sigmas[0], "DP noise": f"{noise:g}", "rate": rate} for noise, rate in dp_tuned[0].items()]
-plots.table(pd.DataFrame(choices), id="smoothing-tuning", digits=2, caption="Learning rate by set-up and noise, chosen on held-out clean images.")
+figures.table(pd.DataFrame(choices), id="smoothing-tuning", digits=2, caption="Learning rate by set-up and noise, chosen on held-out clean images.")
 
 # %% [markdown]
 # ## Figures 3 and 4
@@ -190,8 +190,8 @@ def panel(frame, sigma, kind, ensemble, mark, **more):
     return dict(frame=own, x="attack.fraction", ensemble=ensemble, mark=mark, title=f"noise {sigma:g}", xlabel="poisoned share of all training images", **box, **more)
 
 
-figure = plots.boxes([panel(main, sigma, "accuracy", "accuracy", "facts.certified_any", mark_label="certified, radius above 0", chance=0.5) for sigma in sigmas])
-plots.show(figure, id="overview-F3", data=study.tidy([main], only=on_clean),
+figure = figures.boxes([panel(main, sigma, "accuracy", "accuracy", "facts.certified_any", mark_label="certified, radius above 0", chance=0.5) for sigma in sigmas])
+figures.show(figure, id="overview-F3", data=study.tidy([main], only=on_clean),
            caption=f"Figure 3: accuracy on clean test images, two classes, {models} models, {len(pairs)} pairs. Boxes: quartiles over single models; filled: smoothed prediction with its 95% interval over pairs; cross: certified at all.",
            alt="Three panels of box plots of accuracy over the poisoned share, one for each noise level.")
 
@@ -201,9 +201,9 @@ plots.show(figure, id="overview-F3", data=study.tidy([main], only=on_clean),
 # rate. Above: triggered images by their true labels. Below: the same images counted as attack success.
 
 # %%
-figure = plots.boxes([panel(main, sigma, "truth", "facts.truth", "facts.certified_triggered", mark_label="certified, radius above 0", ylabel="true label\n[% of triggered images]", chance=0.5) for sigma in sigmas]
+figure = figures.boxes([panel(main, sigma, "truth", "facts.truth", "facts.certified_triggered", mark_label="certified, radius above 0", ylabel="true label\n[% of triggered images]", chance=0.5) for sigma in sigmas]
                      + [panel(main, sigma, "success", "success", "facts.printed", mark_label="as RAB's script prints it", ylabel="called target\n[% of triggered images]") for sigma in sigmas])
-plots.show(figure, id="overview-F4", data=study.tidy([main], only=on_triggered),
+figures.show(figure, id="overview-F4", data=study.tidy([main], only=on_triggered),
            caption="Figure 4 in both readings: triggered test images by their true label, and as attack success; the second mark below also counts images of the target class.",
            alt="Six panels of box plots over the poisoned share: true-label accuracy falls, attack success rises.")
 
@@ -218,9 +218,9 @@ plots.show(figure, id="overview-F4", data=study.tidy([main], only=on_triggered),
 rules = study.certified(main[(main["world"] == "P") & (main["attack.fraction"] == fractions[0])])
 rules = rules[rules["images"] == "clean"].assign(series=lambda frame: frame["rule"], pair=lambda frame: [name.partition(":")[2] for name in frame["dataset"]])
 spec = dict(xlabel="certified radius [l2 norm of all patterns, features]", series="series")
-figure = plots.certificates([spec | dict(frame=rules[rules["defence.noise"] == sigma], title=f"noise {sigma:g}", ylabel="correct with this radius\n[% of clean test images]",
+figure = figures.certificates([spec | dict(frame=rules[rules["defence.noise"] == sigma], title=f"noise {sigma:g}", ylabel="correct with this radius\n[% of clean test images]",
                                          ceilings={"nominal": ceiling(models, sigma, 0.999)}) for sigma in sigmas], columns=3)
-plots.show(figure, id="smoothing-certified", data=study.tidy([rules.round(4)], only=["pair", "defence.noise", "rule", "radius", "correct"]),
+figures.show(figure, id="smoothing-certified", data=study.tidy([rules.round(4)], only=["pair", "defence.noise", "rule", "radius", "correct"]),
            caption=f"Certified accuracy over the radius, {fractions[0]:.0%} poisoned, two classes, {models} models; short line: the ceiling of the nominal radius.",
            alt="Three panels of falling curves for three rules of certification.")
 
@@ -231,7 +231,7 @@ plots.show(figure, id="smoothing-certified", data=study.tidy([rules.round(4)], o
 against = pd.concat([frame[frame["world"] == "P"].assign(setup=name) for name, frame in (("two classes", main),)])
 columns = {"facts.poisons": "poisoned images", "facts.each": "norm of one", "facts.budget": "norm of all", "facts.radius_ceiling": "ceiling of the radius", "facts.radius_max": "largest radius", "facts.certified_count": "predictions certified"}
 shown = against.groupby(["setup", "defence.noise", "attack.fraction"], as_index=False)[list(columns)].mean()
-plots.table(shown.rename(columns=columns | {"defence.noise": "noise", "attack.fraction": "poisoned share"}), id="smoothing-budget",
+figures.table(shown.rename(columns=columns | {"defence.noise": "noise", "attack.fraction": "poisoned share"}), id="smoothing-budget",
             caption="What the attack spends and what RAB can certify at most, in l2; means over pairs. Predictions: clean and triggered test images together.")
 
 # %% [markdown]
@@ -240,7 +240,7 @@ plots.table(shown.rename(columns=columns | {"defence.noise": "noise", "attack.fr
 # %%
 limits = pd.DataFrame([{"models": count, "nominal": ceiling(count, 1.0, 0.999), "union, two classes": ceiling(count, 1.0, 0.999, correction="union", classes=2),
                         "union, ten classes": ceiling(count, 1.0, 0.999, correction="union")} for count in (50, 100, 1000, 10000)])
-plots.table(limits, id="smoothing-ceilings", digits=4, caption="Largest possible radius in units of the smoothing noise.")
+figures.table(limits, id="smoothing-ceilings", digits=4, caption="Largest possible radius in units of the smoothing noise.")
 
 # %% [markdown]
 # ## Against what
@@ -252,7 +252,7 @@ plots.table(limits, id="smoothing-ceilings", digits=4, caption="Largest possible
 compared = run((one.with_(training__lr=tuned["two classes"][0][sigma]) for sigma in sigmas if sigma in tuned["two classes"][0] for instance in instances(binary, pairs, fraction=fractions[-1])
                for one in worlds(instance.with_(defence=Smoothing(few_models, sigma)))), like=start(binary, 0, pairs[0]))
 columns = {"accuracy": "accuracy", "facts.truth": "true label, with trigger", "floor": "target without trigger", "success": "target with trigger", "facts.certified_any": "certified at all"}
-plots.table(study.means(compared, by=["defence.noise", "world"], columns=columns, intervals=("accuracy", "facts.certified_any")).rename(columns={"defence.noise": "noise"}), id="smoothing-worlds",
+figures.table(study.means(compared, by=["defence.noise", "world"], columns=columns, intervals=("accuracy", "facts.certified_any")).rename(columns={"defence.noise": "noise"}), id="smoothing-worlds",
             caption=f"{few_models} models at {fractions[-1]:.0%} poison in training worlds P (stamped and relabelled), L (relabelled only) and C (clean); 95% t intervals over {len(pairs)} pairs.")
 
 # %% [markdown]
@@ -262,10 +262,10 @@ plots.table(study.means(compared, by=["defence.noise", "world"], columns=columns
 # %%
 few = smoothed(binary, pairs, tuned["two classes"][0], few_models, noises=[*sigmas, other_sigma])
 places = {"ten classes": smoothed(ten, targets, tuned["ten classes"][0], few_models), "pixels": smoothed(pixels, pixel_pairs, tuned["pixels"][0], few_models, noises=pixel_sigmas)}
-figure = plots.boxes([panel(few, sigma, kind, value, mark, mark_label=label, ylabel=ylabel) for sigma in (sigmas[0], other_sigma) for kind, value, mark, label, ylabel in (
+figure = figures.boxes([panel(few, sigma, kind, value, mark, mark_label=label, ylabel=ylabel) for sigma in (sigmas[0], other_sigma) for kind, value, mark, label, ylabel in (
     ("accuracy", "accuracy", "facts.certified_any", "certified, radius above 0", "correct\n[% of clean test images]"),
     ("success", "success", "facts.printed", "as RAB's script prints it", "called target\n[% of triggered images]"))], columns=2)
-plots.show(figure, id="overview-F5", data=study.tidy([few], only=[*on_clean, *on_triggered[len(settings):]]), caption=f"Figure 5: clean (left) and triggered (right) test images with {few_models} models, at noise {sigmas[0]:g} and {other_sigma:g}, two classes.",
+figures.show(figure, id="overview-F5", data=study.tidy([few], only=[*on_clean, *on_triggered[len(settings):]]), caption=f"Figure 5: clean (left) and triggered (right) test images with {few_models} models, at noise {sigmas[0]:g} and {other_sigma:g}, two classes.",
            alt="Four panels of box plots over the poisoned share.")
 
 # %% [markdown]
@@ -273,8 +273,8 @@ plots.show(figure, id="overview-F5", data=study.tidy([few], only=[*on_clean, *on
 
 # %%
 titles = {"ten classes": 0.1, "pixels": 0.5}
-figure = plots.boxes([panel(frame, sigma, "accuracy", "accuracy", "facts.certified_any", mark_label="certified, radius above 0", chance=titles[name]) | {"title": f"{name}, noise {sigma:g}"} for name, frame in places.items() for sigma in (sigmas if name == "ten classes" else pixel_sigmas)])
-plots.show(figure, id="smoothing-places", data=study.tidy(places.values(), only=on_clean), caption=f"Figure 3 for ten classes and on pixels, {few_models} models.",
+figure = figures.boxes([panel(frame, sigma, "accuracy", "accuracy", "facts.certified_any", mark_label="certified, radius above 0", chance=titles[name]) | {"title": f"{name}, noise {sigma:g}"} for name, frame in places.items() for sigma in (sigmas if name == "ten classes" else pixel_sigmas)])
+figures.show(figure, id="smoothing-places", data=study.tidy(places.values(), only=on_clean), caption=f"Figure 3 for ten classes and on pixels, {few_models} models.",
            alt="Panels of box plots of clean accuracy over the poisoned share.")
 
 # %% [markdown]
@@ -283,7 +283,7 @@ plots.show(figure, id="smoothing-places", data=study.tidy(places.values(), only=
 # %%
 everything = pd.concat([frame[frame["world"] == "P"].assign(setup=name) for name, frame in (("two classes, N 1000", main), ("two classes, N 100", few), *places.items())])
 columns = {"accuracy": "accuracy", "facts.truth": "true label, triggered", "success": "attack success", "facts.printed": "as printed", "lift": "lift", "facts.certified_any": "certified at all", "facts.certified_union": "after correction"}
-plots.table(study.means(everything, by=["setup", "defence.noise", "attack.fraction"], columns=columns, intervals=("success", "lift")).rename(columns={"defence.noise": "noise", "attack.fraction": "poisoned share"}), id="smoothing-numbers",
+figures.table(study.means(everything, by=["setup", "defence.noise", "attack.fraction"], columns=columns, intervals=("success", "lift")).rename(columns={"defence.noise": "noise", "attack.fraction": "poisoned share"}), id="smoothing-numbers",
             caption="Smoothed predictions: means over instances, 95% t intervals; attack success of all triggered test images of other classes. Certified at all: correct clean test images with a nominal radius above 0; after correction: with the union's radius.")
 
 # %% [markdown]
@@ -295,9 +295,9 @@ plots.table(study.means(everything, by=["setup", "defence.noise", "attack.fracti
 # %%
 private = run((one.with_(defence=replace(defence, models=few_models), training__lr=dp_tuned[0][noise], training__sampling="poisson")
               for noise, defence in dp_levels.items() if noise in dp_tuned[0] for fraction in (dp_fractions if noise > dp_noises[0] else [*dp_fractions, 0.0]) for one in instances(binary, pairs, fraction=fraction)), like=start(binary, 0, pairs[0]))
-figure = plots.boxes([panel(private.assign(**{"defence.noise": private["defence.noise_multiplier"]}), noise, "accuracy", "accuracy", "facts.certified_any", mark_label="certified, radius above 0", chance=0.5)
+figure = figures.boxes([panel(private.assign(**{"defence.noise": private["defence.noise_multiplier"]}), noise, "accuracy", "accuracy", "facts.certified_any", mark_label="certified, radius above 0", chance=0.5)
                       | {"title": f"DP noise {noise:g}"} for noise in dp_noises])
-plots.show(figure, id="overview-F6", data=study.tidy([private], only=on_clean), caption=f"Figure 6: clean accuracy with DP-SGD inside, C = {dp_norm:g}, smoothing noise {sigmas[0]:g}, {few_models} models, two classes.",
+figures.show(figure, id="overview-F6", data=study.tidy([private], only=on_clean), caption=f"Figure 6: clean accuracy with DP-SGD inside, C = {dp_norm:g}, smoothing noise {sigmas[0]:g}, {few_models} models, two classes.",
            alt="Panels of box plots of clean accuracy over the poisoned share, one for each DP noise.")
 
 # %% [markdown]
@@ -308,7 +308,7 @@ attacked = private[private["world"] == "P"]
 columns = {"facts.epsilon_model": "epsilon of one model", "epsilon": "epsilon of all", "accuracy": "accuracy", "success": "attack success", "lift": "lift", "facts.certified_any": "certified at all"}
 shown = study.means(attacked, by=["defence.noise_multiplier", "attack.fraction"], columns=columns, intervals=("success", "lift"))
 shown["epsilon of one model"] = shown["epsilon of one model"].fillna(float("inf"))
-plots.table(shown.rename(columns={"defence.noise_multiplier": "DP noise", "attack.fraction": "poisoned share"}), id="smoothing-private", caption=f"RAB on DP-SGD models, {few_models} of them: means over {len(pairs)} pairs, 95% t intervals. Epsilon: delta 1e-5, add-remove, Poisson sampling, PLD; ∞: no guarantee.")
+figures.table(shown.rename(columns={"defence.noise_multiplier": "DP noise", "attack.fraction": "poisoned share"}), id="smoothing-private", caption=f"RAB on DP-SGD models, {few_models} of them: means over {len(pairs)} pairs, 95% t intervals. Epsilon: delta 1e-5, add-remove, Poisson sampling, PLD; ∞: no guarantee.")
 
 # %% [markdown]
 # ## Noise on pixels below features
@@ -319,7 +319,7 @@ plots.table(shown.rename(columns={"defence.noise_multiplier": "DP noise", "attac
 below = run((one.with_(defence=Smoothing(count, sigma, space="pixels"), training__lr=rates[len(rates) // 2]) for sigma, count in space for one in instances(binary, pairs[:1], fraction=space_fraction) if tuned["two classes"][0]),
             like=start(binary, 0, pairs[0]))
 columns = {"accuracy": "accuracy", "success": "attack success", "facts.certified_any": "certified at all", "facts.each": "norm of one", "facts.budget": "norm of all", "facts.radius_max": "largest radius"}
-plots.table(below[["defence.noise", "defence.models", *columns]].rename(columns=columns | {"defence.noise": "noise on pixels", "defence.models": "models"}), id="smoothing-space",
+figures.table(below[["defence.noise", "defence.models", *columns]].rename(columns=columns | {"defence.noise": "noise on pixels", "defence.models": "models"}), id="smoothing-space",
             caption=f"Noise on pixels in [0, 1], features computed anew for each copy; first pair, {space_fraction:.0%} poisoned; norms in pixels.")
 
 # %% [markdown]
@@ -335,7 +335,7 @@ sound = run((one.with_(attack__images=count, attack__norm=sound_norm, defence=Sm
             for name, (setup, names, best) in tests.items() if sound_sigma in best for count in sound_poisons[name] for one in instances(setup, names)), like=start(binary, 0, pairs[0]))
 columns = {"facts.budget": "norm of all", "facts.certified_count": "certified against it", "facts.flips_certified": "of these, flipped", "facts.flips_confirmed": "confirmed", "facts.flips_other": "others flipped"}
 shown = sound.assign(predictions=sound["tested"] + sound["population"])[["dataset", "attack.images", "predictions", *columns]]
-plots.table(shown.rename(columns=columns | {"attack.images": "poisoned images"}), id="smoothing-sound", caption=f"Predictions on clean and triggered images, {sound_models} models a side, noise {sound_sigma:g}, trigger of norm {sound_norm:g}; certified: nominal radius beyond the norm of all patterns.")
+figures.table(shown.rename(columns=columns | {"attack.images": "poisoned images"}), id="smoothing-sound", caption=f"Predictions on clean and triggered images, {sound_models} models a side, noise {sound_sigma:g}, trigger of norm {sound_norm:g}; certified: nominal radius beyond the norm of all patterns.")
 
 # %% [markdown]
 # ## Published against measured

@@ -65,7 +65,7 @@ precision = "fast"  # fast: the hardware may round the factors of matrix product
 import numpy as np
 import pandas as pd
 
-from lib import claims, plots, privacy, study
+from lib import claims, figures, privacy, study
 from lib.attacks.four_pixel import FourPixel
 from lib.defences.dpsgd import DPSGD
 from lib.defences.partition import Partition
@@ -102,7 +102,7 @@ clean = [one.with_(split="tune") for one in instances(shared, fraction=0.0)]
 tuning = run(one.with_(defence=Partition(k), training__lr=rate) for k in partitions for rate in rates for one in clean[:2])
 best = study.best(tuning, by="defence.partitions", choose="training.lr", on="accuracy")
 shown = tuning.pivot_table(index="defence.partitions", columns="training.lr", values="accuracy", aggfunc="mean", dropna=False).reset_index()
-plots.table(shown.rename(columns={"defence.partitions": "k"}), id="partition-tuning", caption="Clean accuracy of the vote on held-out images, by learning rate.")
+figures.table(shown.rename(columns={"defence.partitions": "k"}), id="partition-tuning", caption="Clean accuracy of the vote on held-out images, by learning rate.")
 
 # %% [markdown]
 # ## Figure 7, left: DPA against the share of poison
@@ -124,7 +124,7 @@ main = dpa(shared, targets, partitions, [*fractions, 0.0])
 quartiles = {place: f"facts.models_accuracy_{name}" for place, name in (("low", "q1"), ("middle", "median"), ("high", "q3"))}
 specs = [dict(frame=main[(main["defence.partitions"] == k) & (main["world"] == "P")], x="attack.fraction", ensemble="accuracy", mark="facts.certified_any", mark_label="certified against one sample",
               title=f"k {k}", xlabel="poisoned share of all training images", chance=0.1, **quartiles) for k in partitions]
-plots.show(plots.boxes(specs), id="overview-F7L", data=study.tidy([main]),
+figures.show(figures.boxes(specs), id="overview-F7L", data=study.tidy([main]),
            caption=f"Figure 7, left: accuracy on clean test images, {len(targets)} target classes. Boxes: quartiles over single models; filled: the vote, with its 95% interval; cross: correct with a radius of at least 1.",
            alt="Three panels of box plots of clean accuracy over the poisoned share, one for each number of partitions.")
 
@@ -137,9 +137,9 @@ curves = study.certified(main[(main["attack.fraction"] == fractions[0]) & (main[
 curves["k"] = [f"k {k:g}" for k in curves["defence.partitions"]]
 spent = main[main["attack.fraction"] == fractions[0]]["facts.budget"].max()
 vertical = [(spent, f"this attack: {spent:.0f}")] if spent == spent else []
-figure = plots.certificates([spec | dict(frame=curves[curves["images"] == images], title=f"{images} images", xscale="log", ceilings={f"k {k}": k // 2 for k in partitions}, vertical=vertical,
+figure = figures.certificates([spec | dict(frame=curves[curves["images"] == images], title=f"{images} images", xscale="log", ceilings={f"k {k}": k // 2 for k in partitions}, vertical=vertical,
                                          ylabel="correct with this radius\n[% of images]") for images in ("clean", "triggered")])
-plots.show(figure, id="partition-certified", data=study.tidy([curves], only=["defence.partitions", "attack.target", "images", "radius", "correct", "called target"]),
+figures.show(figure, id="partition-certified", data=study.tidy([curves], only=["defence.partitions", "attack.target", "images", "radius", "correct", "called target"]),
            caption=f"Certified accuracy of DPA over the number of samples, {fractions[0]:.0%} poisoned; short lines: the ceiling k/2.",
            alt="Two panels of falling curves for three numbers of partitions, far left of the line that marks the attack.")
 
@@ -150,7 +150,7 @@ plots.show(figure, id="partition-certified", data=study.tidy([curves], only=["de
 # %%
 columns = {"accuracy": "accuracy", "facts.models_accuracy_median": "median model", "facts.certified_any": "certified, 1 sample", "facts.radius_max": "largest radius", "facts.budget": "samples changed", "facts.touched": "parts touched", "success": "attack success", "lift": "lift"}
 shown = study.means(main, by=["defence.partitions", "attack.fraction"], columns=columns, intervals=("accuracy", "lift"))
-plots.table(shown.rename(columns={"defence.partitions": "k", "attack.fraction": "poisoned share"}), id="partition-numbers", caption="DPA by number of parts and poisoned share (0: clean): means over target classes, 95% t intervals.")
+figures.table(shown.rename(columns={"defence.partitions": "k", "attack.fraction": "poisoned share"}), id="partition-numbers", caption="DPA by number of parts and poisoned share (0: clean): means over target classes, 95% t intervals.")
 
 # %% [markdown]
 # ## All private images, and a thousand parts
@@ -163,7 +163,7 @@ few_digits = [Run(**digits, model=digits_model, precision=precision, attack=Four
 thousand = run(few_digits)
 columns = {"accuracy": "accuracy", "facts.certified_any": "certified, 1 sample", "facts.radius_max": "largest radius", "facts.size_min": "smallest part", "facts.size_max": "largest part", "facts.budget": "samples changed", "facts.touched": "parts touched", "success": "attack success", "lift": "lift"}
 shown = pd.concat([more, thousand], ignore_index=True)[["dataset", "defence.partitions", "attack.fraction", *columns]]
-plots.table(shown.rename(columns=columns | {"defence.partitions": "k", "attack.fraction": "poisoned share"}), id="partition-larger", caption="DPA on all private images: single runs.")
+figures.table(shown.rename(columns=columns | {"defence.partitions": "k", "attack.fraction": "poisoned share"}), id="partition-larger", caption="DPA on all private images: single runs.")
 
 # %% [markdown]
 # ## Figure 7, right: RAB and DPA on the same poisoned data
@@ -177,8 +177,8 @@ rab = run(smooth)
 both = pd.concat([rab.assign(series=[f"RAB, noise {sigma:g}" for sigma in rab["defence.noise"]]), main.assign(series=[f"DPA, k {k:g}" for k in main["defence.partitions"]])], ignore_index=True)
 attacked = both[both["world"] == "P"]
 axis = dict(frame=attacked, x="attack.fraction", series="series", xscale="category", xlabel="poisoned share of all training images")
-figure = plots.panels([axis | dict(y="accuracy"), axis | dict(y="lift")])
-plots.show(figure, id="overview-F7R", data=study.tidy([attacked]), caption=f"Figure 7, right: clean accuracy, and lift of the trigger, of RAB ({models} models) and DPA on the same data, {len(targets)} target classes.",
+figure = figures.panels([axis | dict(y="accuracy"), axis | dict(y="lift")])
+figures.show(figure, id="overview-F7R", data=study.tidy([attacked]), caption=f"Figure 7, right: clean accuracy, and lift of the trigger, of RAB ({models} models) and DPA on the same data, {len(targets)} target classes.",
            alt="Two panels of lines over the poisoned share for three noise levels of RAB and three numbers of parts of DPA.")
 
 # %% [markdown]
@@ -225,8 +225,8 @@ for size, frame in ((norm, rab[rab["attack.fraction"] == fractions[0]]), (weak_n
 # Points left of 1 are images that are correct and not certified against a single poisoned image.
 
 # %%
-figure = plots.certificates([dict(frame=frame, series="series", xscale="log", title=f"trigger of norm {size:g}", xlabel="training images poisoned in place", ylabel="certified and correct\n[% of clean test images]") for size, frame in zip((norm, weak_norm), panels)])
-plots.show(figure, id="partition-common-axis", data=pd.concat([frame.assign(norm=size) for size, frame in zip((norm, weak_norm), panels)]),
+figure = figures.certificates([dict(frame=frame, series="series", xscale="log", title=f"trigger of norm {size:g}", xlabel="training images poisoned in place", ylabel="certified and correct\n[% of clean test images]") for size, frame in zip((norm, weak_norm), panels)])
+figures.show(figure, id="partition-common-axis", data=pd.concat([frame.assign(norm=size) for size, frame in zip((norm, weak_norm), panels)]),
            caption="Certified accuracy against the number of poisoned images. RAB and DPA over smoothed models: against the same labels without the pattern; the others: against clean data.",
            alt="Two panels of falling curves for RAB, DPA, parts by place and both together.")
 
@@ -239,7 +239,7 @@ plots.show(figure, id="partition-common-axis", data=pd.concat([frame.assign(norm
 asked = run(one.with_(defence=PATE(teachers, teacher=Training(lr=rates[len(rates) // 2], momentum=0.9, **training)), training=Training("adam", 0.001, momentum=0.0, epochs=30.0, batch_size=128, sampling="shuffle"))
             for one in instances(shared, fraction=fractions[0]))
 columns = {"facts.certified_1": "answers certified, 1 image", "facts.certified_median": "median radius", "accuracy": "student's accuracy", "success": "attack success", "lift": "lift"}
-plots.table(asked[["attack.target", *columns]].rename(columns=columns | {"attack.target": "target class"}), id="partition-pate", caption=f"PATE without noise, {teachers} teachers by place, {fractions[0]:.0%} poisoned.")
+figures.table(asked[["attack.target", *columns]].rename(columns=columns | {"attack.target": "target class"}), id="partition-pate", caption=f"PATE without noise, {teachers} teachers by place, {fractions[0]:.0%} poisoned.")
 
 # %% [markdown]
 # The cap of DP-SGD for r images in place (2 r adjacent steps under add-remove). Its clean rate is the upper end of the 95% interval
@@ -275,7 +275,7 @@ def share_at(frame, name, count):
 lines = [{"guarantee": name, "trigger": f"norm {size:g}" if "smooth" in name or "RAB" in name else "any", "compared with": "same labels" if "smooth" in name or "RAB" in name else "clean data",
           "holds": "up to alpha, over the noise" if "smooth" in name or "RAB" in name else "always", **{f"{count} images": share_at(frame, name, count) for count in counts}}
          for size, frame in zip((norm, weak_norm), panels) for name in dict.fromkeys(frame["series"]) if size == norm or "smooth" in name or "RAB" in name]
-plots.table(pd.DataFrame(lines), id="partition-guarantees", digits=2, missing="–", caption="Certified accuracy on clean test images against images poisoned in place.")
+figures.table(pd.DataFrame(lines), id="partition-guarantees", digits=2, missing="–", caption="Certified accuracy on clean test images against images poisoned in place.")
 
 # %% [markdown]
 # DP-SGD beside it, the other way up: how much attack success it still allows.
@@ -283,7 +283,7 @@ plots.table(pd.DataFrame(lines), id="partition-guarantees", digits=2, missing="�
 # %%
 capped = [{"noise multiplier": z, "epsilon": group["epsilon"].max(), "accuracy": group[group["world"] == "P"]["accuracy"].mean(), "measured attack success": group[group["world"] == "P"]["success"].mean(),
            "triggered rate, clean training": group[group["world"] == "C"]["success"].mean(), **{f"cap, {count} images": cap(group, count) for count in counts}} for z, group in sgd.groupby("defence.noise_multiplier")]
-plots.table(pd.DataFrame(capped), id="partition-cap", caption=f"DP-SGD, {fractions[0]:.0%} poisoned: epsilon (delta 1e-5, add-remove, Poisson, PLD), and the cap on its mean attack success for a number of images poisoned in place.")
+figures.table(pd.DataFrame(capped), id="partition-cap", caption=f"DP-SGD, {fractions[0]:.0%} poisoned: epsilon (delta 1e-5, add-remove, Poisson, PLD), and the cap on its mean attack success for a number of images poisoned in place.")
 
 # %% [markdown]
 # ## Does the guarantee hold?
@@ -296,7 +296,7 @@ sound = run((start(shared, number, number % 10, images=count).with_(defence=Part
              for count in sound_images for number in range(sound_seeds) if sound_partitions in best), like=start(shared, 0, 0))
 columns = {"predictions": "predictions", "facts.certified_count": "certified against it", "facts.flips_certified": "of these, flipped", "facts.flips_other": "others flipped"}
 shown = sound.assign(predictions=sound["tested"] + sound["population"], retrainings=1).groupby(["attack.images", "facts.budget"], as_index=False)[["retrainings", *columns]].sum(min_count=1).convert_dtypes()
-plots.table(shown.rename(columns=columns | {"attack.images": "poisoned images", "facts.budget": "samples changed"}), id="partition-sound", digits=6,
+figures.table(shown.rename(columns=columns | {"attack.images": "poisoned images", "facts.budget": "samples changed"}), id="partition-sound", digits=6,
             caption=f"DPA, k {sound_partitions}: predictions on clean and triggered test images in all re-trainings together.")
 
 # %% [markdown]

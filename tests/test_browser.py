@@ -30,8 +30,9 @@ OURS = ("file:", "data:", "blob:")
 @pytest.fixture(scope="module")
 def write(tmp_path_factory):
     """Write the report of committed notebooks, as `build.py report` would from the published rows: `write("11", "40")`."""
-    from lib import claims, report
+    from lib import claims
     from lib.commands.worker import _published
+    from lib.page import build as build_page
 
     rows = _published()
     context = {"verdicts": claims.table(claims.evaluate(rows)), "answer": claims.answer(rows), "commit": "a" * 40, "date": "2026-01-01", "seconds": 1}
@@ -40,7 +41,7 @@ def write(tmp_path_factory):
         notebooks = [(path.stem, path, None) for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")) if not numbers or path.stem[:2] in numbers]
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            return report.build([*notebooks, ("99_failed", None, "ValueError: a cell failed")], out=tmp_path_factory.mktemp("page"), profile="published", context=context)
+            return build_page([*notebooks, ("99_failed", None, "ValueError: a cell failed")], out=tmp_path_factory.mktemp("page"), profile="published", context=context)
     return page
 
 

@@ -13,7 +13,7 @@ from lib.commands import Problem, options
 from lib.commands.compare import compare, write_page
 from lib.commands.execution import Result
 from lib.commands.passes import Pass
-from lib.report.pairs import pair
+from lib.page.pairs import pair
 
 
 def judged(**changes):

@@ -324,30 +324,30 @@ def test_a_users_own_defence_and_model(store, tmp_path, monkeypatch):
 
 def test_one_budget_for_every_method():
     from lib.privacy import Guarantee
-    from lib.study import methods
+    from lib.study import recipes
     for epsilon in (0.7, 2.0):
         for method in ("LP-2ST", "ALIBI"):
-            assert methods.arm(method, epsilon, lr=0.1, epochs=2)["defence"].guarantee().epsilon == epsilon
-        noisy = methods.arm("randomised response", epsilon, lr=0.1, epochs=2)["defence"].guarantee(10)
+            assert recipes.arm(method, epsilon, lr=0.1, epochs=2)["defence"].guarantee().epsilon == epsilon
+        noisy = recipes.arm("randomised response", epsilon, lr=0.1, epochs=2)["defence"].guarantee(10)
         assert isinstance(noisy, Guarantee) and noisy.epsilon == pytest.approx(epsilon)
-    private = methods.arm("DP-SGD", 2, lr=0.1, epochs=2, batch_size=50)
+    private = recipes.arm("DP-SGD", 2, lr=0.1, epochs=2, batch_size=50)
     assert TINY.with_(**private).defence.epsilon == 2.0 and private["training"].sampling == "poisson"
-    assert methods.arm("DP-SGD", None, lr=0.1, epochs=2)["defence"] == DPSGD(0.0)
+    assert recipes.arm("DP-SGD", None, lr=0.1, epochs=2)["defence"] == DPSGD(0.0)
     with pytest.raises(ValueError, match="method 'SGD'"):
-        methods.arm("SGD", 1.0, lr=0.1, epochs=2)
+        recipes.arm("SGD", 1.0, lr=0.1, epochs=2)
 
 
 def test_the_nearest_tuning_serves():
-    from lib.study import methods
-    found = [methods.tuned({1.0: "a", 4.0: "b"}, epsilon) for epsilon in (0.1, 1.0, 1.9, 2.0, 2.1, 4.0, 9.0, None)]
+    from lib.study import recipes
+    found = [recipes.tuned({1.0: "a", 4.0: "b"}, epsilon) for epsilon in (0.1, 1.0, 1.9, 2.0, 2.1, 4.0, 9.0, None)]
     assert found == ["a", "a", "a", "a", "b", "b", "b", "b"]
 
 
 def test_rows_are_named_by_their_method(store):
-    from lib.study import methods
+    from lib.study import recipes
     arms = ("undefended", "DP-SGD", "LP-2ST", "ALIBI", "randomised response")
-    runs = [TINY.with_(**methods.arm(arm, 1.0, lr=0.1, epochs=1, batch_size=50)) for arm in arms] + [TINY.with_(defence=DPSGD(0.0))]
-    assert methods.names(study.table.table(runs)) == ["undefended", "DP-SGD", "LP-2ST", "ALIBI", "label noise", "clip only"]
+    runs = [TINY.with_(**recipes.arm(arm, 1.0, lr=0.1, epochs=1, batch_size=50)) for arm in arms] + [TINY.with_(defence=DPSGD(0.0))]
+    assert recipes.names(study.table.table(runs)) == ["undefended", "DP-SGD", "LP-2ST", "ALIBI", "label noise", "clip only"]
 
 
 def test_instances_share_training_seeds_and_worlds_share_all_else():

@@ -19,12 +19,13 @@ import versions
 from nbformat import v4
 from PIL import Image
 from test_build import call, project  # noqa: F401  a checkout whose study only pretends
-from test_report import Page
+from test_page import Page
 
 import build
-from lib import data, paths, plots, report
+from lib import data, figures, paths
 from lib.data import DataNotFound
-from lib.plots import display
+from lib.figures import display
+from lib.page import build as build_page
 
 ROOT = paths.ROOT
 SOURCES = [ROOT / "build.py", *sorted((ROOT / "lib").rglob("*.py")), *sorted((ROOT / "notebooks").glob("*.py"))]
@@ -250,7 +251,7 @@ def images(root):
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What `plots.show` and `plots.table` put into a notebook, as its outputs."""
+    """What `figures.show` and `figures.table` put into a notebook, as its outputs."""
     outputs = []
     monkeypatch.setattr(display, "_interactive", lambda: True)
     monkeypatch.setattr(display, "_display", lambda bundle, metadata: outputs.append(v4.new_output("display_data", data=bundle, metadata=metadata)))
@@ -259,11 +260,11 @@ def shown(monkeypatch):
 
 def draw(found):
     """Figures and tables that show the names of the classes of a data set."""
-    plots.show(plots.image_grid(found.test_images, [found.classes[label] for label in found.test_labels]), id="01-grid",
+    figures.show(figures.image_grid(found.test_images, [found.classes[label] for label in found.test_labels]), id="01-grid",
                caption=f"Images of {found.name}: {found.classes[0]}", alt=f"Images of {found.classes[0]}")
     frame = pd.DataFrame([{"class": name, "natural": 0.1, "collateral": 0.1, "lift": 0.5, "success": 0.7, "blind": 0.2} for name in found.classes])
-    plots.show(plots.parts_bars(frame, label="class"), id="01-bars", caption=f"Bars for {found.classes[0]}", alt=found.classes[0], data=frame)
-    plots.table(frame.rename(columns={"lift": found.classes[0]}), id="01-table", caption=f"Table of {found.classes[0]}")
+    figures.show(figures.parts_bars(frame, label="class"), id="01-bars", caption=f"Bars for {found.classes[0]}", alt=found.classes[0], data=frame)
+    figures.table(frame.rename(columns={"lift": found.classes[0]}), id="01-table", caption=f"Table of {found.classes[0]}")
 
 
 def test_no_name_of_a_class_or_file_is_markup_on_the_page(images, shown, tmp_path):
@@ -287,8 +288,8 @@ def test_no_name_of_a_class_or_file_is_markup_on_the_page(images, shown, tmp_pat
     context = {"command": f"python3 build.py report 'mine {NASTY}'", "notes": [str(raised.value)]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what the page flags
-        text = report.build(notebooks, out=tmp_path / "out", profile=f"mine {NASTY}", context=context).read_text("utf-8")
-    page, plain = Page(text), Page(report.build([], out=tmp_path / "plain", profile="mine", context={}).read_text("utf-8"))
+        text = build_page(notebooks, out=tmp_path / "out", profile=f"mine {NASTY}", context=context).read_text("utf-8")
+    page, plain = Page(text), Page(build_page([], out=tmp_path / "plain", profile="mine", context={}).read_text("utf-8"))
     words = "".join(page.text)
     assert words.count(NASTY) > 10 and words.count(PICTURE_NAME) >= 2  # all of it is there to be read
     assert len(page.all("script")) == len(plain.all("script"))

@@ -59,7 +59,7 @@ def write_page(passes: list[Pass], names: list[str], table: list[dict], *,
     """
     import pandas as pd
 
-    from lib import report as page
+    from lib import page
 
     notebooks = []
     for name in sorted({name for seen in passes for name in seen.results}):
@@ -80,7 +80,7 @@ def paired(name: str, results: dict[str, Result | None], *,
 
     A profile in which it failed gets an entry of its own where the other one has a file.
     """
-    from lib.report.pairs import pair
+    from lib.page.pairs import pair
 
     files = [result.output if result and not result.error else None
              for result in results.values()]

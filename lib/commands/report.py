@@ -79,9 +79,9 @@ def judge(study: Study, seen: Pass) -> "tuple[pd.DataFrame | None, list[str]]":
 def write_page(study: Study, seen: Pass, options: Namespace, more: dict[str, Any]) -> Path:
     """Write the page of all notebooks that were run, with how it was made.
 
-    more: further keys of the page's context, see `lib.report.build`.
+    more: further keys of the page's context, see `lib.page.build`.
     """
-    from lib import report as page
+    from lib import page
 
     results = [seen.results[choice.name] for choice in study.choices]
     context = {**provenance.describe(), "rows": seen.counts(), "seeds": seen.seeds(),

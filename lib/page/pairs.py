@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lib.report.sections import parameters_of
+from lib.page.sections import parameters_of
 
 KINDS = ("figure", "table")
 

@@ -2,9 +2,9 @@
 
 import textwrap
 
-from lib.plots.axes import legend_below, say_not_measured
-from lib.plots.style import FAINT, INK, PARTS, WIDTH, styled
-from lib.plots.summary import instance_means, interval, require
+from lib.figures.axes import legend_below, say_not_measured
+from lib.figures.style import FAINT, INK, PARTS, WIDTH, styled
+from lib.figures.means import instance_means, interval, require
 
 LETTERS = 34  # of a label's line: longer ones would leave a phone's width without bars
 

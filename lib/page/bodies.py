@@ -6,8 +6,8 @@ from hashlib import sha256
 from html import escape
 from urllib.parse import unquote
 
-from lib.report.outputs import figure_html, table_html
-from lib.report.text import section_anchor, unique
+from lib.page.outputs import figure_html, table_html
+from lib.page.text import section_anchor, unique
 
 TEMPLATE = """{%- extends 'basic/index.html.j2' -%}
 {%- block input_group -%}
@@ -223,7 +223,7 @@ def _plain_code(soup):
 def _draw_maths(soup, slots, body, *, taken):
     from bs4 import BeautifulSoup
 
-    from lib.report.maths import formula_html
+    from lib.page.maths import formula_html
 
     pattern = re.compile(r"\$\$(.+?)\$\$|\$(?!\s)([^$\n]+?)(?<!\s)\$(?!\d)", re.DOTALL)
     for text in soup.find_all(string=pattern):

@@ -5,11 +5,11 @@ import warnings
 from importlib.resources import files
 from pathlib import Path
 
-from lib.report.paths import PathScrubber
-from lib.report.sections import Section, read_section
-from lib.report.styles import share_styles
-from lib.report.text import duration
-from lib.report.verdicts import badge, findings, verdict_table
+from lib.page.scrub import PathScrubber
+from lib.page.sections import Section, read_section
+from lib.page.styles import share_styles
+from lib.page.text import duration
+from lib.page.scoreboard import badge, findings, verdict_table
 
 SIZE_LIMIT = 3_000_000  # bytes; beyond it the page is slow to open on a phone
 QUESTION = ("Does differential privacy stop backdoor and poisoning attacks, "
@@ -70,7 +70,7 @@ PAGE_IDS = ("top", "main", "contents", "verdicts", "notes", "provenance", "theme
 def _page(sections, profile, context, *, scrubber, ids):
     import jinja2
 
-    here = files("lib.report")
+    here = files("lib.page")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((here / "page.html.jinja").read_text(encoding="utf-8"))
     clean = scrubber.clean_tree({k: v for k, v in context.items() if k != "verdicts"})

@@ -5,7 +5,7 @@ from collections import Counter
 from html import escape
 from typing import NamedTuple
 
-from lib.report.text import format_value, section_anchor
+from lib.page.text import format_value, section_anchor
 
 
 class Verdict(NamedTuple):
@@ -58,7 +58,7 @@ class VerdictTable(NamedTuple):
 
 
 def verdict_table(frame, *, profile, scrubber, ids) -> VerdictTable | None:
-    """The table of a DataFrame as in `report.build`; None without one. `ids`: anchors to link to.
+    """The table of a DataFrame as in `page.build`; None without one. `ids`: anchors to link to.
 
     Columns with a common ending ("direction here", "measured here", ...) become columns of their
     own. Raises ValueError if a needed column is missing or a verdict is none of the known words.

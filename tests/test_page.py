@@ -13,12 +13,13 @@ import pandas as pd
 import pytest
 from nbformat import v4
 
-from lib import report
 from lib.paths import ROOT
-from lib.plots import display
-from lib.report.outputs import inline_svg
-from lib.report.paths import PathScrubber
-from lib.report.styles import share_styles
+from lib.figures import display
+from lib.page import SIZE_LIMIT
+from lib.page import build as build_page
+from lib.page.outputs import inline_svg
+from lib.page.scrub import PathScrubber
+from lib.page.styles import share_styles
 
 NASTY = "<script>alert(1)</script>"
 VOID = {"meta", "link", "img", "br", "hr", "input", "col"}
@@ -104,7 +105,7 @@ VERDICTS = pd.DataFrame([
 def build(folder, notebooks, **context):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        path = report.build(notebooks, out=Path(folder) / "out", profile="quick", context=context)
+        path = build_page(notebooks, out=Path(folder) / "out", profile="quick", context=context)
     return path.read_text(encoding="utf-8")
 
 
@@ -131,7 +132,7 @@ def page(text):
 
 
 def test_one_self_contained_file(page, text):
-    assert len(text.encode()) < report.SIZE_LIMIT
+    assert len(text.encode()) < SIZE_LIMIT
     for tag, attrs in page.elements:
         for name in ("src", "srcset", "data", "poster", "xlink:href"):
             assert attrs.get(name, "#").startswith(("#", "data:")), (tag, attrs)
@@ -252,7 +253,7 @@ def test_paths_of_the_machine_are_replaced_and_flagged(tmp_path):
     assert files == ["file\na\n"]
     assert "Cell 3 showed a path of the machine" in text and "read lib/data.py, ~/d, ~/x" in text
     with pytest.warns(UserWarning, match="Cell 3"):
-        report.build([write(tmp_path, outputs=outputs)], out=tmp_path, profile="quick", context={})
+        build_page([write(tmp_path, outputs=outputs)], out=tmp_path, profile="quick", context={})
 
 
 def test_scrubber_knows_paths_from_words():
@@ -297,7 +298,7 @@ def test_svg_is_only_a_drawing():
 
 
 def test_colours_are_readable():
-    style = (ROOT / "lib/report/style.css").read_text()
+    style = (ROOT / "lib/page/style.css").read_text()
     themes = re.findall(r"--page: (#\w+);(.*?)\}", style, flags=re.DOTALL)
     assert len(themes) == 4
     for page, rest in themes:
@@ -320,7 +321,7 @@ def luminance(colour):
 
 
 def test_script_is_short():
-    script = (ROOT / "lib/report/script.js").read_text()
+    script = (ROOT / "lib/page/script.js").read_text()
     assert len(script.splitlines()) <= 70
 
 

@@ -2,10 +2,10 @@
 
 import textwrap
 
-from lib.plots.axes import legend_below, note_collapsed, number, say_absent, say_not_measured, share_limits
-from lib.plots.levels import levels
-from lib.plots.style import FAINT, PANEL, WIDTH, axis_label, measure_label, series_styles, styled
-from lib.plots.summary import filled, instance_columns, instance_means, interval, require
+from lib.figures.axes import legend_below, note_collapsed, number, say_absent, say_not_measured, share_limits
+from lib.figures.levels import levels
+from lib.figures.style import FAINT, PANEL, WIDTH, axis_label, measure_label, series_styles, styled
+from lib.figures.means import filled, instance_columns, instance_means, interval, require
 
 SHARES = ("fraction", "share")  # last names of settings whose ticks are in per cent
 GROUP = 0.84  # of the step between two settings: the boxes of one

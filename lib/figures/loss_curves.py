@@ -2,10 +2,10 @@
 
 import math
 
-from lib.plots.axes import legend_below, number, say_not_measured
-from lib.plots.levels import level_text, levels
-from lib.plots.style import WIDTH, Series, styled
-from lib.plots.summary import filled, instance_columns, instance_means, interval, require
+from lib.figures.axes import legend_below, number, say_not_measured
+from lib.figures.levels import level_text, levels
+from lib.figures.style import WIDTH, Series, styled
+from lib.figures.means import filled, instance_columns, instance_means, interval, require
 
 # Which training samples, and how their mean cross-entropy is drawn.
 SAMPLES = {

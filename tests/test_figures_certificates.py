@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from test_plots import texts
+from test_figures import texts
 
-from lib import plots
+from lib import figures
 from lib.metrics import mean_interval
-from lib.plots import display
-from lib.plots.style import INK, axis_label, factor, limits, measure_label
+from lib.figures import display
+from lib.figures.style import INK, axis_label, factor, limits, measure_label
 
 PAIRS = [(0, 8), (1, 9), (2, 4)]
 QUARTILES = ["facts.models_accuracy_q1", "facts.models_accuracy_median", "facts.models_accuracy_q3"]
@@ -51,10 +51,10 @@ def shown(axis):
 
 
 FIGURES = {
-    "boxes": lambda missing: plots.boxes([box_spec(
+    "boxes": lambda missing: figures.boxes([box_spec(
         ensembles().assign(**dict.fromkeys(VALUES, np.nan) if missing else {}), chance=0.1, mark="facts.certified_any", title=title)
         for title in ("N 1,000", "N 100", "with DP-SGD")]),
-    "certificates": lambda missing: plots.certificates([share_spec(
+    "certificates": lambda missing: figures.certificates([share_spec(
         shares().assign(**{"correct": np.nan} if missing else {}), xscale=xscale, ceilings={"k 50": 25, "k 250": 125},
         vertical=[(2000, "2%: 2,000"), (5000, "5%: 5,000")]) for xscale in ("linear", "log")]),
 }
@@ -76,7 +76,7 @@ def test_nothing_measured_is_said_in_every_panel(name, panels):
 @pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.parametrize("columns", [1, 2, 3])
 def test_no_text_covers_another_or_leaves_the_figure(name, columns):
-    draw = {"boxes": plots.boxes, "certificates": plots.certificates}[name]
+    draw = {"boxes": figures.boxes, "certificates": figures.certificates}[name]
     specs = {"boxes": [box_spec(ensembles(), title="clean test images, a thousand models", mark="facts.certified_any")] * 3,
              "certificates": [share_spec(shares(), xscale="log", title="deep partition aggregation on features",
                                          xlabel="certified radius [training images inserted or deleted]",
@@ -117,36 +117,36 @@ def markers(axes, look):
 def test_boxes_are_means_of_the_quartiles_over_instances():
     frame = ensembles()
     twice = pd.concat([frame, frame[frame["attack.base"] == 0].assign(init_seed=1)])  # a second seed is no second instance
-    axes = plots.boxes([box_spec(twice)]).axes[0]
+    axes = figures.boxes([box_spec(twice)]).axes[0]
     expected = 100 * frame.groupby(["attack.fraction", "series"])[VALUES].mean()
     assert np.array(rectangles(axes)) == pytest.approx(expected[[QUARTILES[0], QUARTILES[2]]].to_numpy())
     medians = sorted((line.get_xdata()[0], line.get_ydata()[0]) for line in axes.get_lines() if line.get_linewidth() == 2.2)
     assert [height for _, height in medians] == pytest.approx(expected[QUARTILES[1]].tolist())
-    for name, look in plots.series_styles(SERIES).items():
+    for name, look in figures.series_styles(SERIES).items():
         assert markers(axes, look) == pytest.approx(expected.xs(name, level="series").accuracy.tolist())
 
 
 def test_the_interval_of_the_ensemble_is_over_instances():
     frame = ensembles(series=("σ 1",), fractions=(0.05,))
-    axes = plots.boxes([box_spec(frame)]).axes[0]
+    axes = figures.boxes([box_spec(frame)]).axes[0]
     bars, = [container for container in axes.containers if container.has_yerr]
     found, = bars.lines[2][0].get_segments()
     expected = mean_interval(100 * frame.accuracy)
     assert found[:, 1] == pytest.approx([expected.low, expected.high])
     assert "ensemble, 95% interval" in texts(axes.figure)
-    single = plots.boxes([box_spec(frame.iloc[:1])])
+    single = figures.boxes([box_spec(frame.iloc[:1])])
     assert "ensemble" in texts(single) and not single.axes[0].containers
 
 
 def test_binary_tasks_are_instances():
     frame = ensembles(series=("σ 1",), fractions=(0.05,)).iloc[:2].assign(**{"attack.base": 1, "attack.target": 0})
-    assert not plots.boxes([box_spec(frame)]).axes[0].containers
+    assert not figures.boxes([box_spec(frame)]).axes[0].containers
     frame["dataset"] = ["airplane-bird", "auto-dog"]
-    assert len(plots.boxes([box_spec(frame)]).axes[0].containers) == 1
+    assert len(figures.boxes([box_spec(frame)]).axes[0].containers) == 1
 
 
 def test_boxes_have_units_chance_and_marks():
-    figure = plots.boxes([box_spec(ensembles(), chance=0.1, mark="facts.certified_any"),
+    figure = figures.boxes([box_spec(ensembles(), chance=0.1, mark="facts.certified_any"),
                           box_spec(ensembles(), mark="accuracy", mark_label="of the twin")])
     found = texts(figure)
     for text in ("[% of test images]", "2%", "5%", "10%", "poisoned share of all training images", "chance", "certified at all",
@@ -164,10 +164,10 @@ def test_boxes_have_units_chance_and_marks():
 
 def test_settings_stand_in_equal_steps():
     frame = ensembles(series=("DPA",)).assign(k=lambda f: f["attack.fraction"].map({0.02: 50, 0.05: 250, 0.1: 1000}))
-    axes = plots.boxes([box_spec(frame.rename(columns={"k": "defence.partitions"}), x="defence.partitions", xlabel=None)]).axes[0]
+    axes = figures.boxes([box_spec(frame.rename(columns={"k": "defence.partitions"}), x="defence.partitions", xlabel=None)]).axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["50", "250", "1,000"]
     assert list(axes.get_xticks()) == [0, 1, 2] and axes.get_xlabel() == "partitions k"
-    named = plots.boxes([box_spec(frame.assign(k=frame.k.map("k {}".format)), x="k")]).axes[0]
+    named = figures.boxes([box_spec(frame.assign(k=frame.k.map("k {}".format)), x="k")]).axes[0]
     assert [label.get_text() for label in named.get_xticklabels()] == ["k 50", "k 250", "k 1000"]
 
 
@@ -175,16 +175,16 @@ def test_a_missing_box_and_a_missing_series_are_said():
     frame = ensembles()
     frame.loc[(frame.series == "σ 1") & (frame["attack.fraction"] == 0.05), VALUES] = np.nan
     frame.loc[frame.series == "σ 2", VALUES] = np.nan
-    found = texts(plots.boxes([box_spec(frame)]))
+    found = texts(figures.boxes([box_spec(frame)]))
     assert found.count("not measured") == 1 and "not measured: σ 2" in found
     nothing = ensembles(series=("RAB",)).assign(**dict.fromkeys(QUARTILES))  # a single model has no quartiles
-    axes = plots.boxes([box_spec(nothing)]).axes[0]
-    assert not rectangles(axes) and len(markers(axes, plots.series_styles(["RAB"])["RAB"])) == 3
+    axes = figures.boxes([box_spec(nothing)]).axes[0]
+    assert not rectangles(axes) and len(markers(axes, figures.series_styles(["RAB"])["RAB"])) == 3
 
 
 def test_collapsed_ensembles_are_hollow():
     frame = ensembles(series=("σ 1",)).assign(collapsed=lambda f: f["attack.fraction"] == 0.1)
-    axes = plots.boxes([box_spec(frame)]).axes[0]
+    axes = figures.boxes([box_spec(frame)]).axes[0]
     faces = [box.get_facecolor() for box in sorted(axes.patches, key=lambda box: box.get_x()) if box.get_width()]
     assert [face == (1, 1, 1, 1) for face in faces] == [False, False, True]
     points = [line for line in axes.get_lines() if line.get_marker() == "o" and len(line.get_xdata())]
@@ -203,8 +203,8 @@ def curve(axes, look):
 @pytest.mark.parametrize("xscale", ["linear", "log"])
 def test_curves_are_means_over_instances_with_their_band(xscale):
     frame = shares()
-    axes = plots.certificates([share_spec(frame, xscale=xscale)]).axes[0]
-    for name, look in plots.series_styles(["k 50", "k 250"]).items():
+    axes = figures.certificates([share_spec(frame, xscale=xscale)]).axes[0]
+    for name, look in figures.series_styles(["k 50", "k 250"]).items():
         expected = 100 * frame[frame.series == name].groupby("radius").correct.mean()
         assert curve(axes, look) == pytest.approx(expected.to_dict())
     first, second = (mean_interval(100 * frame[(frame.series == "k 50") & (frame.radius == radius)].correct) for radius in (0, 1))
@@ -214,7 +214,7 @@ def test_curves_are_means_over_instances_with_their_band(xscale):
 
 
 def test_the_first_radius_always_has_its_marker():
-    axes = plots.certificates([share_spec(shares(), xscale="log")]).axes[0]
+    axes = figures.certificates([share_spec(shares(), xscale="log")]).axes[0]
     marked = [line.get_markevery() for line in axes.get_lines() if line.get_drawstyle() == "steps-pre"]
     assert all(found[0] == 0 and 3 <= len(found) <= 10 for found in marked) and marked[0] != marked[1]
 
@@ -222,60 +222,60 @@ def test_the_first_radius_always_has_its_marker():
 def test_one_instance_has_no_band():
     frame = shares(pairs=PAIRS[:1])
     for some in (frame, frame.drop(columns=["attack.base", "attack.target", "attack_seed", "dataset"])):
-        figure = plots.certificates([share_spec(some)])
+        figure = figures.certificates([share_spec(some)])
         assert not figure.axes[0].collections and "band: 95% interval" not in texts(figure)
-        assert len(curve(figure.axes[0], plots.series_styles(["k 50"])["k 50"])) == 26
+        assert len(curve(figure.axes[0], figures.series_styles(["k 50"])["k 50"])) == 26
 
 
 def test_instances_with_other_radii_never_raise_a_curve():
     rows = [(0, 0, 0.8), (0, 2, 0.4), (0, 4, 0.0), (1, 0, 0.6), (1, 3, 0.2), (1, 6, 0.1)]
     frame = pd.DataFrame(rows, columns=["attack_seed", "radius", "correct"])
-    axes = plots.certificates([share_spec(frame, series=None)]).axes[0]
-    found = curve(axes, plots.series_styles([""])[""])
+    axes = figures.certificates([share_spec(frame, series=None)]).axes[0]
+    found = curve(axes, figures.series_styles([""])[""])
     assert found == pytest.approx({0: 70, 2: 30, 3: 10, 4: 5, 6: 5})
-    ended = plots.certificates([share_spec(frame[frame.radius < 4], series=None)]).axes[0]
-    assert list(curve(ended, plots.series_styles([""])[""])) == [0, 2]  # seed 0 is not known at 3
+    ended = figures.certificates([share_spec(frame[frame.radius < 4], series=None)]).axes[0]
+    assert list(curve(ended, figures.series_styles([""])[""])) == [0, 2]  # seed 0 is not known at 3
 
 
 def test_seeds_of_an_instance_are_averaged_where_one_has_ended():
     rows = [(0, 0, 0, 0.8), (0, 0, 1, 0.0), (0, 1, 0, 0.8), (0, 1, 1, 0.8), (0, 1, 2, 0.4), (1, 0, 0, 0.6), (1, 0, 1, 0.6), (1, 0, 2, 0.6)]
     frame = pd.DataFrame(rows, columns=["attack_seed", "init_seed", "radius", "correct"])
-    found = curve(plots.certificates([share_spec(frame, series=None)]).axes[0], plots.series_styles([""])[""])
+    found = curve(figures.certificates([share_spec(frame, series=None)]).axes[0], figures.series_styles([""])[""])
     assert found == pytest.approx({0: 70, 1: 50, 2: 40})  # at 2: (0 + 40) / 2 and 60
 
 
 def test_a_curve_at_zero_is_seen():
     frame = shares().assign(correct=lambda f: f.correct.where(f.series == "k 250", 0.0))
-    figure = plots.certificates([share_spec(frame)])
+    figure = figures.certificates([share_spec(frame)])
     axes = figure.axes[0]
-    assert set(curve(axes, plots.series_styles(["k 50"])["k 50"]).values()) == {0}
-    cut = plots.certificates([share_spec(frame[(frame.series == "k 250") | (frame.radius == 0)])]).axes[0]
-    assert curve(cut, plots.series_styles(["k 50"])["k 50"]) == {0: 0, 125: 0}  # a table may end at the first 0
+    assert set(curve(axes, figures.series_styles(["k 50"])["k 50"]).values()) == {0}
+    cut = figures.certificates([share_spec(frame[(frame.series == "k 250") | (frame.radius == 0)])]).axes[0]
+    assert curve(cut, figures.series_styles(["k 50"])["k 50"]) == {0: 0, 125: 0}  # a table may end at the first 0
     assert axes.get_ylim()[0] < 0 and "k 50" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_a_missing_curve_is_named():
     frame = shares()
     frame.loc[frame.series == "k 250", "correct"] = np.nan
-    assert "not measured: k 250" in texts(plots.certificates([share_spec(frame)]))
-    assert "not measured" in texts(plots.certificates([share_spec(frame.iloc[:0])]))
+    assert "not measured: k 250" in texts(figures.certificates([share_spec(frame)]))
+    assert "not measured" in texts(figures.certificates([share_spec(frame.iloc[:0])]))
 
 
 def test_ceilings_stand_in_the_look_of_their_series():
-    looks = plots.series_styles(["k 50", "k 250"])
-    figure = plots.certificates([share_spec(shares(), ceilings={"k 50": 25, "k 250": 125})])
+    looks = figures.series_styles(["k 50", "k 250"])
+    figure = figures.certificates([share_spec(shares(), ceilings={"k 50": 25, "k 250": 125})])
     ticks = {line.get_color(): list(line.get_xdata()) for line in figure.axes[0].get_lines() if line.get_linewidth() == 2.4}
     assert ticks == {looks["k 50"].color: [25, 25], looks["k 250"].color: [125, 125]}
     assert any(text and text.startswith("ceiling") for text in texts(figure))
-    shared = plots.certificates([share_spec(shares(), ceilings={"k 50": 30, "k 250": 30})]).axes[0]
+    shared = figures.certificates([share_spec(shares(), ceilings={"k 50": 30, "k 250": 30})]).axes[0]
     assert [line.get_color() for line in shared.get_lines() if line.get_linewidth() == 2.4] == [INK]
     with pytest.raises(ValueError, match="k 51"):
-        plots.certificates([share_spec(shares(), ceilings={"k 51": 25})])
+        figures.certificates([share_spec(shares(), ceilings={"k 51": 25})])
 
 
 @pytest.mark.parametrize("xscale", ["linear", "log"])
 def test_an_attack_beyond_every_radius_is_shown_and_labelled(xscale):
-    figure = plots.certificates([share_spec(shares(), xscale=xscale, vertical=[(2000, "this attack: 2,000")])])
+    figure = figures.certificates([share_spec(shares(), xscale=xscale, vertical=[(2000, "this attack: 2,000")])])
     axes = figure.axes[0]
     line, = [line for line in axes.get_lines() if list(line.get_xdata()) == [2000, 2000]]
     assert line.get_ydata()[0] < 0 and line.get_ydata()[1] > 100 and axes.get_xlim()[1] > 2000
@@ -288,33 +288,33 @@ def test_an_attack_beyond_every_radius_is_shown_and_labelled(xscale):
 
 
 def test_zero_stands_apart_on_a_logarithmic_axis():
-    axes = plots.certificates([share_spec(shares(), xscale="log")]).axes[0]
+    axes = figures.certificates([share_spec(shares(), xscale="log")]).axes[0]
     labels = [label.get_text() for label in axes.get_xticklabels()]
     assert labels == ["0", "1", "10", "100"] and "//" in [text.get_text() for text in axes.texts]
     places = axes.transData.transform([(value, 0) for value in (0, 1, 10, 100)])[:, 0]
     assert places[2] - places[1] == pytest.approx(places[3] - places[2]) and places[0] < places[1] - 20
-    above = plots.certificates([share_spec(shares().query("radius > 0"), xscale="log")]).axes[0]
+    above = figures.certificates([share_spec(shares().query("radius > 0"), xscale="log")]).axes[0]
     assert above.get_xscale() == "log" and "//" not in [text.get_text() for text in above.texts]
     few = shares().query("series == 'k 50'").assign(radius=lambda f: f.radius / 50)
-    assert [label.get_text() for label in plots.certificates([share_spec(few, xscale="log")]).axes[0].get_xticklabels()] == \
+    assert [label.get_text() for label in figures.certificates([share_spec(few, xscale="log")]).axes[0].get_xticklabels()] == \
         ["0", "0.02", "0.05", "0.1", "0.2", "0.5"]
 
 
 def test_what_cannot_be_drawn_is_named():
     with pytest.raises(ValueError, match="xlabel"):
-        plots.certificates([{"frame": shares()}])
+        figures.certificates([{"frame": shares()}])
     with pytest.raises(ValueError, match="cubic"):
-        plots.certificates([share_spec(shares(), xscale="cubic")])
+        figures.certificates([share_spec(shares(), xscale="cubic")])
     with pytest.raises(ValueError, match="-1"):
-        plots.certificates([share_spec(shares().replace({"radius": {1: -1}}))])
+        figures.certificates([share_spec(shares().replace({"radius": {1: -1}}))])
     with pytest.raises(ValueError, match="correct"):
-        plots.certificates([share_spec(shares().drop(columns="correct"))])
+        figures.certificates([share_spec(shares().drop(columns="correct"))])
     with pytest.raises(ValueError, match="middle"):
-        plots.boxes([box_spec(ensembles(), middle=None)])
+        figures.boxes([box_spec(ensembles(), middle=None)])
     with pytest.raises(ValueError, match="typo"):
-        plots.boxes([box_spec(ensembles(), ensemble="typo")])
+        figures.boxes([box_spec(ensembles(), ensemble="typo")])
     with pytest.raises(ValueError, match="at least one dict"):
-        plots.boxes([])
+        figures.boxes([])
 
 
 @pytest.mark.parametrize("column, label", [

@@ -3,7 +3,7 @@
 import io
 from functools import lru_cache
 
-from lib.report.outputs import inline_svg
+from lib.page.outputs import inline_svg
 
 _INK = "#010203"  # a colour that nothing else uses, replaced by the page's text colour
 

@@ -6,7 +6,7 @@ import re
 from html import escape
 from xml.etree import ElementTree
 
-from lib.plots.compact import short_path
+from lib.figures.compact import short_path
 
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"

@@ -1,6 +1,6 @@
 """Panels of small images."""
 
-from lib.plots.style import WIDTH, styled
+from lib.figures.style import WIDTH, styled
 
 
 def image_grid(images, titles, *, columns=8):

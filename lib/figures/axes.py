@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from lib.plots.style import FAINT, INK
+from lib.figures.style import FAINT, INK
 
 SCALES = ("linear", "log", "category")
 

@@ -6,8 +6,8 @@ import re
 import sys
 from html import escape
 
-from lib.plots.compact import compact_svg
-from lib.plots.style import RC
+from lib.figures.compact import compact_svg
+from lib.figures.style import RC
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 

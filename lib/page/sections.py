@@ -9,8 +9,8 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from lib.report.bodies import notebook_body
-from lib.report.text import duration, section_anchor
+from lib.page.bodies import notebook_body
+from lib.page.text import duration, section_anchor
 
 
 class Heading(NamedTuple):

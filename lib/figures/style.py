@@ -1,5 +1,6 @@
 """Sizes, fonts, and a colour, marker and line for each series."""
 
+import itertools
 import math
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -51,12 +52,22 @@ _STYLES = (
     Series("#948ac0", "*", (0, (3, 3))),
 )
 
-# The same defence looks the same in every figure.
-SERIES = dict(zip(
-    ("DP-SGD", "plain SGD", "clip only", "label noise", "PATE", "undefended", "ALIBI", "LP-2ST",
-     "PATE (queries)", "randomised response"), _STYLES, strict=True,
+
+def in_turn(names) -> dict[str, Series]:
+    """A style for each name, in order; past the last style they begin again.
+
+    Two names of one style are told apart where they meet, see `series_styles`.
+    """
+    return dict(zip(names, itertools.cycle(_STYLES)))
+
+
+# The same defence looks the same in every figure. New ones go to the end.
+SERIES = in_turn((
+    "DP-SGD", "plain SGD", "clip only", "label noise", "PATE", "undefended", "ALIBI", "LP-2ST",
+    "PATE (queries)", "randomised response",
 ))
-SERIES |= {"no defence": SERIES["undefended"], "PATE (noise)": SERIES["PATE"]}  # other names of the same
+# Other names of the same.
+SERIES |= {"no defence": SERIES["undefended"], "PATE (noise)": SERIES["PATE"]}
 
 # Parts of the attack success: hatches tell them apart without colour.
 PARTS = {"natural": ("#b9c0c8", ""), "collateral": ("#e0a458", "\\\\\\"), "lift": ("#0072b2", "//")}
@@ -131,7 +142,7 @@ def series_styles(names) -> dict[str, Series]:
         raise ValueError(f"{len(names)} series in one figure, at most {len(_STYLES)} can be told "
                          "apart: split the figure into panels")
     known = {}
-    for name in names:  # of two names of one defence the first gets its style
+    for name in names:  # of two names with one style the first gets it
         if name in SERIES and SERIES[name] not in known.values():
             known[name] = SERIES[name]
     free = iter([look for look in _STYLES if look not in known.values()])

@@ -2,7 +2,7 @@
 
 import math
 
-from lib.plots.axes import number
+from lib.figures.axes import number
 
 NO_GUARANTEE = "no guarantee"
 
