@@ -206,9 +206,9 @@ def _call(command, what, lock):
 
     It inherits the lock: a pip that outlives a killed build.py goes on holding it.
     """
-    keep = {"pass_fds": (lock.fileno(),)} if os.name != "nt" else {}
+    keep = (lock.fileno(),) if os.name != "nt" else ()
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          errors="replace", stdin=subprocess.DEVNULL, **keep)
+                          errors="replace", stdin=subprocess.DEVNULL, pass_fds=keep)
     if done.returncode:
         last = "\n".join("  " + line for line in done.stdout.strip().splitlines()[-8:])
         raise Problem(f"{what} failed (exit code {done.returncode}):\n{last}")

@@ -251,7 +251,7 @@ def measure(name: str) -> dict:
         results.append({"side": side.name, "threads": settings[side.name][0], "precision": settings[side.name][1],
                         "wall_ms": statistics.median(one[side.name].wall for one in rounds), "cpu_ms": statistics.median(one[side.name].cpu for one in rounds),
                         "times_ours": statistics.median(pairwise) if quiet else None, "required": side.required})
-    return {"benchmark": name, "about": BENCHMARKS[name].__doc__.splitlines()[0], "models": models, "rounds": ROUNDS, "quiet": quiet,
+    return {"benchmark": name, "about": str(BENCHMARKS[name].__doc__).splitlines()[0], "models": models, "rounds": ROUNDS, "quiet": quiet,
             "others_cpus": load.others, "difference": difference, "sides": results}
 
 

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import importlib.util
+import sys
 from pathlib import Path
 
 from lib import paths
@@ -26,8 +27,9 @@ def find(file: str) -> Path:
 @functools.cache
 def _module(path: Path, digest: str):
     spec = importlib.util.spec_from_file_location(f"plugin_{path.stem}_{digest[:8]}", path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path.name}: expected a Python file, my_file.py")
     module = importlib.util.module_from_spec(spec)
-    import sys
     sys.modules[spec.name] = module  # dataclasses look their module up by name
     spec.loader.exec_module(module)
     return module

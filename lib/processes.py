@@ -113,10 +113,11 @@ def kill(child: subprocess.Popen) -> None:
 
 
 def _signal(child: subprocess.Popen, number: int) -> None:
-    try:
-        os.killpg(child.pid, number) if os.name != "nt" else child.terminate()
-    except ProcessLookupError:
-        pass
+    with contextlib.suppress(ProcessLookupError):
+        if os.name != "nt":
+            os.killpg(child.pid, number)
+        else:
+            child.terminate()
 
 
 @contextlib.contextmanager

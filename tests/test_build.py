@@ -288,7 +288,7 @@ def test_declared_parameters_are_those_that_papermill_finds(tmp_path):
 def test_a_derived_parameter_is_refused():
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(
         "n = 3\nm = 2 * n", metadata={"tags": ["parameters"]})])
-    with pytest.raises(Problem, match="m is no plain literal"):
+    with pytest.raises(Problem, match="m must be a literal"):
         profiles.declared(notebook)
 
 
@@ -499,7 +499,7 @@ def test_only_notebooks_that_missed_something_run_again(pretend):
 
 
 def test_runs_that_depend_on_results_come_in_at_most_three_rounds(pretend):
-    study, seen, rounds, _ = pretend({}, {"11": lambda rows: [str(n) for n in range(len(rows) + 1)]})
+    _, seen, rounds, _ = pretend({}, {"11": lambda rows: [str(n) for n in range(len(rows) + 1)]})
     assert rounds == [["0"], ["1"], ["2"]] and list(seen.missing()) == ["3"]
 
 

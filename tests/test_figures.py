@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import numpy as np
@@ -141,7 +142,7 @@ def test_ticks_do_not_touch_and_keep_the_ends():
     items = [(plot_axes.number(value), float(value)) for value in values]
     kept = plot_axes.thin(items, 9998, letter=0.013)
     assert kept[0] == ("2", 2.0) and kept[-1] == ("10,000", 10000.0) and kept == sorted(kept, key=lambda item: item[1])
-    gaps = [(b[1] - a[1]) / 9998 - 0.013 * len(a[0] + b[0]) for a, b in zip(kept, kept[1:], strict=False)]
+    gaps = [(b[1] - a[1]) / 9998 - 0.013 * len(a[0] + b[0]) for a, b in pairwise(kept)]
     assert min(gaps) >= 0.02 and len(kept) < len(values)
 
 

@@ -7,9 +7,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from test_figures import texts
 
 from lib import figures
-from lib.metrics import mean_interval
 from lib.figures import display
 from lib.figures.style import INK, axis_label, factor, limits, measure_label
+from lib.metrics import mean_interval
 
 PAIRS = [(0, 8), (1, 9), (2, 4)]
 QUARTILES = ["facts.models_accuracy_q1", "facts.models_accuracy_median", "facts.models_accuracy_q3"]

@@ -116,7 +116,7 @@ def test_every_parameter_is_explained_and_used(source):
     code = code_cells(read(source))
     place = next(number for number, cell in enumerate(code) if "parameters" in cell.metadata.get("tags", []))
     text = code[place].source
-    names = profiles.declared(read(source))  # refuses what is no plain literal
+    names = profiles.declared(read(source))  # refuses what is not a literal
     assert names and len(names) == len(ast.parse(text).body), "the parameters cell holds assignments alone"
     comments = {token.start[0] for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type == tokenize.COMMENT}
     bare = [text.splitlines()[node.lineno - 1] for node in ast.parse(text).body if node.lineno not in comments]

@@ -5,6 +5,7 @@ import gzip
 import re
 import warnings
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
@@ -13,13 +14,13 @@ import pandas as pd
 import pytest
 from nbformat import v4
 
-from lib.paths import ROOT
 from lib.figures import display
 from lib.page import SIZE_LIMIT
 from lib.page import build as build_page
 from lib.page.outputs import inline_svg
 from lib.page.scrub import PathScrubber
 from lib.page.styles import share_styles
+from lib.paths import ROOT
 
 NASTY = "<script>alert(1)</script>"
 VOID = {"meta", "link", "img", "br", "hr", "input", "col"}
@@ -147,7 +148,7 @@ def test_structure_for_assistive_technology(page, text):
     for landmark in ("header", "nav", "main", "footer"):
         assert len(page.all(landmark)) == 1
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
-    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after - before <= 1 for before, after in pairwise(levels))
     assert all(attrs.get("scope") for attrs in page.all("th") if attrs.get("role"))
     assert 'class="skip" href="#main"' in text
 

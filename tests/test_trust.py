@@ -8,7 +8,6 @@ import pickle
 import subprocess
 import tarfile
 import warnings
-from pathlib import Path
 
 import nbformat
 import numpy as np

@@ -3,6 +3,7 @@
 import json
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from lib.paths import ROOT
 QUIET = ("-W", "ignore::UserWarning:multiprocessing.resource_tracker")
 
 
-def call_worker(action: str, payload: object, *, settings: dict[str, object] | None = None,
+def call_worker(action: str, payload: object, *, settings: Mapping[str, object] | None = None,
                 jobs: int = 1, **how: object) -> Any:
     """Run one action of `lib.commands.worker` in a process of its own; returns its result.
 

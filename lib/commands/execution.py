@@ -181,7 +181,8 @@ def without_address_grammar() -> None:
     nbformat is imported.
     """
     if "jsonschema" not in sys.modules:
-        sys.modules.setdefault("rfc3987_syntax", None)
+        modules: dict[str, Any] = sys.modules
+        modules.setdefault("rfc3987_syntax", None)  # an import of it then fails
 
 
 def move(made: Path, target: Path) -> None:
@@ -205,7 +206,7 @@ def main(path: str) -> None:
                                    Path(task["scratch"]))
     except OSError as error:
         outcome.update(error=str(error), errno=error.errno, filename=error.filename)
-    except Exception as error:  # a kernel that died, a file that is not a notebook: reported
+    except Exception as error:  # noqa: BLE001 (a kernel that died, a broken file: reported)
         outcome["error"] = f"{type(error).__name__}: {processes.first_line(error)}"
     Path(task["scratch"], "outcome.json").write_text(json.dumps(outcome), "utf-8")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from lib import processes
 from lib.commands import execution
 from lib.commands.profiles import select
-from lib.commands.variables import published_only
 from lib.commands.terminal import number, say
+from lib.commands.variables import published_only
 from lib.paths import NOTEBOOKS, RESULTS, ROOT
 from lib.processes import stoppable
 
@@ -34,7 +34,7 @@ def notebooks(options: Namespace) -> int:
         results = execution.run_all(tasks, jobs=jobs, report=say)
         problems = [f"{result.name} · {result.error}" for result in results if result.error]
         for choice, result in zip(choices, results):
-            if not result.error:
+            if result.output and not result.error:
                 problems += publish(choice.source, result.output)
     for problem in problems:
         say(f"not written: {problem}")

@@ -84,18 +84,32 @@ def _shown(path):
 # ---------------------------------------------------------------- parameters
 
 def declared(notebook):
-    """The parameters of a notebook and their defaults: {name: literal}, from the cell tagged `parameters`."""
+    """The parameters of a notebook and their defaults: {name: literal}.
+
+    They are set in the cells tagged `parameters`.
+    """
     cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     found = {}
     for node in ast.parse("\n".join(cell.source for cell in cells)).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(targets[0], ast.Name):
-            try:
-                found[targets[0].id] = ast.literal_eval(node.value)
-            except (ValueError, TypeError):
-                raise Problem(f"parameter {targets[0].id} is no plain literal: a value derived from others "
-                              "would keep their old values when they are changed") from None
+        if isinstance(node, ast.Assign):
+            target = node.targets[0]
+        elif isinstance(node, ast.AnnAssign):
+            target = node.target
+        else:
+            continue
+        if isinstance(target, ast.Name):
+            found[target.id] = _literal(node.value, target.id)
     return found
+
+
+def _literal(node: ast.expr | None, name: str) -> object:
+    try:
+        if node is not None:
+            return ast.literal_eval(node)
+    except (ValueError, TypeError):
+        pass
+    raise Problem(f"parameter {name} must be a literal; a derived value would not change when its "
+                  "inputs are overridden")
 
 
 def parameters(choice):
@@ -156,7 +170,9 @@ def checked(value, default, where):
         likes = default or [None]
         return [checked(item, _like(item, likes), f"{where}[{place}]") for place, item in enumerate(value)]
     if isinstance(value, dict):
-        return {name: checked(item, (default or {}).get(name), f"{where}.{name}") for name, item in value.items()}
+        known = default if isinstance(default, dict) else {}
+        return {name: checked(item, known.get(name), f"{where}.{name}")
+                for name, item in value.items()}
     return value
 
 

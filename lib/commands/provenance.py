@@ -5,7 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ def describe() -> dict[str, Any]:
     """{command, commit, dirty, date, device, threads, versions} of this checkout and machine."""
     return {"command": shlex.join(["python3", "build.py", *sys.argv[1:]]),
             "commit": _git("rev-parse", "HEAD"), "dirty": _dirty(),
-            "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "device": _device(), "threads": processes.cores(), "versions": _versions()}
 
 

@@ -5,8 +5,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from lib.commands.calls import call_worker
-from lib.commands.variables import published_only
 from lib.commands.terminal import say
+from lib.commands.variables import published_only
 from lib.processes import stoppable
 
 

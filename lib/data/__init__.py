@@ -19,11 +19,11 @@ from dataclasses import dataclass
 
 import torch
 
-from lib.data import cache, drawn, files
+from lib.data import cache, files
 from lib.data.drawn import strokes
 from lib.data.files import DataNotFound
 
-__all__ = ["DataNotFound", "Dataset", "VERSION", "load", "restriction", "split", "strokes"]
+__all__ = ["VERSION", "DataNotFound", "Dataset", "load", "restriction", "split", "strokes"]
 
 VERSION = 1  # raise it when any data set's bytes or order change
 

@@ -58,7 +58,7 @@ def keep(path: Path, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, t
     if path.is_file():
         try:
             return _read(path)
-        except Exception as error:  # whatever a damaged file raises, the answer is the same
+        except Exception as error:  # noqa: BLE001 (whatever it raises, the answer is the same)
             warnings.warn(f"{path} is damaged ({one_line(error)}) and is made again", stacklevel=2)
     tensors = make()
     _write(path, {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
@@ -71,7 +71,7 @@ def checksum(tensors: dict[str, torch.Tensor], head: str = "") -> str:
     for name in sorted(tensors):
         tensor = tensors[name].cpu().contiguous()
         found.update(f"\n{name} {tensor.dtype} {json.dumps(list(tensor.shape))}\n".encode())
-        found.update(tensor.numpy().reshape(-1).view("uint8"))
+        found.update(tensor.numpy().reshape(-1).view("uint8").data)
     return found.hexdigest()
 
 
@@ -84,7 +84,8 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
-        tensors, notes = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+        names = file.keys()  # it is not a dictionary
+        tensors, notes = {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     if checksum(tensors) != notes.get("sha256"):
         raise ValueError("its bytes do not match its checksum")
     return tensors

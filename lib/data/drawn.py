@@ -10,6 +10,8 @@ way everywhere, element by element and in a fixed order. No exp, sin, dot, sum o
 depends on the library and on the width of its vector instructions, and could tip a pixel over an integer.
 """
 
+import itertools
+
 import numpy as np
 
 CHUNK = 64  # drawings made at once: one [64, 784] float64 plane is 400 kB and stays in cache
@@ -75,7 +77,7 @@ def _segments(variant: tuple[str, ...]) -> np.ndarray:
     pieces = []
     for line in variant:
         points = [tuple(int(v) for v in pair.split(",")) for pair in line.split()]
-        pieces += list(zip(points[:-1], points[1:]))
+        pieces += itertools.pairwise(points)
     return np.array(pieces, dtype=np.float64) / 100.0
 
 

@@ -8,6 +8,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -106,8 +107,9 @@ def cifar10_jpeg() -> cache.Parts:
             if (root / f"{name}.tar.xz").is_file():
                 return _cifar10_archive(root / f"{name}.tar.xz")
             if (root / name).is_dir():
-                key = _key(_listed(root / name), root / name)
-                return cache.parts("cifar10-jpeg", key, lambda: _cifar10_folder(root / name))
+                folder = root / name
+                key = _key(_listed(folder), folder)
+                return cache.parts("cifar10-jpeg", key, partial(_cifar10_folder, folder))
     raise not_found("data set cifar10-jpeg", "neither cifar10-jpeg.tar.xz nor a folder cifar10-jpeg is there")
 
 
@@ -154,11 +156,11 @@ def _cifar10_folder(folder: Path, shown: Path | None = None) -> cache.Parts:
 
 def image_folder(name: str) -> cache.Parts:
     """`imagefolder:PATH` or `imagefolder:PATH@SIDE`; PATH from here or the profile's folder, else from a data root."""
-    path, side = re.fullmatch(r"imagefolder:(.*?)(?:@(\d+))?", name).groups()
-    side = int(side or 32)
-    if not path or side < 1:
+    match = re.fullmatch(r"imagefolder:(.*?)(?:@(\d+))?", name)
+    side = int(match[2] or 32) if match else 0
+    if match is None or not match[1] or side < 1:
         raise ValueError(f"data set {name!r}: expected imagefolder:PATH or imagefolder:PATH@SIDE")
-    given = Path(path).expanduser()
+    given = Path(match[1]).expanduser()
     folder = next((place for place in (root / given for root in (*paths.own_folders(), *paths.data_roots())) if place.is_dir()), None)
     if folder is None and given.is_absolute():
         raise DataNotFound(f"data set {name}: there is no folder {given}")

@@ -38,7 +38,13 @@ class Block(nn.Module):
 
 
 class Trunk(nn.Module):
-    """uint8 images [n, channels, height, width] -> features [n, 512]; holds the public pixels' mean and deviation."""
+    """uint8 images [n, channels, height, width] -> features [n, 512].
+
+    It holds the mean and the deviation of the public pixels.
+    """
+
+    pixel_mean: torch.Tensor
+    pixel_deviation: torch.Tensor
 
     def __init__(self, channels: int):
         super().__init__()
@@ -67,7 +73,8 @@ def fit(images, labels, *, classes: int, epochs: int, flips: bool, seed: int = 0
     pixels = images.float()
     trunk.pixel_mean.copy_(pixels.mean((0, 2, 3), keepdim=True))
     trunk.pixel_deviation.copy_(pixels.std((0, 2, 3), keepdim=True).clamp_min(1.0))
-    model = nn.Sequential(trunk, head).to(images.device, memory_format=torch.channels_last).train()
+    model = nn.Sequential(trunk, head).to(images.device).to(memory_format=torch.channels_last)
+    model.train()
     _train(model, images, labels, epochs=epochs, flips=flips, generator=torch.Generator().manual_seed(seed))
     return {name: tensor.detach().cpu().clone() for name, tensor in trunk.state_dict().items()}
 
@@ -76,7 +83,7 @@ def encode(fitted: dict[str, torch.Tensor], images: torch.Tensor) -> torch.Tenso
     """Features float32 [n, 512] on the CPU, unscaled, with the batch statistics of the training frozen."""
     trunk = Trunk(images.shape[1])
     trunk.load_state_dict({name: fitted[name] for name in trunk.state_dict()})
-    trunk.to(images.device, memory_format=torch.channels_last).eval()
+    trunk.to(images.device).to(memory_format=torch.channels_last).eval()
     chunk = 64 if images.device.type == "cpu" else 4096
     with torch.inference_mode():
         return torch.cat([torch.empty(0, 2 * WIDTHS[-1]), *(trunk(some).cpu() for some in images.split(chunk))])

@@ -7,13 +7,13 @@ Means are over attack instances, intervals are t intervals at 95%.
 
 from lib.figures.bars import parts_bars
 from lib.figures.boxes import boxes
-from lib.figures.radius_curves import certificates
 from lib.figures.curves import panels, singular_point, sweep
 from lib.figures.display import show, table
 from lib.figures.forest import paired_differences
 from lib.figures.headline import matched
 from lib.figures.loss_curves import losses
 from lib.figures.pictures import image_grid
+from lib.figures.radius_curves import certificates
 from lib.figures.style import SERIES, series_styles, style
 from lib.figures.tradeoff import front_text, pareto, tradeoff
 

@@ -3,8 +3,8 @@
 import textwrap
 
 from lib.figures.axes import legend_below, say_not_measured
-from lib.figures.style import FAINT, INK, PARTS, WIDTH, styled
 from lib.figures.means import instance_means, interval, require
+from lib.figures.style import FAINT, INK, PARTS, WIDTH, styled
 
 LETTERS = 34  # of a label's line: longer ones would leave a phone's width without bars
 
@@ -29,7 +29,10 @@ def parts_bars(frame, *, label, blind="blind", instance=None):
         axes = figure.add_subplot()
         drawn = [_bar(axes, frame[frame[label] == name], place, blind=blind, label=label,
                       instance=instance) for place, name in enumerate(names)]
-        axes.set_yticks(range(len(names)), texts, **({"linespacing": 1} if wrapped else {}))
+        if wrapped:
+            axes.set_yticks(range(len(names)), texts, linespacing=1)
+        else:  # to give the default would move the texts
+            axes.set_yticks(range(len(names)), texts)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.grid(False, axis="y")
         axes.axvline(0, color=FAINT, linewidth=1)

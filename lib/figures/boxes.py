@@ -2,10 +2,17 @@
 
 import textwrap
 
-from lib.figures.axes import legend_below, note_collapsed, number, say_absent, say_not_measured, share_limits
+from lib.figures.axes import (
+    legend_below,
+    note_collapsed,
+    number,
+    say_absent,
+    say_not_measured,
+    share_limits,
+)
 from lib.figures.levels import levels
-from lib.figures.style import FAINT, PANEL, WIDTH, axis_label, measure_label, series_styles, styled
 from lib.figures.means import filled, instance_columns, instance_means, interval, require
+from lib.figures.style import FAINT, PANEL, WIDTH, axis_label, measure_label, series_styles, styled
 
 SHARES = ("fraction", "share")  # last names of settings whose ticks are in per cent
 GROUP = 0.84  # of the step between two settings: the boxes of one
@@ -146,7 +153,8 @@ def _slot(axes, rows, look, left, room, columns, *, x, cross, instance):
     if len(means["box"]):
         values += _box(axes, means["box"], columns["box"], look, *(left + share * room for share in at[0]))
     if len(means["ensemble"]):
-        values += _ensemble(axes, means["ensemble"], *columns["ensemble"], look, left + at[1] * room)
+        value, = columns["ensemble"]
+        values += _ensemble(axes, means["ensemble"], value, look, left + at[1] * room)
     if cross and len(means["mark"]):
         value = 100 * means["mark"][columns["mark"][0]].mean()
         axes.plot(left + at[2] * room, value, linestyle="none", marker=cross, color=look.color, markersize=5, markeredgewidth=1.5)

@@ -2,11 +2,28 @@
 
 import math
 
-from lib.figures.axes import (draw_scale, draw_second_axis, legend_below, make_scale, note_collapsed,
-                            number, say_absent, say_not_measured, share_limits)
-from lib.figures.style import (INK, PANEL, axis_label, factor, limits, measure_label,
-                             series_styles, styled)
+from lib.figures.axes import (
+    draw_scale,
+    draw_second_axis,
+    legend_below,
+    make_scale,
+    note_collapsed,
+    number,
+    say_absent,
+    say_not_measured,
+    share_limits,
+)
 from lib.figures.means import filled, instance_means, interval, require
+from lib.figures.style import (
+    INK,
+    PANEL,
+    axis_label,
+    factor,
+    limits,
+    measure_label,
+    series_styles,
+    styled,
+)
 
 
 def sweep(frame, *, x, y, series=None, xscale="linear", xlabel=None, ylabel=None,

@@ -5,8 +5,8 @@ from typing import NamedTuple
 from lib.figures.axes import say_not_measured
 from lib.figures.headline import setting_text
 from lib.figures.levels import level_text, levels, methods
-from lib.figures.style import FAINT, INK, SERIES, WIDTH, Series, series_styles, styled
 from lib.figures.means import filled, instance_columns, instance_means, interval, require
+from lib.figures.style import FAINT, INK, SERIES, WIDTH, Series, series_styles, styled
 
 
 class _Row(NamedTuple):

@@ -2,12 +2,18 @@
 
 import math
 
-from lib.figures.axes import (label_points, legend_below, note_collapsed, number,
-                            say_absent, say_not_measured)
+from lib.figures.axes import (
+    label_points,
+    legend_below,
+    note_collapsed,
+    number,
+    say_absent,
+    say_not_measured,
+)
 from lib.figures.curves import single_points
 from lib.figures.levels import level_text, levels, methods
-from lib.figures.style import WIDTH, factor, limits, measure_label, series_styles, styled
 from lib.figures.means import filled, instance_columns, instance_means, interval, require
+from lib.figures.style import WIDTH, factor, limits, measure_label, series_styles, styled
 
 
 def matched(points, paths, *, measures=("lift", "trigger_auc"), x="accuracy", by=None,

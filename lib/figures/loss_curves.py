@@ -4,8 +4,8 @@ import math
 
 from lib.figures.axes import legend_below, number, say_not_measured
 from lib.figures.levels import level_text, levels
-from lib.figures.style import WIDTH, Series, styled
 from lib.figures.means import filled, instance_columns, instance_means, interval, require
+from lib.figures.style import WIDTH, Series, styled
 
 # Which training samples, and how their mean cross-entropy is drawn.
 SAMPLES = {

@@ -11,15 +11,15 @@ def instance_columns(frame, instance) -> list[str]:
     if instance is None:
         return [column for column in _INSTANCE if column in frame.columns]
     columns = [instance] if isinstance(instance, str) else list(instance)
-    return require(frame, columns) and columns
+    require(frame, columns)
+    return columns
 
 
-def require(frame, columns) -> bool:
-    """True, or a ValueError that names the columns the frame lacks."""
+def require(frame, columns) -> None:
+    """Raise a ValueError that names the columns the frame lacks, if any."""
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise ValueError(f"the table lacks the columns {missing}; it has {list(frame.columns)}")
-    return True
 
 
 def filled(frame, column, value):

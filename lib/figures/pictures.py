@@ -36,7 +36,7 @@ def _montage(images, columns):
     """The images side by side on white; returns it, the corner of each, and the cell's size."""
     import numpy as np
 
-    count, channels, height, width = images.shape
+    count, _, height, width = images.shape
     top, gap = max(round(0.30 * height), 4), max(round(0.08 * width), 2)
     step = (height + top, width + gap)
     rows = -(-count // columns)

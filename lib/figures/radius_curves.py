@@ -5,8 +5,8 @@ import textwrap
 
 from lib.figures.axes import note_collapsed, number, say_absent, say_not_measured, thin
 from lib.figures.boxes import draw_panels, instances, series_names
-from lib.figures.style import FAINT, INK
 from lib.figures.means import instance_means, interval, require
+from lib.figures.style import FAINT, INK
 
 BOTTOM, TOP = -4.0, 104.0  # of the vertical axis in per cent; labels of vertical lines stand above
 LINE, HEIGHT = 10, 138  # points: of a label's line, and about of a panel without its title and axis

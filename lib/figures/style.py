@@ -3,14 +3,14 @@
 import itertools
 import math
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 WIDTH = 7.6  # inches, of a figure as wide as the text; on a phone it scrolls
 PANEL = (3.7, 2.9)  # inches, of one panel among several
 INK = "#1b1f24"
 FAINT = "#57606a"
 
-RC = {
+RC: dict[Any, Any] = {  # matplotlib's own type lists the names it knows
     "svg.fonttype": "none",  # text stays text: it can be searched, copied and read aloud
     "svg.hashsalt": "dp-backdoors",  # ids in the SVG depend on its content alone
     "font.family": "sans-serif",

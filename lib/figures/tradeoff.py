@@ -2,10 +2,24 @@
 
 import textwrap
 
-from lib.figures.axes import label_points, legend_below, note_collapsed, say_absent, say_not_measured
+from lib.figures.axes import (
+    label_points,
+    legend_below,
+    note_collapsed,
+    say_absent,
+    say_not_measured,
+)
 from lib.figures.levels import level_text, levels, methods
-from lib.figures.style import FAINT, INK, WIDTH, factor, limits, measure_label, series_styles, styled
 from lib.figures.means import filled, instance_means, interval, require
+from lib.figures.style import (
+    INK,
+    WIDTH,
+    factor,
+    limits,
+    measure_label,
+    series_styles,
+    styled,
+)
 
 LABELLED = 14  # settings; of more than that only the front is labelled
 

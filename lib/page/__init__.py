@@ -5,17 +5,17 @@ import warnings
 from importlib.resources import files
 from pathlib import Path
 
+from lib.page.scoreboard import badge, findings, verdict_table
 from lib.page.scrub import PathScrubber
 from lib.page.sections import Section, read_section
 from lib.page.styles import share_styles
 from lib.page.text import duration
-from lib.page.scoreboard import badge, findings, verdict_table
 
 SIZE_LIMIT = 3_000_000  # bytes; beyond it the page is slow to open on a phone
 QUESTION = ("Does differential privacy stop backdoor and poisoning attacks, "
             "when, and at what price?")
 
-__all__ = ["build", "Section", "SIZE_LIMIT"]
+__all__ = ["SIZE_LIMIT", "Section", "build"]
 
 
 def build(notebooks, *, out, profile, context) -> Path:

@@ -1,7 +1,7 @@
 """TeX formulas as inline SVG, drawn by matplotlib: the page loads no MathJax."""
 
 import io
-from functools import lru_cache
+from functools import cache
 
 from lib.page.outputs import inline_svg
 
@@ -21,7 +21,7 @@ def formula_html(tex: str, *, prefix: str, display: bool = False) -> str | None:
     return f'<span class="formula {"display" if display else "inline"}">{svg}</span>'
 
 
-@lru_cache(maxsize=None)
+@cache
 def _draw(source):
     from matplotlib import rc_context
     from matplotlib.mathtext import math_to_image
