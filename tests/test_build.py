@@ -206,19 +206,60 @@ def test_a_path_selects_what_pytest_runs(arguments, path, monkeypatch):
     assert tests.names_a_path(arguments) == path
 
 
-def test_notebooks_are_checked_without_coverage(monkeypatch):
+@pytest.mark.parametrize(("given", "kept", "jobs"), [
+    ([], [], 3), (["-x", "--all"], ["-x"], 3), (["-k", "lib"], ["-k", "lib"], 1), (["--pdb"], ["--pdb"], 1)])
+def test_notebooks_are_checked_without_what_is_for_the_tests(monkeypatch, given, kept, jobs):
     asked = []
-    monkeypatch.setattr(tests, "covered", lambda arguments: asked.append(arguments) or 0)
+    monkeypatch.setattr(processes, "cores", lambda: 3)
+    monkeypatch.setattr(tests, "run", lambda arguments, **how: asked.append((arguments, how)) or 0)
     monkeypatch.setattr(tests, "check_notebooks", lambda arguments: asked.append(arguments) or [0])
-    assert tests.test(options.parse(["test", "-x", "--coverage", "-k", "lib"])) == 0
-    assert asked == [["-x", "-k", "lib", str(ROOT / "tests")], ["-x", "-k", "lib"]]
+    assert tests.test(options.parse(["test", *given, "--coverage"])) == 0
+    assert asked == [([*given, str(ROOT / "tests")], {"covered": True, "jobs": jobs}), kept]
+
+
+@pytest.mark.parametrize(("codes", "code"), [([0, 0], 0), ([5, 0], 0), ([5, 5], 5), ([0, 1], 1), ([5, 2, 1], 2)])
+def test_one_exit_code_for_several(codes, code):
+    assert tests.worst(codes) == code
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_processes_share_the_files_of_the_tests(tmp_path, capfd, monkeypatch, fails):
+    monkeypatch.setattr(tests, "COVERAGE", tmp_path / "coverage.json")
+    folder, ran = tmp_path / "checkout" / "tests", tmp_path / "ran"
+    folder.mkdir(parents=True)
+    shutil.copy(ROOT / "tests" / "conftest.py", folder)
+    for number in range(4):  # each waits for a second process
+        (folder / f"test_{number}.py").write_text(f"""
+import os, time
+from pathlib import Path
+from lib.privacy import checks
+
+def test_one():
+    with open({str(ran)!r}, "a") as lines:
+        print({number}, os.getpid(), file=lines)
+    deadline = time.monotonic() + 20
+    while len(set(Path({str(ran)!r}).read_text().split()[1::2])) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert "TESTS_SHARED" not in os.environ and {number} != {3 if fails else 4}
+
+def test_two():
+    assert checks.count("k", {number + 1}) == {number + 1}
+""")
+    assert tests.run(["-q", "-p", "no:cacheprovider", str(folder)], covered=True, jobs=2) == fails
+    lines = [line.split() for line in ran.read_text().splitlines()]
+    assert sorted(number for number, _ in lines) == ["0", "1", "2", "3"]  # each once
+    assert len({process for _, process in lines}) == 2
+    said = capfd.readouterr().out
+    passed = sum(int(count) for count in re.findall(r"(\d+) passed", said))
+    assert passed == 8 - fails and said.count(" passed") == 2
+    assert re.search(r"%\s+\d+ of +30 not run  lib/privacy/checks.py", said)
 
 
 @pytest.mark.parametrize(("fails", "code"), [(False, 0), (True, 1)])
 def test_coverage_says_what_was_run_of_each_module(tmp_path, monkeypatch, capsys, fails, code):
     monkeypatch.setattr(tests, "COVERAGE", tmp_path / "coverage.json")
     (tmp_path / "test_one.py").write_text(f"from lib.privacy import checks\n\ndef test():\n    assert checks.count('k', 3) == {4 if fails else 3}\n")
-    assert tests.covered([str(tmp_path / "test_one.py"), "-q", "-p", "no:cacheprovider"]) == code
+    assert tests.run([str(tmp_path / "test_one.py"), "-q", "-p", "no:cacheprovider"], covered=True) == code
     head, *lines = capsys.readouterr().out.strip().splitlines()
     assert re.fullmatch(r"\d+% of the lines of lib/ were run .*", head)
     shares = [int(line.partition("%")[0]) for line in lines]

@@ -148,4 +148,8 @@ usage: build.py test [PYTEST ARGS]
 Run the tests of tests/, and each notebook of notebooks/ against its committed outputs (nbval).
 Arguments go to pytest: `build.py test -x -k privacy`; a path runs only that:
 `build.py test tests/test_build.py`. The exit code is pytest's.
---coverage: also say how much of each module of lib/ the tests ran."""
+--coverage: also say how much of each module of lib/ the tests ran.
+--all: also what takes minutes: every mutant of the privacy code, and the long soak of kills.
+
+Without further arguments the tests run in as many processes as there are cores (up to four), which
+share the files of tests/; the first prints as it goes, the others at the end."""
