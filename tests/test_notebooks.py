@@ -87,7 +87,8 @@ def test_traces_are_found():
 @each_notebook
 def test_opens_with_title_finding_and_one_parameters_cell(source):
     cells = read(source).cells
-    assert re.match(r"# \S[^\n]*\n\*[^\n]+[.?!]\*(\n|$)", cells[0].source), "expected `# Title`, then one line `*Finding.*`"
+    assert re.match(r"# \S[^\n]*\n\*(?!\*)([^\n*]|\n(?!\n))+[.?!]\*(\n|$)", cells[0].source), \
+        "expected `# Title`, then `*Finding.*`"
     titles = [line for cell in cells if cell.cell_type == "markdown" for line in cell.source.splitlines() if line.startswith("# ")]
     code = [cell for cell in cells if cell.cell_type == "code"]
     assert len(titles) == 1
@@ -118,9 +119,13 @@ def test_every_parameter_is_explained_and_used(source):
     text = code[place].source
     names = profiles.declared(read(source))  # refuses what is not a literal
     assert names and len(names) == len(ast.parse(text).body), "the parameters cell holds assignments alone"
-    comments = {token.start[0] for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.type == tokenize.COMMENT}
-    bare = [text.splitlines()[node.lineno - 1] for node in ast.parse(text).body if node.lineno not in comments]
-    assert not bare, "without a comment"
+    # Below a comment of its own line, or on the line of one: {where an explained name may stand}.
+    explained = {token.start[0] + token.line.lstrip().startswith("#")
+                 for token in tokenize.generate_tokens(io.StringIO(text).readline)
+                 if token.type == tokenize.COMMENT}
+    bare = [text.splitlines()[node.lineno - 1] for node in ast.parse(text).body
+            if node.lineno not in explained]
+    assert not bare, "without a comment on its line or above it"
     later = ast.parse("\n".join(cell.source for cell in code[place + 1:]))
     read_later = {node.id for node in ast.walk(later) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
     assert not names.keys() - read_later, "declared, and read by nothing"
