@@ -16,13 +16,15 @@ import math
 import warnings
 
 from . import checks
-from .mixture import INTERVAL, group_loss
+from .mixture import INTERVAL, fine_interval, group_loss, loss_spread, moments_epsilon, rounding
 
 _GRID = 300_000  # points of one step's loss distribution
 _COMPOSED = 12_000_000  # points after composition
 _LEAST_PLD_NOISE = 1e-3  # below, one step alone has an epsilon of 1e5 or more
 _MOST_PRV_EPSILON = 250.0  # above, PRV's grid needs many GiB and loses its precision
 _TOLERANCE = 1e-3
+_CLOSED = 1e-6  # of log noise: a bracket as narrow as this holds a jump
+_MOST_NOISE = 1e9
 _MOST_EPSILON = 1000.0
 
 
@@ -85,6 +87,13 @@ def dpsgd_noise_multiplier(
             f"epsilon is {epsilon!r}: expected at most {_MOST_EPSILON:g} or inf; "
             "beyond that no guarantee is left, choose the noise multiplier itself"
         )
+    chance = _chance_of_use(sample_rate, steps)
+    if delta >= chance:
+        raise ValueError(
+            f"delta is {delta!r}: expected less than {chance:.3g}, the chance that a record is "
+            f"used at all (sample_rate {sample_rate:g}, {steps} steps); any noise would do, and "
+            "would protect no record that is used: choose a smaller delta"
+        )
     return _noise_multiplier(epsilon, sample_rate, steps, delta, adjacency, accountant)
 
 
@@ -138,8 +147,23 @@ def _epsilon(noise_multiplier, sample_rate, steps, delta, adjacency, accountant)
 def _pld_epsilon(noise_multiplier, sample_rate, steps, delta, adjacency):
     # Sampling only mixes identical pairs in (joint convexity), so full batches bound it.
     full_batch = _gaussian_epsilon(noise_multiplier, steps, delta, adjacency)
-    if sample_rate == 1.0 or noise_multiplier < _LEAST_PLD_NOISE:
+    if sample_rate == 1.0:
         return full_batch
+    if delta >= _chance_of_use(sample_rate, steps):
+        return 0.0  # the total variation is no larger, whatever the noise
+    if noise_multiplier < _LEAST_PLD_NOISE:
+        return full_batch
+    spare = delta - rounding(steps, delta)
+    setting = (noise_multiplier, sample_rate, steps)
+    if spare <= delta / 2:
+        by_moments = max(moments_epsilon(*setting, *side, delta) for side in _sides(adjacency))
+        full_batch = min(full_batch, by_moments)
+    if spare <= 0:
+        return full_batch
+    return min(_composed_epsilon(*setting, spare, adjacency), full_batch)
+
+
+def _composed_epsilon(noise_multiplier, sample_rate, steps, delta, adjacency):
     import dp_accounting
 
     relation = dp_accounting.NeighboringRelation
@@ -149,15 +173,26 @@ def _pld_epsilon(noise_multiplier, sample_rate, steps, delta, adjacency):
     )
     step = dp_accounting.GaussianDpEvent(noise_multiplier)
     accountant.compose(dp_accounting.PoissonSampledDpEvent(sample_rate, step), steps)
-    return min(float(accountant.get_epsilon(delta)), full_batch)
+    return float(accountant.get_epsilon(delta))
+
+
+def _chance_of_use(sample_rate, steps):
+    """Probability that a record is sampled in at least one step."""
+    return 1.0 if sample_rate == 1 else -math.expm1(steps * math.log1p(-sample_rate))
 
 
 def _interval(noise_multiplier, sample_rate, steps, adjacency):
-    """The grid's interval: 1e-4 unless the losses spread so far that it would not fit."""
-    shift = sensitivity(adjacency) / noise_multiplier
+    """The grid's interval: 1e-4, wider where the grid would not fit, finer for narrow losses."""
+    moved = sensitivity(adjacency)
+    shift = moved / noise_multiplier
     one_step = shift * shift / 2 + 10 * shift
     composed = one_step + 10 * shift * shift * math.sqrt(steps * sample_rate)
-    return max(INTERVAL, one_step / _GRID, composed / _COMPOSED)
+    coarse = max(INTERVAL, one_step / _GRID, composed / _COMPOSED)
+    if coarse > INTERVAL:
+        return coarse
+    width = 2 * math.log1p(sample_rate * math.expm1(one_step))
+    spread, deviation = loss_spread(noise_multiplier, sample_rate, moved)
+    return fine_interval(spread, deviation, width, steps, grid=_GRID)
 
 
 def _gaussian_epsilon(noise_multiplier, times, delta, adjacency):
@@ -211,8 +246,8 @@ def _noise_multiplier(epsilon, sample_rate, steps, delta, adjacency, accountant)
     if accountant == "pld" and sample_rate < 1:
         # The same distribution from faster code finds the place; the library judges it.
         fast = _fast_epsilon(sample_rate, steps, delta, adjacency)
-        guess = _search(fast, guess, low=low, high=epsilon) or guess
-    found = _search(evaluate, guess, low=low, high=epsilon)
+        guess = _search(fast, guess, low=low, high=epsilon, trials=15) or guess
+    found = _search(evaluate, guess, low=low, high=epsilon, trials=60)
     if found is None:
         raise ValueError(
             f"epsilon is {epsilon!r}: accountant {accountant!r} reaches no such value at delta "
@@ -223,13 +258,19 @@ def _noise_multiplier(epsilon, sample_rate, steps, delta, adjacency, accountant)
 
 
 def _fast_epsilon(sample_rate, steps, delta, adjacency):
-    sides = ((1, 1),) if adjacency == "replace-one" else ((1, 0), (0, 1))
-
     def evaluate(noise_multiplier):
-        setting = (noise_multiplier, sample_rate, steps)
-        return max(group_loss(*setting, *side).get_epsilon_for_delta(delta) for side in sides)
+        if noise_multiplier < _LEAST_PLD_NOISE:
+            return math.inf
+        losses = (group_loss(noise_multiplier, sample_rate, steps, *side) for side in sides)
+        return max(loss.get_epsilon_for_delta(delta) for loss in losses)
 
+    sides = _sides(adjacency)
     return evaluate
+
+
+def _sides(adjacency):
+    """The pairs of numbers of records that `group_loss` compares for one adjacent step."""
+    return ((1, 1),) if adjacency == "replace-one" else ((1, 0), (0, 1))
 
 
 def _guess(epsilon, sample_rate, steps, delta, adjacency):
@@ -238,21 +279,22 @@ def _guess(epsilon, sample_rate, steps, delta, adjacency):
 
     mu = 1 / dp_accounting.get_sigma_gaussian(epsilon, delta)
     ratio = mu / (sensitivity(adjacency) * sample_rate * math.sqrt(steps))
-    return 1 / math.sqrt(math.log1p(ratio * ratio))
+    return max(1 / math.sqrt(math.log1p(ratio * ratio)), 2 * _LEAST_PLD_NOISE * (sample_rate < 1))
 
 
-def _search(evaluate, guess, *, low, high):
-    """A noise multiplier whose epsilon lies in [low, high], or None.
+def _search(evaluate, guess, *, low, high, trials):
+    """A noise multiplier whose epsilon lies in [low, high]; None where noise does not help.
 
     Epsilon falls with the noise nearly as a power law, so secants in log-log find it in
-    about four evaluations; every third trial halves the bracket, in case they crawl.
+    about four evaluations; every third trial halves the bracket, in case they crawl. Where
+    epsilon jumps over [low, high], or the trials end: the least noise found above it.
     """
     target = math.log((low + high) / 2)
     noisy = quiet = None  # (log noise, log epsilon) with too small and too large an epsilon
     at = math.log(guess)
-    for trial in range(60):
-        if abs(at) > math.log(1e7):
-            return None
+    for trial in range(trials):
+        if abs(at) > math.log(_MOST_NOISE) or _closed(noisy, quiet):
+            break
         epsilon = evaluate(math.exp(at))
         if low <= epsilon <= high:
             return math.exp(at)
@@ -262,7 +304,11 @@ def _search(evaluate, guess, *, low, high):
         else:
             noisy = (at, log_epsilon)
         at = _next(noisy, quiet, target, halve=trial % 3 == 2)
-    return None
+    return None if noisy is None else math.exp(noisy[0])
+
+
+def _closed(noisy, quiet):
+    return noisy is not None and quiet is not None and noisy[0] - quiet[0] < _CLOSED
 
 
 def _next(noisy, quiet, target, *, halve):
