@@ -8,7 +8,7 @@ so every cap bounds the MEAN attack success of models trained this way, not one 
 import math
 
 from . import checks
-from .mixture import group_loss
+from .mixture import ROUNDING, group_loss
 
 _LEAST_NOISE = 0.01
 _VACUOUS = 0.9999
@@ -105,7 +105,7 @@ def dpsgd_attack_success_cap(
         return ceiling  # sound, and saves the grids of groups that nothing holds back
     sides = ((k, k),) if adjacency == "replace-one" else ((k, 0), (0, k))
     profile = _Profile([group_loss(noise_multiplier, sample_rate, steps, *s) for s in sides])
-    return max(rate, min(ceiling, profile.cap(rate)))
+    return max(rate, min(ceiling, profile.cap(rate) + steps * ROUNDING))
 
 
 def _gaussian_cap(rate, mu):

@@ -16,7 +16,7 @@ INTERVAL = 1e-4
 _DETAIL = 20  # intervals that the spread of one step's loss is divided into, at most
 _COMPOSED = 1_000_000  # points after composition up to which the interval is made finer
 _NOISE = 3e-8  # the finest interval over sqrt(steps x width of one step's loss): see below
-_ROUNDING = 2.0**-51  # of a composed delta, per step: four times the most that was seen
+ROUNDING = 2.0**-51  # of a composed delta, per step: four times the most that was seen
 _NEGLIGIBLE = 1e-6  # of delta
 _GRID = 50_000  # points of one step's loss distribution
 _TAIL = 1e-22  # mass cut from either side of one step
@@ -30,7 +30,8 @@ def group_loss(noise_multiplier, sample_rate, steps, above, below):
     -Binomial(below, q), both plus N(0, z^2): (k, 0) is k insertions seen from the poisoned
     world, (0, k) the same seen from the clean one. Their ratio rises with x, so each
     hockey-stick divergence is a difference of two tails; the discretisation (connect the
-    dots, pessimistic) and the composition are dp_accounting's.
+    dots, pessimistic) and the composition are dp_accounting's. An upper bound up to the
+    rounding of floats: see `rounding`.
     """
     import numpy
     from dp_accounting.pld import pld_pmf
@@ -56,7 +57,7 @@ def rounding(steps, delta):
     times that, in either direction: at 10^6 steps the library's sums of tails were off by
     6e-11 (against the same masses, tilted towards the tail before they were transformed).
     """
-    lost = steps * _ROUNDING
+    lost = steps * ROUNDING
     return lost if lost > _NEGLIGIBLE * delta else 0.0
 
 
@@ -64,21 +65,24 @@ def moments_epsilon(noise_multiplier, sample_rate, steps, above, below, delta):
     """Epsilon at `delta` from the moments of the loss: looser, for any delta however small.
 
     delta(epsilon) <= E[e^(s (L - epsilon))] s^s / (1 + s)^(1 + s), s > 0 (Balle et al. 2020,
-    Proposition 12), with one step's moments by the trapezoidal rule. Arguments as `group_loss`.
+    Proposition 12), one step's moments by the trapezoidal rule. The farthest outcomes, a
+    hundredth of delta in all steps, are given up: they make high moments useless.
+    Arguments as in `group_loss`.
     """
     import numpy
+    from scipy.special import logsumexp, ndtri
 
     pair = _Pair(noise_multiplier, sample_rate, above, below)
-    largest = max(1.0, 20 * noise_multiplier / max(above, below))
-    orders = numpy.geomspace(1e-2, largest, 200)
-    reach = 15 * noise_multiplier + (2 + largest) * max(above, below)
-    x = numpy.linspace(-reach, reach, max(4001, math.ceil(20 * reach / noise_multiplier)))
-    masses = pair.density(x) * (x[1] - x[0])
+    farthest = above - noise_multiplier * float(ndtri(0.01 * delta / steps))
+    points = 2001 + 40 * math.ceil(above / noise_multiplier)
+    x = numpy.linspace(-15 * noise_multiplier, farthest, points)
+    log_masses = pair.log_density(x) + math.log(x[1] - x[0])
     loss = pair.loss(x)
-    moments = numpy.array([numpy.log1p(masses @ numpy.expm1(s * loss)) for s in orders])
-    share = orders * numpy.log(orders) - (1 + orders) * numpy.log1p(orders)
-    found = (steps * (moments + 1e-15) + share - math.log(delta)) / orders
-    return max(0.0, float(numpy.nanmin(found)))
+    orders = numpy.geomspace(1e-2, 1e8, 400)
+    moments = numpy.array([logsumexp(log_masses + s * loss) for s in orders])
+    share = orders * -numpy.log1p(1 / orders) - numpy.log1p(orders)
+    found = (steps * (moments + 1e-15) + share - math.log(0.99 * delta)) / orders
+    return max(0.0, float(numpy.min(found)))
 
 
 def fine_interval(spread, deviation, width, steps, *, grid):
@@ -140,12 +144,10 @@ class _Pair:
         """log of upper over lower density, rising in x."""
         return self._log_tilt(x, *self.upper) - self._log_tilt(x, *self.lower)
 
-    def density(self, x):
-        """Density of the upper mixture."""
-        import numpy
-
-        base = numpy.exp(-((x / self.scale) ** 2) / 2) / (self.scale * math.sqrt(2 * math.pi))
-        return base * numpy.exp(self._log_tilt(x, *self.upper))
+    def log_density(self, x):
+        """log of the upper mixture's density."""
+        base = -((x / self.scale) ** 2) / 2 - math.log(self.scale * math.sqrt(2 * math.pi))
+        return base + self._log_tilt(x, *self.upper)
 
     def divergence(self, epsilons, x):
         """Hockey-stick divergences, from the points x at which the loss equals epsilon."""
