@@ -81,7 +81,8 @@ def _release(text):
 
 
 def missing_packages(requirements):
-    """The requirements that the packages of this interpreter do not meet, each with what is there."""
+    """The requirements that the packages of this interpreter do not meet, each with what is there.
+    """
     missing = []
     for text in requirements:
         name, ranges = split_requirement(text)
@@ -97,9 +98,12 @@ def missing_packages(requirements):
 # ---------------------------------------------------------------- the environment
 
 def enter_environment(argv):
-    """Return if this interpreter has all that is asked for, else go on in `.venv` (made if need be)."""
+    """Return if this interpreter has all that is asked for, else go on in `.venv` (made if need
+    be).
+    """
     python_range, requirements = read_environment((ROOT / "environment.yml").read_text("utf-8"))
-    entered = os.environ.pop("BUILD_ENTERED", None)  # for this process alone, not for what it starts
+    # for this process alone, not for what it starts
+    entered = os.environ.pop("BUILD_ENTERED", None)
     suits = version_admitted(".".join(map(str, sys.version_info[:3])), python_range)
     if suits and not missing_packages(requirements):
         return
@@ -157,8 +161,9 @@ def make_venv(requirements):
     """Make `.venv` from the pip list; one that was left half-made is made again."""
     for module in ("venv", "ensurepip"):
         if util.find_spec(module) is None:
-            raise Problem(f"{sys.executable} cannot make environments (no {module}): on Debian or Ubuntu "
-                          "`apt install python3-venv`, or start build.py with another Python")
+            raise Problem(
+                f"{sys.executable} cannot make environments (no {module}): on Debian or Ubuntu "
+                "`apt install python3-venv`, or start build.py with another Python")
     marker = VENV / "making"
     if marker.exists():
         print(f"{VENV} was left half-made: making it again", flush=True)
@@ -167,9 +172,11 @@ def make_venv(requirements):
         _wait_for(lock)
         if not marker.exists():
             return  # another build.py made it while this one waited
-        if os.fstat(lock.fileno()).st_size:  # only what an earlier build.py left half-made is thrown away
+        # only what an earlier build.py left half-made is thrown away
+        if os.fstat(lock.fileno()).st_size:
             for entry in set(VENV.iterdir()) - {marker}:
-                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+                shutil.rmtree(
+                    entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         print("made by build.py", file=lock, flush=True)
         fill_venv(requirements, lock)
         (VENV / "requirements.txt").write_text("\n".join(requirements), "utf-8")
@@ -206,9 +213,9 @@ def _call(command, what, lock):
 
     It inherits the lock: a pip that outlives a killed build.py goes on holding it.
     """
-    keep = {"pass_fds": (lock.fileno(),)} if os.name != "nt" else {}
+    keep = (lock.fileno(),) if os.name != "nt" else ()
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          errors="replace", stdin=subprocess.DEVNULL, **keep)
+                          errors="replace", stdin=subprocess.DEVNULL, pass_fds=keep)
     if done.returncode:
         last = "\n".join("  " + line for line in done.stdout.strip().splitlines()[-8:])
         raise Problem(f"{what} failed (exit code {done.returncode}):\n{last}")

@@ -1,7 +1,7 @@
 """The rows on disk: one JSON file a run in the local store, JSON Lines for the published ones.
 
-A row is written to a temporary file, flushed to the disk and renamed, so that a reader sees a whole row or none.
-Unreadable files are named and passed over, never deleted.
+A row is written to a temporary file, flushed to the disk and renamed, so that a reader sees a whole
+row or none. Unreadable files are named and passed over, never deleted.
 """
 
 import json
@@ -15,7 +15,10 @@ from lib import paths
 
 
 def write(row: dict) -> Path:
-    """Write one row to the local store; raises OSError (a full disk, say) and leaves nothing half-written."""
+    """Write one row to the local store.
+
+    Raises OSError (a full disk, say) and leaves nothing half-written.
+    """
     path = _place(row["key"])
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(_plain(row), sort_keys=True, allow_nan=False))
@@ -107,7 +110,11 @@ def _published_file(path: Path) -> dict[str, dict]:
     changed = path.stat().st_mtime_ns
     if path not in _published or _published[path][0] != changed:
         lines = path.read_text(encoding="utf-8").splitlines()
-        rows = [_parse(line, f"{path.name} line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+        rows = [
+            _parse(line, f"{path.name} line {number}")
+            for number, line in enumerate(lines, 1)
+            if line.strip()
+        ]
         _published[path] = changed, {row["key"]: row for row in rows if row}
     return _published[path][1]
 
@@ -115,32 +122,42 @@ def _published_file(path: Path) -> dict[str, dict]:
 def stored() -> list[dict]:
     """Every readable row of the local store."""
     folder = paths.store_dir() / "rows"
-    rows = (_read(path) for path in sorted(folder.glob("*/*.json")) if not path.name.startswith(".tmp-"))
+    rows = (_read(path)
+            for path in sorted(folder.glob("*/*.json"))
+            if not path.name.startswith(".tmp-"))
     return [row for row in rows if row]
 
 
 def export(requests: list[dict]) -> dict[str, int]:
-    """Put the rows of `requests` ({"notebook", "key", ...}) into notebooks/results/, a file a notebook.
+    """Put the rows of `requests` ({"notebook", "key", ...}) into notebooks/results/, a file a
+    notebook.
 
-    The file of a notebook then holds exactly the successful rows that were asked for and are known, sorted by key.
-    Returns how many each file holds, and how many rows that it held before are gone: {notebook: (rows, removed)}. A notebook
-    without any such row keeps its file. ValueError for a row that names a file of this machine by its whole path.
+    The file of a notebook then holds exactly the successful rows that were asked for and are known,
+    sorted by key. Returns how many each file holds, and how many rows that it held before are gone:
+    {notebook: (rows, removed)}. A notebook without any such row keeps its file. ValueError for a
+    row that names a file of this machine by its whole path.
     """
     wanted: dict[str, set] = {}
     for request in requests:
         wanted.setdefault(request["notebook"], set()).add(request["key"])
     paths.RESULTS.mkdir(parents=True, exist_ok=True)
-    found = {notebook: [row for key in sorted(keys) if (row := find(key)[0]) and row["status"] == "ok"]
-             for notebook, keys in sorted(wanted.items())}
+    found = {
+        notebook: [row
+                   for key in sorted(keys)
+                   if (row := find(key)[0]) and row["status"] == "ok"]
+        for notebook, keys in sorted(wanted.items())
+    }
     for rows in found.values():
         _refuse_private(rows)
     counts = {}
     for notebook, rows in found.items():
         path = paths.RESULTS / f"{notebook}.jsonl"
         before = _published_file(path).keys() if path.exists() else set()
-        counts[notebook] = (len(rows), len(before - {row["key"] for row in rows})) if rows else (0, 0)
+        counts[notebook] = (len(rows), len(before - {row["key"]
+                                                     for row in rows})) if rows else (0, 0)
         if rows:
-            write_atomically(path, "".join(json.dumps(_rounded(row), sort_keys=True) + "\n" for row in rows))
+            write_atomically(
+                path, "".join(json.dumps(_rounded(row), sort_keys=True) + "\n" for row in rows))
     return counts
 
 
@@ -150,7 +167,10 @@ def _refuse_private(rows: list[dict]) -> None:
         for text in _texts(row["run"]):
             name = text.partition("imagefolder:")[2] or text
             if Path(name).is_absolute() or name.startswith("~"):
-                raise ValueError(f"a row of {text!r} is not published: its path is one of this machine; name the file from the checkout or a data root")
+                raise ValueError(
+                    f"a row of {text!r} is not published: its path is one of this machine; name the"
+                    " file from the checkout or a data root"
+                )
 
 
 def _texts(value):

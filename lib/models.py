@@ -15,7 +15,8 @@ GROUPS = 8  # of a group normalisation
 
 
 def cnn(shape: tuple[int, ...], classes: int) -> nn.Sequential:
-    """The MNIST network of TF-Privacy's tutorial (Razmi et al., table 3): 26,010 parameters on 28x28 grey.
+    """The MNIST network of TF-Privacy's tutorial (Razmi et al., table 3): 26,010 parameters on
+    28x28 grey.
 
     TensorFlow's "same" padding of the first convolution is 3 on each side for an even input.
     """
@@ -31,14 +32,16 @@ def _width(shape: tuple[int, ...]) -> int:
     """Numbers left after the convolutions of `cnn` for one input of this shape."""
     side = [((n + 6 - 8) // 2 + 1 - 1 - 4) // 2 + 1 - 1 for n in shape[1:]]
     if min(side) < 1:
-        raise ValueError(f"model cnn: an input of shape {tuple(shape)} is too small; expected 20x20 at least")
+        raise ValueError(
+            f"model cnn: an input of shape {tuple(shape)} is too small; expected 20x20 at least")
     return 32 * side[0] * side[1]
 
 
 def head(shape: tuple[int, ...], classes: int, *, hidden: int = 256) -> nn.Sequential:
     """The two-layer head on frozen features (Razmi et al., table 3): features-256-ReLU-classes."""
     inputs = torch.Size(shape).numel()
-    return nn.Sequential(nn.Flatten(), nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+    return nn.Sequential(nn.Flatten(), nn.Linear(inputs, hidden), nn.ReLU(),
+                         nn.Linear(hidden, classes))
 
 
 def mlp(shape: tuple[int, ...], classes: int) -> nn.Sequential:
@@ -52,39 +55,58 @@ def linear(shape: tuple[int, ...], classes: int) -> nn.Sequential:
 
 
 class Unit(nn.Module):
-    """Two 3x3 convolutions, each after a normalisation and a ReLU, added to what came in (He et al. 2016, pre-activation)."""
+    """Two 3x3 convolutions, each after a normalisation and a ReLU, added to what came in (He et al.
+    2016, pre-activation).
+    """
 
-    def __init__(self, before: int, width: int, stride: int):
+    def __init__(self, before: int, width: int, stride: int) -> None:
         super().__init__()
         self.first, self.second = nn.GroupNorm(GROUPS, before), nn.GroupNorm(GROUPS, width)
         self.down = nn.Conv2d(before, width, 3, stride=stride, padding=1, bias=False)
         self.same = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.shortcut = nn.Conv2d(before, width, 1, stride=stride, bias=False) if stride > 1 or before != width else nn.Identity()
+        self.shortcut = nn.Conv2d(before, width, 1, stride=stride,
+                                  bias=False) if stride > 1 or before != width else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         ready = self.first(x).relu()
-        return self.shortcut(ready if not isinstance(self.shortcut, nn.Identity) else x) + self.same(self.second(self.down(ready)).relu())
+        return self.shortcut(ready if not isinstance(self.shortcut, nn.Identity) else x
+                             ) + self.same(self.second(self.down(ready)).relu())
 
 
 def resnet(shape: tuple[int, ...], classes: int, *, units: int = 5) -> nn.Sequential:
-    """Pre-activation ResNet-32 of widths 16, 16, 32, 64 (RAB's released code; Turner, section 3), with group normalisation.
+    """Pre-activation ResNet-32 of widths 16, 16, 32, 64 (RAB's released code; Turner, section 3),
+    with group normalisation.
 
     The papers' batch normalisation would mix samples, and the models of a group. Meant for a GPU.
     """
     layers: list[nn.Module] = [nn.Conv2d(shape[0], 16, 3, padding=1, bias=False)]
     for before, width, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2)):
-        layers += [Unit(before if number == 0 else width, width, stride if number == 0 else 1) for number in range(units)]
-    return nn.Sequential(*layers, nn.GroupNorm(GROUPS, 64), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, classes))
+        layers += [
+            Unit(before if number == 0 else width, width, stride if number == 0 else 1)
+            for number in range(units)
+        ]
+    return nn.Sequential(*layers, nn.GroupNorm(GROUPS, 64), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+                         nn.Flatten(), nn.Linear(64, classes))
 
 
-MODELS: dict[str, Callable] = {"cnn": cnn, "head": head, "mlp": mlp, "linear": linear, "resnet": resnet}
+MODELS: dict[str,
+             Callable] = {"cnn": cnn, "head": head, "mlp": mlp, "linear": linear, "resnet": resnet}
+
+
+def version(name: str) -> int | str:
+    """The version of a network: of this module, or the hash of a user's own file."""
+    if ".py:" not in name:
+        return VERSION
+    from lib import plugins
+    return plugins.digest(name)
 
 
 def build(name: str, shape: tuple[int, ...], classes: int) -> nn.Module:
     """Build the network `name` for inputs of `shape` (without the batch) and `classes` outputs.
 
-    `name` is a key of `MODELS` or `my_file.py:function`, a function (shape, classes) -> module. ValueError where a user's own
-    function fails, or its module does not turn an input of `shape` into `classes` numbers.
+    `name` is a key of `MODELS` or `my_file.py:function`, a function (shape, classes) -> module.
+    ValueError where a user's own function fails, or its module does not turn an input of `shape`
+    into `classes` numbers.
     """
     if name in MODELS:
         return MODELS[name](shape, classes)
@@ -102,8 +124,14 @@ def _tried(name: str, function: Callable, shape: tuple[int, ...], classes: int) 
             raise TypeError(f"it returned {type(module).__name__}, expected a torch.nn.Module")
         with torch.no_grad():
             found = tuple(copy.deepcopy(module).eval()(torch.zeros(2, *shape)).shape)
-    except Exception as error:  # noqa: BLE001  whatever the user's own code raises is told with its name
-        raise ValueError(f"model {name}: {type(error).__name__}: {error} (inputs {tuple(shape)}, {classes} classes)") from error
+    except Exception as error:
+        raise ValueError(
+            f"model {name}: {type(error).__name__}: {error} (inputs {tuple(shape)}, {classes}"
+            " classes)"
+        ) from error
     if found != (2, classes):
-        raise ValueError(f"model {name}: two inputs {tuple(shape)} gave an output of shape {found}: expected (2, {classes}), a number a class")
+        raise ValueError(
+            f"model {name}: two inputs {tuple(shape)} gave an output of shape {found}: expected (2,"
+            f" {classes}), a number a class"
+        )
     return module

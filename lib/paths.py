@@ -28,8 +28,13 @@ def artefact_dir() -> Path:
 
 
 def own_folders() -> list[Path]:
-    """Where a user's own files are looked for: here, then $STUDY_FOLDERS (a profile's folder, and where build.py was started)."""
-    return [Path.cwd(), *map(Path, filter(None, os.environ.get("STUDY_FOLDERS", "").split(os.pathsep)))]
+    """Where a user's own files are looked for: here, then $STUDY_FOLDERS (a profile's folder, and
+    where build.py was started).
+    """
+    return [
+        Path.cwd(), *map(Path, filter(None,
+                                      os.environ.get("STUDY_FOLDERS", "").split(os.pathsep)))
+    ]
 
 
 def data_roots() -> list[Path]:

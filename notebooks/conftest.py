@@ -1,4 +1,6 @@
-"""nbval: the notebooks run on the published rows alone and train nothing, whatever this machine holds."""
+"""nbval: the notebooks run on the published rows alone and train nothing, whatever this machine
+holds.
+"""
 
 import atexit
 import os
@@ -17,7 +19,7 @@ def kernel_environment():
     """The environment variables of a kernel; None: unset."""
     sys.path.insert(0, str(ROOT))
     try:
-        from lib.commands.outputs import published_only
+        from lib.commands.variables import published_only
     finally:
         sys.path.remove(str(ROOT))
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -1,4 +1,5 @@
-"""The page in a real browser: the committed notebooks with their verdicts, opened from a file as a reader opens it.
+"""The page in a real browser: the committed notebooks with their verdicts, opened from a file as a
+reader opens it.
 
 With SCREENSHOTS=DIR the tests leave pictures there: two widths in both themes.
 """
@@ -16,31 +17,47 @@ import pytest
 
 from lib.paths import NOTEBOOKS
 
-CHROME = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROME = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+              None)
 DRIVER = shutil.which("chromedriver")
-pytestmark = [pytest.mark.skipif(not (CHROME and DRIVER), reason="no browser: needs chromium and chromedriver (Debian: chromium, chromium-driver)"),
-              pytest.mark.slow]
+pytestmark = [
+    pytest.mark.skipif(
+        not (CHROME and DRIVER),
+        reason="no browser: needs chromium and chromedriver (Debian: chromium, chromium-driver)"),
+    pytest.mark.slow
+]
 
 WIDTHS = {"desk": (1280, 900), "phone": (390, 844)}
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--force-prefers-reduced-motion")
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         "--force-prefers-reduced-motion")
 OURS = ("file:", "data:", "blob:")
 
 
 @pytest.fixture(scope="module")
 def write(tmp_path_factory):
-    """Write the report of committed notebooks, as `build.py report` would from the published rows: `write("11", "40")`."""
-    from lib import claims, report
+    """Write the report of committed notebooks, as `build.py report` would from the published rows:
+    `write("11", "40")`.
+    """
+    from lib import verdicts
     from lib.commands.worker import _published
+    from lib.page import build as build_page
 
     rows = _published()
-    context = {"verdicts": claims.table(claims.evaluate(rows)), "answer": claims.answer(rows), "commit": "a" * 40, "date": "2026-01-01", "seconds": 1}
+    context = {
+        "verdicts": verdicts.table(verdicts.evaluate(rows)), "answer": verdicts.answer(rows),
+        "commit": "a" * 40, "date": "2026-01-01", "seconds": 1
+    }
 
     def page(*numbers):
-        notebooks = [(path.stem, path, None) for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")) if not numbers or path.stem[:2] in numbers]
+        notebooks = [(path.stem, path, None)
+                     for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+                     if not numbers or path.stem[:2] in numbers]
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            return report.build([*notebooks, ("99_failed", None, "ValueError: a cell failed")], out=tmp_path_factory.mktemp("page"), profile="published", context=context)
+            return build_page([*notebooks, ("99_failed", None, "ValueError: a cell failed")],
+                              out=tmp_path_factory.mktemp("page"), profile="published",
+                              context=context)
     return page
 
 
@@ -74,8 +91,12 @@ def opened(browser, page):
     """Open the page: `opened("desk", theme="dark")`."""
     def go(width="desk", *, theme="light", page=page):
         wide, high = WIDTHS[width]
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": wide, "height": high, "deviceScaleFactor": 1, "mobile": width == "phone"})
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": [{"name": "prefers-color-scheme", "value": theme}]})
+        browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": wide, "height": high, "deviceScaleFactor": 1, "mobile": width == "phone"})
+        browser.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia",
+            {"media": "", "features": [{"name": "prefers-color-scheme", "value": theme}]})
         browser.get(page.as_uri())
         return browser
     yield go
@@ -96,10 +117,18 @@ def test_it_opens_without_an_error_and_without_a_request(opened, page):
     opened().get_log("performance"), opened().get_log("browser")
     driver = opened()
     events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
-    addresses = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    assert page.as_uri() in addresses and all(address.startswith(OURS) for address in addresses), addresses
+    addresses = [
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
+    assert page.as_uri() in addresses and all(address.startswith(OURS)
+                                              for address in addresses), addresses
     assert driver.get_log("browser") == []
-    timing = driver.execute_script("const t = performance.getEntriesByType('navigation')[0]; return [t.domContentLoadedEventEnd, t.loadEventEnd]")
+    timing = driver.execute_script(
+        "const t = performance.getEntriesByType('navigation')[0]; return"
+        " [t.domContentLoadedEventEnd, t.loadEventEnd]"
+    )
     print("milliseconds to parsed and loaded:", timing)
     assert timing[1] < 10_000  # far more than it takes: a busy machine must not fail
 
@@ -113,28 +142,40 @@ def test_the_filter_shows_what_it_says(opened):
     def visible():
         return [row for row in rows if row.is_displayed()]
     assert len(visible()) == len(rows) > 50
-    paper.select_by_visible_text("overview")
-    assert visible() and {row.get_attribute("data-paper") for row in visible()} == {"overview"}
+    paper.select_by_visible_text("ozyikan")
+    assert visible() and {row.get_attribute("data-paper") for row in visible()} == {"ozyikan"}
     verdict.select_by_visible_text("holds")
     assert visible() and all("holds" in row.get_attribute("data-verdicts") for row in visible())
-    assert driver.find_element("id", "shown").text == f"{len(visible())} of {len(rows)} claims shown"
+    assert driver.find_element("id",
+                               "shown").text == f"{len(visible())} of {len(rows)} claims shown"
     paper.select_by_visible_text("all"), verdict.select_by_visible_text("all")
     assert len(visible()) == len(rows)
 
 
 def test_the_contents_lead_there_and_follow_the_reader(opened):
     driver = opened()
-    link = next(link for link in driver.find_elements("css selector", "#contents a") if link.get_attribute("href").endswith("#nb-16_label_dp"))
+    link = next(link for link in driver.find_elements("css selector", "#contents a")
+                if link.get_attribute("href").endswith("#nb-16_label_dp"))
     link.click()
     place = driver.find_element("id", "nb-16_label_dp")
-    assert wait(lambda: abs(driver.execute_script("return arguments[0].getBoundingClientRect().top", place)) < 200)
+    assert wait(lambda: abs(
+        driver.execute_script("return arguments[0].getBoundingClientRect().top", place)) < 200)
     assert wait(lambda: link.get_attribute("aria-current") == "location")
     driver.execute_script("document.getElementById('provenance').scrollIntoView()")
     assert wait(lambda: link.get_attribute("aria-current") is None)
     current = driver.find_elements("css selector", "#contents [aria-current]")
     assert [one.get_attribute("hash") for one in current] == ["#provenance"]
-    assert driver.execute_script("const r = arguments[0].getBoundingClientRect(); return r.top >= 0 && r.bottom <= innerHeight", current[0])
-    assert all(driver.execute_script("return [...document.querySelectorAll('a[href^=\"#\"]')].map(a => a.hash === '#' || !!document.getElementById(decodeURIComponent(a.hash.slice(1))))"))
+    assert driver.execute_script(
+        "const r = arguments[0].getBoundingClientRect(); return r.top >= 0 && r.bottom <="
+        " innerHeight",
+        current[0],
+    )
+    assert all(
+        driver.execute_script(
+            "return [...document.querySelectorAll('a[href^=\"#\"]')].map(a => a.hash === '#' ||"
+            " !!document.getElementById(decodeURIComponent(a.hash.slice(1))))"
+        )
+    )
 
 
 def test_the_keyboard_is_enough(opened):
@@ -142,7 +183,8 @@ def test_the_keyboard_is_enough(opened):
     driver = opened()
     ActionChains(driver).send_keys(Keys.TAB).perform()
     skip = driver.switch_to.active_element
-    assert skip.get_attribute("hash") == "#main" and driver.execute_script("return arguments[0].getBoundingClientRect().left", skip) >= 0
+    assert skip.get_attribute("hash") == "#main" and driver.execute_script(
+        "return arguments[0].getBoundingClientRect().left", skip) >= 0
     ActionChains(driver).send_keys(Keys.ENTER).perform()
     assert wait(lambda: driver.switch_to.active_element.get_attribute("id") == "main")
     seen = set()
@@ -159,8 +201,10 @@ def test_labels_and_contrast(opened, small, width, theme):
     driver = opened(width, theme=theme, page=small)
     driver.set_script_timeout(120)
     driver.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true; })")
-    found = axe.Axe().run(driver, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]})
-    assert [(one["id"], one["nodes"][0]["html"][:200], one["nodes"][0]["failureSummary"]) for one in found["violations"]] == []
+    found = axe.Axe().run(
+        driver, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]})
+    assert [(one["id"], one["nodes"][0]["html"][:200], one["nodes"][0]["failureSummary"])
+            for one in found["violations"]] == []
     assert len(found["passes"]) > 20
     _pictures(driver, f"{width}-{theme}")
 
@@ -168,10 +212,16 @@ def test_labels_and_contrast(opened, small, width, theme):
 def test_nothing_runs_over_the_edge_of_a_phone(opened):
     driver = opened("phone")
     driver.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true; })")
-    assert driver.execute_script("return document.documentElement.scrollWidth") <= WIDTHS["phone"][0]
-    wide = driver.execute_script("""
-        const inBox = e => e.parentElement && (getComputedStyle(e.parentElement).overflowX === 'auto' || inBox(e.parentElement));
-        return [...document.querySelectorAll('main *:not(svg *)')].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !inBox(e)).map(e => e.outerHTML.slice(0, 100))""")
+    assert driver.execute_script(
+        "return document.documentElement.scrollWidth") <= WIDTHS["phone"][0]
+    wide = driver.execute_script(
+        """
+        const scrolls = e => getComputedStyle(e).overflowX === 'auto';
+        const inBox = ({parentElement: e}) => e && (scrolls(e) || inBox(e));
+        const over = e => e.getBoundingClientRect().right > innerWidth + 1 && !inBox(e);
+        return [...document.querySelectorAll('main *:not(svg *)')].filter(over)
+            .map(e => e.outerHTML.slice(0, 100))"""
+    )
     assert wide == []
 
 
@@ -187,7 +237,8 @@ def test_the_theme_can_be_chosen(opened):
 
 def test_data_are_saved_as_csv(opened, page, tmp_path):
     driver = opened()
-    driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    driver.execute_cdp_cmd("Browser.setDownloadBehavior",
+                           {"behavior": "allow", "downloadPath": str(tmp_path)})
     link = driver.find_element("css selector", 'a[download="dpsgd-matched.csv.gz"]')
     driver.execute_script("arguments[0].click()", link)
     saved = tmp_path / "dpsgd-matched.csv"
@@ -201,16 +252,20 @@ def test_data_are_saved_as_csv(opened, page, tmp_path):
 
 def test_it_prints_without_what_is_for_screens(opened):
     driver = opened(theme="dark")
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]})
+    driver.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia",
+        {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]})
     shown = "return getComputedStyle(document.querySelector(arguments[0])).display"
     assert driver.execute_script(shown, "nav") == driver.execute_script(shown, "#theme") == "none"
-    assert driver.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert driver.execute_script(
+        "return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert driver.execute_script(shown, "#verdict-table") != "none"
 
 
 def _pictures(driver, name):
     folder = os.environ.get("SCREENSHOTS")
-    for place in ("top", "verdicts", "dpsgd-matched", "nb-11_dpsgd", "nb-99_failed", "provenance") if folder else ():
+    for place in ("top", "verdicts", "dpsgd-matched", "nb-11_dpsgd", "nb-99_failed",
+                  "provenance") if folder else ():
         Path(folder).mkdir(parents=True, exist_ok=True)
         driver.execute_script("document.getElementById(arguments[0]).scrollIntoView()", place)
         time.sleep(0.2)

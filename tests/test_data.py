@@ -55,7 +55,8 @@ def write_class_folders(folder: Path, classes, count: int, **kwargs) -> None:
 
 def write_idx(path: Path, values: np.ndarray) -> None:
     """The idx format of MNIST: type, dimensions, sizes as big-endian integers, bytes."""
-    head = bytes([0, 0, 8, values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape)
+    head = bytes([0, 0, 8, values.ndim]) + b"".join(
+        size.to_bytes(4, "big") for size in values.shape)
     path.write_bytes(head + values.astype(np.uint8).tobytes())
 
 
@@ -104,7 +105,8 @@ def test_strokes_begins_alike_and_differs_by_seed():
 def test_strokes_are_digits():
     images, labels = data.strokes(1500, seed=11)
     assert np.bincount(labels, minlength=10).min() > 100
-    # The nearest class mean already tells most digits apart, on drawings it has not seen; noise would give 10%.
+    # The nearest class mean already tells most digits apart, on drawings it has not seen; noise
+    # would give 10%.
     flat = images.reshape(1500, -1) / 255.0
     means = np.stack([flat[:1000][labels[:1000] == digit].mean(0) for digit in range(10)])
     nearest = ((flat[1000:, None] - means) ** 2).sum(2).argmin(1)
@@ -144,7 +146,8 @@ def test_load_strokes_draws_as_many_as_asked(root, monkeypatch):
     assert torch.equal(many.train_images[:20], few.train_images) and few.digest != many.digest
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b[:-9] + b"!" + b[-8:], lambda b: b""])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:len(b) // 2], lambda b: b[:-9] + b"!" + b[-8:], lambda b: b""])
 def test_a_damaged_cache_file_is_made_again(root, monkeypatch, damage):
     monkeypatch.setattr(data, "STROKES_TRAIN", 20)
     monkeypatch.setattr(data, "STROKES_TEST", 10)
@@ -159,7 +162,8 @@ def test_a_damaged_cache_file_is_made_again(root, monkeypatch, damage):
     assert [path.name for path in kept.parent.iterdir()] == [kept.name]
 
 
-@pytest.mark.parametrize("sizes", [{"train_size": 0}, {"test_size": -3}, {"train_size": 1.5}, {"test_size": True}])
+@pytest.mark.parametrize(
+    "sizes", [{"train_size": 0}, {"test_size": -3}, {"train_size": 1.5}, {"test_size": True}])
 def test_sizes_are_checked(root, sizes):
     write_mnist(root / "MNIST" / "raw")
     with pytest.raises(ValueError, match=next(iter(sizes))):
@@ -185,7 +189,9 @@ def test_two_classes_of_a_set(root):
 
 
 def test_the_classes_of_a_name():
-    assert data.restriction("mnist:1-0") == ("mnist", (1, 0)) and data.restriction("mnist") == ("mnist", None)
+    assert data.restriction("mnist:1-0") == ("mnist",
+                                             (1, 0)) and data.restriction("mnist") == ("mnist",
+                                                                                       None)
     assert data.restriction("imagefolder:0-1") == ("imagefolder:0-1", None)
     assert data.restriction("imagefolder:pets:0-1") == ("imagefolder:pets", (0, 1))
     for name in ("strokes:3-3", "strokes:0-10"):
@@ -221,9 +227,11 @@ def test_idx_files(root, monkeypatch, name, folder):
     images = write_mnist(root / folder / "raw")
     found = data.load(name)
     assert torch.equal(found.train_images[:, 0], torch.from_numpy(images))
-    assert found.train_labels.tolist() == list(range(7)) and found.test_images.shape == (4, 1, 28, 28)
+    assert found.train_labels.tolist() == list(
+        range(7)) and found.test_images.shape == (4, 1, 28, 28)
     assert len(found.classes) == 10
-    monkeypatch.setenv("DATA_ROOT", str(root / folder))  # the folder itself is as good as the one around it
+    # the folder itself is as good as the one around it
+    monkeypatch.setenv("DATA_ROOT", str(root / folder))
     assert data.load(name).digest == found.digest
 
 
@@ -277,8 +285,10 @@ def test_cifar10_jpeg_archive_equals_its_folder(small_cifar, inside):
     archive = packed(small_cifar, inside=inside)
     as_archive = data.load("cifar10-jpeg")
     assert as_archive.digest == as_folder.digest
-    assert as_folder.train_images.shape == (40, 3, 32, 32) and as_folder.test_images.shape == (20, 3, 32, 32)
-    assert as_folder.classes == files.CIFAR_CLASSES and as_folder.train_labels.bincount().tolist() == [4] * 10
+    assert as_folder.train_images.shape == (40, 3, 32,
+                                            32) and as_folder.test_images.shape == (20, 3, 32, 32)
+    assert as_folder.classes == files.CIFAR_CLASSES and as_folder.train_labels.bincount().tolist(
+    ) == [4] * 10
     archive.write_bytes(archive.read_bytes()[:-200])
     with pytest.raises(DataNotFound, match="cannot be unpacked"):
         data.load("cifar10-jpeg")
@@ -288,11 +298,14 @@ def test_cifar10_jpeg_archive_equals_its_folder(small_cifar, inside):
 def test_cifar10_jpeg_mixes_the_classes_and_keeps_labels_with_images(small_cifar):
     found = data.load("cifar10-jpeg")
     assert len(set(found.train_labels[:20].tolist())) > 5
-    red = found.train_images[:, 0].float().mean((1, 2))  # write_class_folders paints 20 times the class
+    # write_class_folders paints 20 times the class
+    red = found.train_images[:, 0].float().mean((1, 2))
     assert (red / 20).round().long().tolist() == found.train_labels.tolist()
     names = [f"{name}/{i:04}.jpg" for name in files.CIFAR_CLASSES for i in range(4)]
     order = np.random.RandomState(0).permutation(40)
-    assert found.train_labels.tolist() == [files.CIFAR_CLASSES.index(names[i].split("/")[0]) for i in order]
+    assert found.train_labels.tolist() == [
+        files.CIFAR_CLASSES.index(names[i].split("/")[0]) for i in order
+    ]
 
 
 def test_an_incomplete_cifar10_jpeg_is_refused(small_cifar):
@@ -311,9 +324,8 @@ def test_an_archive_that_leaves_its_folder_is_refused(root):
     assert not list(root.parent.rglob("outside.jpg"))
 
 
-@pytest.mark.parametrize(
-    "content, says", [(b"no image", "cannot"), (picture()[:300], "cannot"), (picture(size=(16, 32)), "16x32")]
-)
+@pytest.mark.parametrize("content, says", [(b"no image", "cannot"), (picture()[:300], "cannot"),
+                                           (picture(size=(16, 32)), "16x32")])
 def test_a_damaged_image_is_named(small_cifar, content, says):
     bad = small_cifar / "train" / "cat" / "0002.jpg"
     bad.write_bytes(content)
@@ -359,15 +371,19 @@ def test_image_folder_errors(root):
 @pytest.mark.skipif(not (REAL / "MNIST").is_dir(), reason="DATA_ROOT holds no MNIST")
 def test_real_mnist():
     found = data.load("mnist")
-    assert found.train_images.shape == (60_000, 1, 28, 28) and found.test_images.shape == (10_000, 1, 28, 28)
-    assert hashlib.md5(found.train_images.numpy()[:100].tobytes()).hexdigest() == "a83e11b131c54d15344245006f54af35"
+    assert found.train_images.shape == (60_000, 1, 28,
+                                        28) and found.test_images.shape == (10_000, 1, 28, 28)
+    assert hashlib.md5(found.train_images.numpy()
+                       [:100].tobytes()).hexdigest() == "a83e11b131c54d15344245006f54af35"
     assert found.train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
 
 
-@pytest.mark.skipif(not (REAL / "cifar10-jpeg.tar.xz").is_file(), reason="DATA_ROOT holds no cifar10-jpeg.tar.xz")
+@pytest.mark.skipif(not (REAL / "cifar10-jpeg.tar.xz").is_file(),
+                    reason="DATA_ROOT holds no cifar10-jpeg.tar.xz")
 def test_real_cifar10_jpeg_counts():
     """Names only: decoding takes 15 s."""
     with tarfile.open(REAL / "cifar10-jpeg.tar.xz") as file:
         names = [name for name in file.getnames() if name.endswith(".jpg")]
     assert sum(name.startswith("train/") for name in names) == 50_000
-    assert {name.split("/")[1] for name in names} == set(files.CIFAR_CLASSES) and len(names) == 60_000
+    assert {name.split("/")[1]
+            for name in names} == set(files.CIFAR_CLASSES) and len(names) == 60_000

@@ -1,4 +1,6 @@
-"""Features: the folded convolution against the papers' formulas, what they may depend on, the artefacts."""
+"""Features: the folded convolution against the papers' formulas, what they may depend on, the
+artefacts.
+"""
 
 import hashlib
 
@@ -20,15 +22,19 @@ def cache(tmp_path, monkeypatch):
 
 
 def drawn(n: int, *, colour: bool, seed: int = 5, digest: str | None = None) -> Dataset:
-    images, labels = (torch.from_numpy(one) for one in data.strokes(n + 40, seed=seed, colour=colour))
+    images, labels = (torch.from_numpy(one)
+                      for one in data.strokes(n + 40, seed=seed, colour=colour))
     images = images if colour else images[:, None]
     digest = digest or hashlib.sha256(images.numpy().tobytes()).hexdigest()
     name = "strokes-colour" if colour else "strokes"
-    return Dataset(name, images[:n], labels[:n], images[n:], labels[n:], tuple("0123456789"), digest)
+    return Dataset(name, images[:n], labels[:n], images[n:], labels[n:], tuple("0123456789"),
+                   digest)
 
 
 def slow_patches(fitted: dict, whole: dict, image: torch.Tensor) -> torch.Tensor:
-    """Coates and Ng 2011 patch by patch: normalise, whiten, compare, threshold, average over quadrants."""
+    """Coates and Ng 2011 patch by patch: normalise, whiten, compare, threshold, average over
+    quadrants.
+    """
     _, height, width = image.shape
     rows, columns = height - 5, width - 5
     codes = torch.empty(rows, columns, 2, len(whole["centroids"]))
@@ -36,11 +42,15 @@ def slow_patches(fitted: dict, whole: dict, image: torch.Tensor) -> torch.Tensor
         for j in range(columns):
             patch = image[:, i : i + 6, j : j + 6].double().flatten()
             patch = (patch - patch.mean()) / (patch.var(correction=0) + 10.0).sqrt()
-            z = whole["centroids"].double() @ (whole["whiten"].double() @ (patch - whole["centre"].double()))
+            z = whole["centroids"].double() @ (
+                whole["whiten"].double() @ (patch - whole["centre"].double()))
             codes[i, j] = torch.stack([(z - 0.25).clamp_min(0), (-z - 0.25).clamp_min(0)])
     high, wide = (rows + 1) // 2, (columns + 1) // 2
-    quadrants = [codes[:high, :wide], codes[:high, -wide:], codes[-high:, :wide], codes[-high:, -wide:]]
-    return torch.stack([quadrant.mean((0, 1)) for quadrant in quadrants], 1).flatten()  # sign, quadrant, filter
+    quadrants = [
+        codes[:high, :wide], codes[:high, -wide:], codes[-high:, :wide], codes[-high:, -wide:]
+    ]
+    # sign, quadrant, filter
+    return torch.stack([quadrant.mean((0, 1)) for quadrant in quadrants], 1).flatten()
 
 
 @pytest.mark.parametrize("colour", [False, True])
@@ -66,17 +76,21 @@ def test_patches_equal_the_formulas(monkeypatch, colour):
 
 
 def test_patches_do_not_see_contrast_or_brightness():
-    """A patch and its brighter copy have the same code, as normalisation promises (but for the 10 in the root)."""
+    """A patch and its brighter copy have the same code, as normalisation promises (but for the 10
+    in the root).
+    """
     image = drawn(60, colour=True).train_images
     fitted = patches.fit(image, filters=8)
     half = image // 2
     bright = half + 100
-    torch.testing.assert_close(patches.encode(fitted, half), patches.encode(fitted, bright), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(patches.encode(fitted, half), patches.encode(fitted, bright),
+                               atol=1e-4, rtol=1e-3)
 
 
 def test_whitening_whitens_and_centroids_have_unit_length():
     generator = torch.Generator().manual_seed(1)
-    mixed = torch.randn(5_000, 12, generator=generator) @ torch.randn(12, 12, generator=generator) * 3 + 1
+    mixed = torch.randn(5_000, 12, generator=generator) @ torch.randn(12, 12,
+                                                                      generator=generator) * 3 + 1
     centre, whiten = patches._whitening(mixed)
     white = (mixed - centre) @ whiten
     spread = white.T @ white / len(white)
@@ -87,7 +101,8 @@ def test_whitening_whitens_and_centroids_have_unit_length():
 
 
 def test_kmeans_finds_the_directions_there_are():
-    axes = torch.eye(6)[torch.arange(600) % 6] * torch.tensor([1.0, -1.0]).repeat_interleave(300)[:, None] * 4
+    axes = torch.eye(6)[torch.arange(600) % 6] * torch.tensor(
+        [1.0, -1.0]).repeat_interleave(300)[:, None] * 4
     points = axes + 0.05 * torch.randn(600, 6, generator=torch.Generator().manual_seed(0))
     centroids = patches._spherical_kmeans(points, 24, torch.Generator().manual_seed(0))
     assert (centroids.abs().max(0).values > 0.99).all()
@@ -99,18 +114,22 @@ def test_extract_has_the_promised_scale():
     assert found.shape == (300, 64) and found.dtype == torch.float32 and found.device.type == "cpu"
     assert found[:200].square().sum(1).mean() == pytest.approx(features.NORM, rel=1e-3)
     assert found[:200].mean(0).abs().max() < 1e-3
-    assert found[:200].std(0, correction=0).median() == pytest.approx((features.NORM / 64) ** 0.5, rel=1e-2)
+    assert found[:200].std(0, correction=0).median() == pytest.approx((features.NORM / 64)**0.5,
+                                                                      rel=1e-2)
 
 
 def test_the_extractor_sees_the_public_images_only():
     dataset = drawn(120, colour=False)
     other = dataset.train_images.clone()
     other[80:] = 255 - other[80:]
-    # With the same digest the artefact would be found again, so the changed set needs one of its own.
+    # With the same digest the artefact would be found again, so the changed set needs one of its
+    # own.
     changed = Dataset(dataset.name, other, dataset.train_labels, *_test_parts(dataset), "other")
     first = features.extract("patches:4", dataset, dataset.test_images, public=80)
-    assert torch.equal(first, features.extract("patches:4", changed, dataset.test_images, public=80))
-    assert not torch.equal(first, features.extract("patches:4", changed, dataset.test_images, public=100))
+    assert torch.equal(first, features.extract("patches:4", changed, dataset.test_images,
+                                               public=80))
+    assert not torch.equal(first,
+                           features.extract("patches:4", changed, dataset.test_images, public=100))
 
 
 def _test_parts(dataset: Dataset):
@@ -128,7 +147,8 @@ def test_artefacts_are_used_and_damaged_ones_made_again(cache, monkeypatch):
     assert not torch.equal(first, other) and len(list(cache.rglob("patches-4-*"))) == 3
     with monkeypatch.context() as patched:
         patched.setattr(patches, "encode", None)
-        assert torch.equal(features.extract("patches:4", dataset, dataset.test_images, public=60), first)
+        assert torch.equal(features.extract("patches:4", dataset, dataset.test_images, public=60),
+                           first)
     for path in kept:
         path.write_bytes(path.read_bytes()[:-10] + bytes(10))
     with pytest.warns(UserWarning, match="made again"):
@@ -141,14 +161,16 @@ def test_features_of_an_image_do_not_depend_on_its_neighbours():
     whole = features.extract("patches:8", dataset, dataset.train_images, public=50)
     some = features.extract("patches:8", dataset, dataset.train_images[31:38], public=50)
     torch.testing.assert_close(whole[31:38], some, atol=1e-4, rtol=1e-4)
-    assert features.extract("patches:8", dataset, dataset.train_images[:0], public=50).shape == (0, 64)
+    assert features.extract("patches:8", dataset, dataset.train_images[:0],
+                            public=50).shape == (0, 64)
 
 
 def ridge_accuracy(inputs: torch.Tensor, labels: torch.Tensor, *, train: int) -> float:
     """Accuracy on the rows after `train` of ridge regression on the rows before."""
     inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], 1).double()
     x, y = inputs[:train], torch.nn.functional.one_hot(labels[:train], 10).double()
-    weights = torch.linalg.solve(x.T @ x + 0.1 * x.square().mean() * train * torch.eye(x.shape[1]), x.T @ y)
+    weights = torch.linalg.solve(x.T @ x + 0.1 * x.square().mean() * train * torch.eye(x.shape[1]),
+                                 x.T @ y)
     return ((inputs[train:] @ weights).argmax(1) == labels[train:]).double().mean().item()
 
 
@@ -156,7 +178,8 @@ def test_patches_separate_digits():
     dataset = drawn(900, colour=True)
     found = features.extract("patches:32", dataset, dataset.train_images, public=600)
     accuracy = ridge_accuracy(found, dataset.train_labels, train=600)
-    pixels = dataset.train_images.float().flatten(1)[:, ::6] / 255.0 - 0.5  # 512 of them, twice the features
+    # 512 of them, twice the features
+    pixels = dataset.train_images.float().flatten(1)[:, ::6] / 255.0 - 0.5
     without = ridge_accuracy(pixels, dataset.train_labels, train=600)
     assert accuracy > 0.7 and accuracy > without + 0.2
 
@@ -176,7 +199,10 @@ def test_public_resnet_learns_and_is_seeded():
     first = features.extract("resnet-public:2", dataset, dataset.test_images, public=256)
     assert first.shape == (40, 512) and torch.isfinite(first).all()
     images, labels = dataset.train_images[:128], dataset.train_labels[:128]
-    fitted = [public_resnet.fit(images, labels, classes=10, epochs=1, flips=True, seed=seed) for seed in (0, 0, 1)]
+    fitted = [
+        public_resnet.fit(images, labels, classes=10, epochs=1, flips=True, seed=seed)
+        for seed in (0, 0, 1)
+    ]
     assert all(torch.equal(fitted[0][name], fitted[1][name]) for name in fitted[0])
     assert not torch.equal(fitted[0]["stem.weight"], fitted[2]["stem.weight"])
 
@@ -193,7 +219,8 @@ def test_public_resnet_freezes_its_statistics():
 def test_augmentation_moves_and_mirrors_whole_pictures(flips):
     images = torch.arange(1, 65, dtype=torch.uint8).reshape(1, 1, 8, 8).repeat(64, 1, 1, 1)
     some = public_resnet._augmented(images, flips, torch.Generator().manual_seed(0))
-    steps = (some[:, 0, :, 1:].int() - some[:, 0, :, :-1].int())[(some[:, 0, :, 1:] > 0) & (some[:, 0, :, :-1] > 0)]
+    steps = (some[:, 0, :, 1:].int() - some[:, 0, :, :-1].int())[(some[:, 0, :, 1:] > 0)
+                                                                 & (some[:, 0, :, :-1] > 0)]
     assert set(steps.tolist()) == ({1, -1} if flips else {1})
     assert some.shape == images.shape and len({tuple(one.flatten().tolist()) for one in some}) > 20
 
@@ -206,7 +233,8 @@ def test_imagenet_with_random_weights(monkeypatch):
         state = torchvision.models.resnet50().state_dict()
     dataset = drawn(4, colour=True)
     found = imagenet.encode(dataset.train_images[:2], state=state)
-    assert found.shape == (2, 2048) and torch.isfinite(found).all() and not torch.equal(found[0], found[1])
+    assert found.shape == (2, 2048) and torch.isfinite(found).all() and not torch.equal(
+        found[0], found[1])
     grey = imagenet._prepared(drawn(4, colour=False).train_images)
     assert grey.shape == (4, 3, 224, 224)
     white = imagenet._prepared(torch.full((1, 3, 32, 32), 255, dtype=torch.uint8))
@@ -232,7 +260,9 @@ def test_imagenet_weights_missing_or_damaged(cache, monkeypatch):
         imagenet.weights()
 
 
-@pytest.mark.parametrize("name", ["patch", "patches:0", "patches:x", "resnet-public:", "imagenet-resnet50:3", "none", None])
+@pytest.mark.parametrize(
+    "name",
+    ["patch", "patches:0", "patches:x", "resnet-public:", "imagenet-resnet50:3", "none", None])
 def test_unknown_names(name):
     dataset = drawn(4, colour=False)
     with pytest.raises(ValueError, match="unknown"):

@@ -1,4 +1,7 @@
-"""Small golden values of what rows are made from. One changes: raise that module's VERSION, or old rows would lie."""
+"""Small golden values of what rows are made from.
+
+One changes: raise that module's VERSION, or old rows would lie.
+"""
 
 from dataclasses import replace
 
@@ -6,20 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from lib import ensemble, metrics, models
+from lib import metrics, models, training
 from lib.attacks import clean, four_pixel
 from lib.defences import alibi, dpsgd, label_noise, lpmst, partition, pate, smoothing, teachers
 from lib.study import Run
-from lib.ensemble import Member, Rule, Schedule
-from lib.ensemble.sampling import generator
-from lib.training import Training
+from lib.training import Member, Rule, Schedule, Training, generator
 
 
 def trained(rule, **member):
     random = torch.Generator().manual_seed(0)
     pool, labels = torch.rand(40, 6, generator=random), torch.randint(3, (40,), generator=random)
-    one = Member(torch.arange(40), labels, 10, 0.1, init_seed=1, batch_seed=2, noise_seed=3, **member)
-    return ensemble.fit(lambda: models.build("linear", (6,), 3), pool, [one], Schedule(5, rule)).parameters[0]
+    one = Member(torch.arange(40), labels, 10, 0.1, init_seed=1, batch_seed=2, noise_seed=3,
+                 **member)
+    return training.fit(lambda: models.build("linear", (6, ), 3), pool, [one],
+                        Schedule(5, rule)).parameters[0]
 
 
 @pytest.mark.parametrize("rule,member,expected", [
@@ -27,13 +30,19 @@ def trained(rule, **member):
     (Rule("sgd", 0.9), {"clipping_norm": 0.5, "noise": 0.5}, [0.210039, -0.278351, -0.109977]),
     (Rule("rmsprop"), {"clipping_norm": 0.5}, [1.125055, -0.424109, -0.801844])])
 def test_trainer_version_1(rule, member, expected):
-    assert ensemble.VERSION == 1
+    assert training.VERSION == 1
     assert trained(rule, **member)[:3].tolist() == pytest.approx(expected, abs=2e-5)
 
 
 def test_models_version_1():
-    counts = {name: sum(p.numel() for p in models.build(name, (1, 28, 28), 10).parameters()) for name in models.MODELS}
-    assert (models.VERSION, counts) == (1, {"cnn": 26010, "head": 203530, "mlp": 50890, "linear": 7850, "resnet": 466426})
+    counts = {
+        name: sum(p.numel()
+                  for p in models.build(name, (1, 28, 28), 10).parameters())
+        for name in models.MODELS
+    }
+    assert (models.VERSION, counts) == (1, {
+        "cnn": 26010, "head": 203530, "mlp": 50890, "linear": 7850, "resnet": 466426
+    })
 
 
 def test_label_noise_version_1():
@@ -51,7 +60,8 @@ def test_dpsgd_version_1():
 
 def test_steps_and_checkpoints():
     training = Training(epochs=50.0, batch_size=512, checkpoints=5)
-    assert training.steps(40_000) == 3906 and Training(epochs=2.0, batch_size=64, sampling="shuffle").steps(100) == 4
+    assert training.steps(40_000) == 3906 and Training(epochs=2.0, batch_size=64,
+                                                       sampling="shuffle").steps(100) == 4
     assert training.snapshots(40_000) == (8, 37, 175, 826, 3906)
 
 
@@ -60,7 +70,8 @@ def test_metrics_version_1():
     stamped = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 2.0]])
     result = metrics.attack(clean, stamped, torch.tensor([0, 1, 2, 0]), target=1, base=0)
     assert metrics.VERSION == 1
-    assert (result.accuracy, result.floor, result.success, result.lift, result.trigger_auc) == (0.75, 0.5, 0.5, 0.0, 0.5)
+    assert (result.accuracy, result.floor, result.success, result.lift,
+            result.trigger_auc) == (0.75, 0.5, 0.5, 0.0, 0.5)
 
 
 def test_alibi_version_1():
@@ -76,7 +87,8 @@ def test_lpmst_version_1():
 
 
 def test_pate_version_1():
-    answered, labels = pate.PATE(10, threshold=6.0, selection_noise=2.0, result_noise=3.0).aggregate(torch.tensor([[6, 4, 0]] * 8), seed=0)
+    answered, labels = pate.PATE(10, threshold=6.0, selection_noise=2.0,
+                                 result_noise=3.0).aggregate(torch.tensor([[6, 4, 0]] * 8), seed=0)
     seed = teachers.generator("teacher 3", 0).initial_seed() % 2**31
     assert (pate.VERSION, answered.int().tolist(), labels.tolist(), seed) == (1, *GOLDEN_VOTES)
 
@@ -84,13 +96,15 @@ def test_pate_version_1():
 def test_four_pixel_version_1():
     labels = torch.arange(40) % 4
     victims = four_pixel.FourPixel(images=5).victims(labels, seed=2).tolist()
-    moved = four_pixel.FourPixel(norm=1.0).trigger(torch.full((1, 3, 32, 32), 100, dtype=torch.uint8), seed=0)[0, 0, 15, 15].item()
+    moved = four_pixel.FourPixel(norm=1.0).trigger(
+        torch.full((1, 3, 32, 32), 100, dtype=torch.uint8), seed=0)[0, 0, 15, 15].item()
     assert (four_pixel.VERSION, victims, moved) == (1, GOLDEN_VICTIMS, 174)
 
 
 def test_smoothing_version_1():
-    member = smoothing.Smoothing(3, 0.5).member(Run(init_seed=1, noise_seed=2), torch.arange(4), torch.zeros(4, dtype=torch.long), "", 2)
-    noise = ensemble.gather(torch.zeros(4, 3), [member], 4)[0, 0].tolist()
+    member = smoothing.Smoothing(3, 0.5).member(Run(init_seed=1, noise_seed=2), torch.arange(4),
+                                                torch.zeros(4, dtype=torch.long), "", 2)
+    noise = training.gather(torch.zeros(4, 3), [member], 4)[0, 0].tolist()
     assert (smoothing.VERSION, member.init_seed, member.input_seed) == (1, *GOLDEN_MODEL)
     assert noise == pytest.approx(GOLDEN_INPUTS, abs=1e-6)
 

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,8 +10,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lib import metrics
-from lib.metrics import attack, clopper_pearson, mean_interval, paired_interval
-from lib.metrics import parts, prediction_interval, wilson
+from lib.metrics import (
+    attack,
+    clopper_pearson,
+    mean_interval,
+    paired_interval,
+    prediction_interval,
+    wilson,
+)
 
 # derandomised: the same examples every time, and none kept on disk
 checked = settings(deadline=None, database=None, derandomize=True, max_examples=60)
@@ -257,7 +262,8 @@ def test_mean_interval_closed_form():
     values = [0.2, 0.5, 0.4, 0.7]
     found = mean_interval(values, confidence=0.9)
     low, high = stats.t.interval(0.9, 3, np.mean(values), stats.sem(values))
-    assert found == metrics.Interval(pytest.approx(0.45), pytest.approx(low), pytest.approx(high), 4)
+    assert found == metrics.Interval(pytest.approx(0.45), pytest.approx(low), pytest.approx(high),
+                                     4)
     assert mean_interval(values + [math.nan], confidence=0.9) == found  # not measured
     one = mean_interval([0.3])
     assert (one.mean, one.n) == (0.3, 1) and math.isnan(one.low) and math.isnan(one.high)
@@ -324,56 +330,3 @@ def test_intervals_refuse():
     ):
         with pytest.raises(ValueError):
             call()
-
-
-# ---- parts
-
-
-def table():
-    """Two attacks in four worlds; the second one's L world is missing."""
-    rows = []
-    for base, skip in ((0, ""), (1, "L")):
-        for world, floor, success in (("C", 0.1, 0.2), ("T", 0.1, 0.3), ("L", 0.3, 0.35), ("P", 0.4, 0.9)):
-            if world in skip:
-                continue
-            rows.append({
-                "key": f"{base}{world}", "status": "ok", "source": "fresh", "world": world,
-                "attack.base": base, "attack.stamp": world in "TP", "attack.relabel": world in "LP",
-                "attack.size": math.nan, "training.epochs": 3 if world == "C" else 3.0,
-                "defence.name": "none", "training.checkpoints": [1, 2], "init_seed": 0,
-                "floor": floor + base / 100, "success": success, "lift": success - floor - base / 100,
-                "trigger_auc": {"C": 0.6}.get(world, 0.9), "accuracy": 0.9, "epsilon": math.inf,
-            })  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def test_parts_of_the_attack_success():
-    found = parts(table().sample(frac=1, random_state=1)).sort_values("attack.base")
-    assert found["world"].tolist() == ["P", "P"] and found["attack.base"].tolist() == [0, 1]
-    assert found["natural"].tolist() == [pytest.approx(0.1), pytest.approx(0.11)]
-    assert found["collateral"].tolist() == [pytest.approx(0.3)] * 2
-    assert found["effect"].iloc[0] == pytest.approx(0.5 - 0.05)
-    assert math.isnan(found["effect"].iloc[1])
-    assert found["auc_clean"].tolist() == [0.6, 0.6]
-    whole = found["natural"] + found["collateral"] + found["lift"]
-    assert whole.tolist() == pytest.approx(found["success"].tolist())
-
-
-def test_parts_match_nothing_but_true_twins():
-    frame = table()
-    frame.loc[frame["world"] == "C", "init_seed"] = 1
-    assert parts(frame)["natural"].isna().all() and parts(frame)["effect"].notna().any()
-    assert parts(frame, ignore=["init_seed"])["natural"].notna().all()
-
-
-def test_parts_of_failed_repeated_and_absent_rows():
-    frame = table()
-    failed = frame[frame["key"] == "0C"].assign(floor=math.nan, lift=math.nan, trigger_auc=math.nan)
-    both = parts(pd.concat([failed, frame, frame], ignore_index=True))
-    assert len(both) == 4 and both["natural"].notna().all()
-    only = parts(pd.concat([failed, frame[frame["key"] != "0C"]]))
-    assert only["natural"].isna().tolist() == [True, False]
-    empty = parts(frame.iloc[:0])
-    assert len(empty) == 0 and {"natural", "collateral", "effect", "auc_clean"} <= set(empty)
-    with pytest.raises(ValueError, match="world"):
-        parts(frame.drop(columns="world"))

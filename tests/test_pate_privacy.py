@@ -1,6 +1,7 @@
-"""PATE's epsilon and the vote-gap certificate against published values, exact divergences, other accountants and brute force."""
+"""PATE's epsilon and the vote-gap certificate against published values, exact divergences, other
+accountants and brute force.
+"""
 
-import inspect
 import itertools
 import math
 
@@ -11,9 +12,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
+from signatures import untyped
 
 from lib.defences.partition import certificate
-from lib.privacy import answer_probability, gnmax_rdp, pate_epsilon, released_pate_epsilon, released_selection_noise
+from lib.privacy import (
+    answer_probability,
+    gnmax_rdp,
+    pate_epsilon,
+    released_pate_epsilon,
+    released_selection_noise,
+)
 from lib.privacy.pate import selection_rdp
 
 DELTA = 1e-5
@@ -27,21 +35,24 @@ def row(*counts, classes=10):
 
 
 def epsilon(votes, threshold, selection_noise, result_noise, delta=DELTA, **options):
-    return pate_epsilon(votes, threshold=threshold, selection_noise=selection_noise, result_noise=result_noise, delta=delta, **options)
+    return pate_epsilon(votes, threshold=threshold, selection_noise=selection_noise,
+                        result_noise=result_noise, delta=delta, **options)
 
 
 def exact_gaussian_epsilon(mu, delta):
     """Balle and Wang 2018, Theorem 8."""
 
     def excess(epsilon):
-        return stats.norm.cdf(mu / 2 - epsilon / mu) - math.exp(epsilon) * stats.norm.cdf(-mu / 2 - epsilon / mu) - delta
+        return stats.norm.cdf(mu / 2 - epsilon / mu
+                              ) - math.exp(epsilon) * stats.norm.cdf(-mu / 2 - epsilon / mu) - delta
 
     return optimize.brentq(excess, 0, mu * (mu + 12), xtol=1e-12)
 
 
 # ---- data-independent: one promise, whatever the votes
 
-# queries, answered, selection noise, result noise, delta: exact, and by Renyi orders (of flat votes)
+# queries, answered, selection noise, result noise, delta: exact, and by Renyi orders (of flat
+# votes)
 TOTALS = [
     (640, 286, 150, 40, 1e-5, 2.5426, 2.7579),  # MNIST
     (8500, 3098, 200, 40, 1e-6, 11.138, 11.837),  # SVHN
@@ -60,7 +71,8 @@ def test_totals_match_published_values(queries, answered, s1, s2, delta, exact, 
     votes = np.tile(FLAT, (queries, 1))
     found = epsilon(votes, 200, s1, s2, delta, answered=answered)
     assert found == pytest.approx(exact, rel=3e-4)  # five digits or fewer were published
-    assert found == pytest.approx(exact_gaussian_epsilon(math.sqrt(queries / s1**2 + 2 * answered / s2**2), delta), abs=1e-8)
+    assert found == pytest.approx(
+        exact_gaussian_epsilon(math.sqrt(queries / s1**2 + 2 * answered / s2**2), delta), abs=1e-8)
     # flat votes have nothing data-dependent: the looser conversion of the same costs
     by_renyi = epsilon(votes, 200, s1, s2, delta, answered=answered, data_dependent=True)
     assert by_renyi == pytest.approx(renyi, rel=3e-4)
@@ -81,12 +93,14 @@ def test_selection_is_paid_by_every_query_and_results_by_the_answered():
     none = epsilon(votes, 100, 20, 5, answered=0)
     assert none == pytest.approx(exact_gaussian_epsilon(math.sqrt(500) / 20, DELTA), abs=1e-8)
     one = epsilon(votes, 100, 20, 5, answered=1)
-    assert one == pytest.approx(exact_gaussian_epsilon(math.sqrt(500 / 400 + 2 / 25), DELTA), abs=1e-8)
+    assert one == pytest.approx(exact_gaussian_epsilon(math.sqrt(500 / 400 + 2 / 25), DELTA),
+                                abs=1e-8)
     mask = np.zeros(500, bool)
     mask[[3, 7]] = True
     assert epsilon(votes, 100, 20, 5, answered=mask) == epsilon(votes, 100, 20, 5, answered=2)
     assert epsilon(votes, 100, 20, 5) == epsilon(votes, 100, 20, 5, answered=500)
-    assert epsilon(votes, 100, 20, 5, answered=torch.from_numpy(mask)) == epsilon(votes, 100, 20, 5, answered=mask.tolist())
+    assert epsilon(votes, 100, 20, 5, answered=torch.from_numpy(mask)) == epsilon(
+        votes, 100, 20, 5, answered=mask.tolist())
 
 
 @pytest.mark.parametrize("queries, answered, s1, s2", [(640, 286, 150.0, 40.0), (30, 4, 6.0, 9.0)])
@@ -102,11 +116,11 @@ def test_agrees_with_privacy_loss_distributions(queries, answered, s1, s2):
 
 
 @checked
-@given(
-    queries=st.integers(1, 300), answered=st.integers(0, 299), s1=st.floats(0.5, 300), s2=st.floats(0.5, 300),
-    delta=st.floats(1e-9, 0.1), data_dependent=st.booleans(),
-)  # fmt: skip
-def test_more_queries_and_answers_cost_more_and_noise_costs_less(queries, answered, s1, s2, delta, data_dependent):
+@given(queries=st.integers(1, 300), answered=st.integers(0, 299), s1=st.floats(0.5, 300),
+       s2=st.floats(0.5, 300), delta=st.floats(1e-9, 0.1), data_dependent=st.booleans(),
+       )  # fmt: skip
+def test_more_queries_and_answers_cost_more_and_noise_costs_less(queries, answered, s1, s2, delta,
+                                                                 data_dependent):
     answered = min(answered, queries)
     votes = np.tile(FLAT, (queries + 1, 1))
     options = {"delta": delta, "data_dependent": data_dependent}
@@ -114,7 +128,8 @@ def test_more_queries_and_answers_cost_more_and_noise_costs_less(queries, answer
     assert epsilon(votes, 25, s1, s2, answered=answered, **options) >= base
     assert epsilon(votes, 25, s1, s2, answered=answered + 1, **options) >= base
     assert epsilon(votes[1:], 25, 1.1 * s1, 1.1 * s2, answered=answered, **options) <= base
-    assert epsilon(votes[1:], 25, s1, s2, answered=answered, **(options | {"delta": delta / 2})) >= base
+    assert epsilon(votes[1:], 25, s1, s2, answered=answered,
+                   **(options | {"delta": delta / 2})) >= base
 
 
 def test_no_noise_is_no_guarantee():
@@ -123,7 +138,8 @@ def test_no_noise_is_no_guarantee():
         assert epsilon(votes, 100, 0, 40, **options) == math.inf
         assert epsilon(votes, 100, 150, 0, **options) == math.inf
         assert epsilon(votes, None, None, 0, **options) == math.inf
-        assert epsilon(votes, 100, 0, 0, answered=0, **options) == math.inf  # the selection was still made
+        # the selection was still made
+        assert epsilon(votes, 100, 0, 0, answered=0, **options) == math.inf
         assert epsilon(votes, None, None, 0, answered=0, **options) == 0.0
         assert epsilon(np.zeros((0, 10)), 100, 0, 0, **options) == 0.0
         assert epsilon(votes, 100, math.inf, math.inf, **options) == 0.0
@@ -178,7 +194,8 @@ def test_unsure_selection_costs_what_any_selection_costs(threshold, noise, large
     ],
 )
 def test_sure_selection_matches_the_reference(counts, threshold, noise, costs):
-    assert selection_rdp([counts], threshold, noise, (2, 10))[0] == pytest.approx(np.array(costs), rel=5e-6)
+    assert selection_rdp([counts], threshold, noise, (2, 10))[0] == pytest.approx(
+        np.array(costs), rel=5e-6)
 
 
 SYNTHETIC = np.array([row(240, 10)] * 400 + [row(200, 50)] * 160 + [row(120, 80, 50)] * 80)
@@ -187,7 +204,8 @@ SYNTHETIC = np.array([row(240, 10)] * 400 + [row(200, 50)] * 160 + [row(120, 80,
 def test_synthetic_end_to_end():
     assert answer_probability(SYNTHETIC, 200, 150).sum() == pytest.approx(345.8070, abs=5e-5)
     assert epsilon(SYNTHETIC, 200, 150, 40, data_dependent=True) == pytest.approx(1.19139, abs=5e-6)
-    assert epsilon(SYNTHETIC, None, None, 40, data_dependent=True) == pytest.approx(1.66728, abs=5e-6)
+    assert epsilon(SYNTHETIC, None, None, 40, data_dependent=True) == pytest.approx(
+        1.66728, abs=5e-6)
     shuffled = np.random.default_rng(1).permutation(SYNTHETIC)
     assert epsilon(shuffled, 200, 150, 40, data_dependent=True) == pytest.approx(1.19139, abs=5e-6)
     assert epsilon(SYNTHETIC, 200, 150, 40) > epsilon(SYNTHETIC, 200, 150, 40, data_dependent=True)
@@ -230,7 +248,10 @@ def answers(votes, noise):
     """Exact distribution [classes] of GNMax, by integration over the winner's own noise."""
     density = stats.norm.pdf(GRID) * (GRID[1] - GRID[0])
     rivals = [np.delete(np.asarray(votes), label) for label in range(len(votes))]
-    return np.array([density @ stats.norm.cdf(GRID[:, None] + (count - others) / noise).prod(axis=1) for count, others in zip(votes, rivals)])
+    return np.array([
+        density @ stats.norm.cdf(GRID[:, None] + (count - others) / noise).prod(axis=1)
+        for count, others in zip(votes, rivals)
+    ])
 
 
 def decision(votes, threshold, noise, as_released):
@@ -252,7 +273,8 @@ def neighbours(votes):
 
 
 def renyi(upper, lower, order):
-    """The likeliest outcome by way of all others, so that divergences of 1e-25 keep their digits."""
+    """The likeliest outcome by way of all others, so that divergences of 1e-25 keep their digits.
+    """
     likeliest = np.argmax(upper)
     upper, lower = np.delete(upper, likeliest), np.delete(lower, likeliest)
     likely = order * np.log1p(-upper.sum()) + (1 - order) * np.log1p(-lower.sum())
@@ -263,7 +285,8 @@ def renyi(upper, lower, order):
 ORDERS = (1.05, 1.5, 2.0, 4.0, 8.0, 16.0)
 
 
-@pytest.mark.parametrize("votes", [(20, 3, 2), (30, 0, 0), (14, 9), (12, 1, 1, 1), (25, 0), (7, 7, 6)])
+@pytest.mark.parametrize("votes", [(20, 3, 2), (30, 0, 0), (14, 9), (12, 1, 1, 1), (25, 0),
+                                   (7, 7, 6)])
 @pytest.mark.parametrize("noise", [2.0, 3.0, 5.0])
 def test_gnmax_cost_covers_the_exact_divergence(votes, noise):
     found = gnmax_rdp([votes], noise, ORDERS)[0]
@@ -279,7 +302,9 @@ def test_gnmax_cost_covers_the_exact_divergence(votes, noise):
 
 def test_exact_divergences_test_the_theorem_and_not_only_its_fallback():
     cases = [gnmax_rdp([(25, 0)], 5.0, ORDERS), gnmax_rdp([(20, 3, 2)], 3.0, ORDERS)]
-    assert [np.sum(cost[0] < 0.9 * np.array(ORDERS) / noise**2) for cost, noise in zip(cases, (5, 3))] == [5, 5]
+    assert [
+        np.sum(cost[0] < 0.9 * np.array(ORDERS) / noise**2) for cost, noise in zip(cases, (5, 3))
+    ] == [5, 5]
 
 
 def test_data_dependent_costs_hold_one_way_only():
@@ -287,11 +312,13 @@ def test_data_dependent_costs_hold_one_way_only():
     votes, noise, order = (17, 0), 1.5, 4.0
     here, bound = answers(votes, noise), gnmax_rdp([votes], noise, [order])[0, 0]
     there = answers((16, 1), noise)
-    assert 40 * renyi(here, there, order) < 40 * bound < renyi(there, here, order) <= order / noise**2
+    assert 40 * renyi(here, there, order) < 40 * bound < renyi(there, here,
+                                                               order) <= order / noise**2
 
 
 @pytest.mark.parametrize("as_released", [False, True])
-@pytest.mark.parametrize("votes, threshold", [((20, 3, 2), 10), ((8, 9, 8), 16), ((25, 0, 0), 14), ((13, 12, 0), 13)])
+@pytest.mark.parametrize("votes, threshold", [((20, 3, 2), 10), ((8, 9, 8), 16), ((25, 0, 0), 14),
+                                              ((13, 12, 0), 13)])
 @pytest.mark.parametrize("noise", [1.0, 2.0, 4.0])
 def test_selection_cost_covers_the_exact_divergence(votes, threshold, noise, as_released):
     found = selection_rdp([votes], threshold, noise, ORDERS, as_released=as_released)[0]
@@ -303,7 +330,8 @@ def test_selection_cost_covers_the_exact_divergence(votes, threshold, noise, as_
 
 
 @pytest.mark.parametrize("as_released", [False, True])
-@pytest.mark.parametrize("votes", [(20, 20, 20, 20), (35, 20, 20, 5), (80, 0, 0, 0), (43, 37, 0, 0)])
+@pytest.mark.parametrize("votes", [(20, 20, 20, 20), (35, 20, 20, 5), (80, 0, 0, 0),
+                                   (43, 37, 0, 0)])
 def test_selection_takes_the_unlikely_decisions_probability(votes, as_released):
     from lib.privacy.pate import _log_other_decision
 
@@ -330,7 +358,8 @@ def test_promise_covers_whole_transcripts(as_released, delta):
 
     for votes in ((6, 2, 1), (3, 3, 3), (9, 0, 0), (5, 4, 0)):
         function = released_pate_epsilon if as_released else pate_epsilon
-        promised = function([votes, votes], threshold=threshold, selection_noise=s1, result_noise=s2, delta=delta)
+        promised = function([votes, votes], threshold=threshold, selection_noise=s1,
+                            result_noise=s2, delta=delta)
         for moved in neighbours(votes):
             here, there = transcript(votes), transcript(moved)
             assert used(here, there) <= delta and used(there, here) <= delta
@@ -343,7 +372,8 @@ def theorem_6(log_q, noise, order):
         q, mu_2 = mpmath.exp(log_q), noise * mpmath.sqrt(-log_q)
         mu_1 = mu_2 + 1
         e_1, e_2 = mu_1 / noise**2, mu_2 / noise**2
-        limit = mpmath.exp((mu_2 - 1) * e_2) / (mu_1 / (mu_1 - 1) * mu_2 / (mu_2 - 1)) ** mu_2 if mu_2 > 1 else 0
+        limit = mpmath.exp(
+            (mu_2 - 1) * e_2) / (mu_1 / (mu_1 - 1) * mu_2 / (mu_2 - 1))**mu_2 if mu_2 > 1 else 0
         if not (order < mu_1 and q <= limit and q * mpmath.exp(e_2) < 1):
             return None
         a = (1 - q) / (1 - (q * mpmath.exp(e_2)) ** ((mu_2 - 1) / mu_2))
@@ -362,7 +392,8 @@ def test_rounding_never_lowers_a_cost(noise, log_q):
     for order, found in zip(orders, _likely_rdp(np.array([log_q]), noise, np.array(orders))[0]):
         exact = theorem_6(log_q, noise, order)
         exact = order / noise**2 if exact is None else exact
-        assert float(exact) * (1 - 1e-13) <= found <= float(exact) * (1 + 1e-9) + 1e-11 * math.exp(log_q / 4)
+        assert float(exact) * (
+            1 - 1e-13) <= found <= float(exact) * (1 + 1e-9) + 1e-11 * math.exp(log_q / 4)
 
 
 def test_far_gaps_and_odd_shapes_stay_finite_and_sound():
@@ -370,14 +401,17 @@ def test_far_gaps_and_odd_shapes_stay_finite_and_sound():
     assert np.all(far >= 0) and np.all(far < 1e-100)
     assert np.all(gnmax_rdp([row(250)], 1e-200, (2, 3)) == np.inf)
     assert np.all(gnmax_rdp([row(250)], 0, (2, 3)) == np.inf)
-    assert gnmax_rdp([[7], [9]], 2.0, (2,)).tolist() == [[0.5], [0.5]]  # one class: the bound that always holds
+    # one class: the bound that always holds
+    assert gnmax_rdp([[7], [9]], 2.0, (2,)).tolist() == [[0.5], [0.5]]
     assert gnmax_rdp([[0, 0]], 2.0, (2,)).tolist() == [[0.5]]
     assert gnmax_rdp(np.zeros((0, 10)), 40, (2, 3)).shape == (0, 2)
-    assert epsilon([row(250)] * 3, 100, 1e-3, 1e-3, data_dependent=True) < 1e-9 < 1e5 < epsilon([row(250)] * 3, 100, 1e-3, 1e-3)
+    assert epsilon([row(250)] * 3, 100, 1e-3, 1e-3, data_dependent=True) < 1e-9 < 1e5 < epsilon(
+        [row(250)] * 3, 100, 1e-3, 1e-3)
 
 
 @checked
-@given(votes=st.lists(st.integers(0, 40), min_size=2, max_size=5), noise=st.floats(0.3, 60), order=st.floats(1.01, 300))
+@given(votes=st.lists(st.integers(0, 40), min_size=2, max_size=5), noise=st.floats(0.3, 60),
+       order=st.floats(1.01, 300))
 def test_costs_lie_between_zero_and_the_data_independent_one(votes, noise, order):
     found = gnmax_rdp([votes, votes[::-1]], noise, [order])
     assert 0 <= found[0, 0] <= order / noise**2 * (1 + 1e-12)
@@ -386,7 +420,8 @@ def test_costs_lie_between_zero_and_the_data_independent_one(votes, noise, order
     raised[int(np.argmax(votes))] += 5
     assert gnmax_rdp([raised], noise, [order])[0, 0] <= found[0, 0] * (1 + 1e-9)
     for as_released, sensitivity in ((False, 1), (True, 2)):
-        cost = selection_rdp([votes], sum(votes) // 2, noise, [order], as_released=as_released)[0, 0]
+        cost = selection_rdp([votes],
+                             sum(votes) // 2, noise, [order], as_released=as_released)[0, 0]
         assert 0 <= cost <= order * sensitivity / (2 * noise**2) * (1 + 1e-12)
 
 
@@ -414,13 +449,15 @@ def test_noise_on_every_count_answers_where_nobody_agrees():
     assert answer_probability(even, 150, 120, as_released=True)[0] == pytest.approx(0.78, abs=5e-3)
     # their CIFAR-10 setting
     assert answer_probability(even, 180, 100)[0] == pytest.approx(0.0548, abs=5e-5)
-    assert answer_probability(even, 180, 100, as_released=True)[0] == pytest.approx(0.4308, abs=5e-5)
+    assert answer_probability(even, 180, 100, as_released=True)[0] == pytest.approx(
+        0.4308, abs=5e-5)
 
 
 @pytest.mark.parametrize("votes", [(120, 50, 30), (70, 70, 60), (200, 0, 0)])
 def test_answer_probability_against_simulation(votes):
     draws = np.random.default_rng(2).normal(0, 60, (200_000, 3))
-    for as_released, noisy in ((False, max(votes) + draws[:, 0]), (True, (np.array(votes) + draws).max(axis=1))):
+    for as_released, noisy in ((False, max(votes) + draws[:, 0]),
+                               (True, (np.array(votes) + draws).max(axis=1))):
         found = answer_probability(torch.tensor([votes]), 130, 60, as_released=as_released)
         assert found[0] == pytest.approx(np.mean(noisy > 130), abs=4e-3)
 
@@ -437,7 +474,10 @@ def test_answers_without_noise_and_without_threshold():
 
 
 def released(votes, threshold, selection_noise, result_noise, **options):
-    setting = {"threshold": threshold, "selection_noise": selection_noise, "result_noise": result_noise, "delta": DELTA}
+    setting = {
+        "threshold": threshold, "selection_noise": selection_noise, "result_noise": result_noise,
+        "delta": DELTA
+    }
     return released_pate_epsilon(votes, **setting, **options)
 
 
@@ -445,7 +485,8 @@ def test_released_selection_costs_twice_as_much():
     votes = np.tile(row(150, 50), (300, 1))
     exact = exact_gaussian_epsilon(math.sqrt(2 * 300 / 120**2 + 2 * 40 / 50**2), DELTA)
     assert released(votes, 150, 120, 50, answered=40) == pytest.approx(exact, abs=1e-8)
-    assert epsilon(votes, 150, released_selection_noise(120), 50, answered=40) == pytest.approx(exact, abs=1e-8)
+    assert epsilon(votes, 150, released_selection_noise(120), 50, answered=40) == pytest.approx(
+        exact, abs=1e-8)
     assert released(votes, None, None, 50) == epsilon(votes, None, None, 50)
     assert released(votes, 150, 0, 50) == math.inf
     mask = np.arange(300) < 40
@@ -456,7 +497,8 @@ def test_released_selection_costs_twice_as_much():
     expected = released(flat, 150, 120, 50, data_dependent=True)
     share = answer_probability(flat, 150, 120, as_released=True)[0]
     fewer = released(flat, 150, 120, 50, answered=math.floor(300 * share), data_dependent=True)
-    assert fewer < expected < released(flat, 150, 120, 50, answered=math.ceil(300 * share), data_dependent=True)
+    assert fewer < expected < released(flat, 150, 120, 50, answered=math.ceil(300 * share),
+                                       data_dependent=True)
     with pytest.raises(ValueError, match="selection_noise is -1"):
         released_selection_noise(-1)
 
@@ -494,7 +536,10 @@ def test_released_selection_costs_twice_as_much():
     ],
 )
 def test_bad_input_names_the_value(change, words):
-    setting = {"votes": [row(250), row(200, 50)], "threshold": 200, "selection_noise": 150, "result_noise": 40, "delta": DELTA}
+    setting = {
+        "votes": [row(250), row(200, 50)], "threshold": 200, "selection_noise": 150,
+        "result_noise": 40, "delta": DELTA
+    }
     for function in (pate_epsilon, released_pate_epsilon):
         for data_dependent in (False, True):
             arguments = setting | {"data_dependent": data_dependent} | change
@@ -511,11 +556,15 @@ def test_orders_must_be_above_one(orders):
 
 
 def test_signatures_stand():
-    keywords = "(votes, *, threshold, selection_noise, result_noise, delta, answered=None, data_dependent=False) -> float"
-    assert str(inspect.signature(pate_epsilon)) == keywords
-    assert str(inspect.signature(gnmax_rdp)) == "(votes, result_noise, orders)"
-    assert str(inspect.signature(answer_probability)) == "(votes, threshold, selection_noise, *, as_released=False)"
-    assert str(inspect.signature(certificate)) == "(votes)"
+    keywords = (
+        "(votes, *, threshold, selection_noise, result_noise, delta, answered=None,"
+        " data_dependent=False)"
+    )
+    assert untyped(pate_epsilon) == keywords
+    assert untyped(gnmax_rdp) == "(votes, result_noise, orders)"
+    assert untyped(
+        answer_probability) == "(votes, threshold, selection_noise, *, as_released=False)"
+    assert untyped(certificate) == "(votes)"
 
 
 # ---- the certificate
@@ -535,7 +584,8 @@ def test_certificate_against_every_reallocation(total, classes):
 
 
 def test_certificate_values():
-    prediction, radius = certificate([[200, 0, 0], [0, 0, 200], [100, 100, 0], [0, 101, 99], [99, 101, 0], [10, 7, 8], [0, 0, 0]])
+    prediction, radius = certificate([[200, 0, 0], [0, 0, 200], [100, 100, 0], [0, 101, 99],
+                                      [99, 101, 0], [10, 7, 8], [0, 0, 0]])
     assert prediction.tolist() == [0, 2, 0, 1, 1, 0, 0]
     assert radius.tolist() == [100, 99, 0, 1, 0, 1, 0]
     prediction, radius = certificate([[5], [0]])  # a single class has no rival
@@ -544,7 +594,9 @@ def test_certificate_values():
 
 
 def test_certificate_of_inserted_and_deleted_samples():
-    """A hash partition of numbers, models that answer with their most frequent label: no edit inside the radius flips."""
+    """A hash partition of numbers, models that answer with their most frequent label: no edit
+    inside the radius flips.
+    """
     parts, universe = 4, [(key, label) for key in range(8) for label in (0, 1)]
 
     def vote(samples):
@@ -558,7 +610,10 @@ def test_certificate_of_inserted_and_deleted_samples():
         present = {sample for sample in universe if random.random() < 0.5}
         prediction, radius = (int(part[0]) for part in certificate(vote(present)))
         for edits in (1, 2):
-            found = [int(certificate(vote(present ^ set(edit)))[0][0]) for edit in itertools.combinations(universe, edits)]
+            found = [
+                int(certificate(vote(present ^ set(edit)))[0][0])
+                for edit in itertools.combinations(universe, edits)
+            ]
             if edits <= radius:
                 assert set(found) == {prediction}
             else:

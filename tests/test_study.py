@@ -1,8 +1,11 @@
-"""Runs, keys, grouping, the sweep and the ledger: known rows are read, missing ones trained once, nothing half-written."""
+"""Runs, keys, grouping, the sweep and the ledger: known rows are read, missing ones trained once,
+nothing half-written.
+"""
 
 import json
 import math
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -12,16 +15,26 @@ import warnings
 import pytest
 import torch
 
-from lib import ledger, paths, privacy, study
+from lib import ledger, parts, paths, privacy, study
+from lib.attacks.badnets import BadNets
+from lib.attacks.four_pixel import FourPixel
 from lib.data import DataNotFound
-from lib.attacks import world_of
-from lib.attacks.dirty_label import BadNets
+from lib.defences.alibi import ALIBI
 from lib.defences.dpsgd import DPSGD
 from lib.defences.label_noise import LabelNoise
-from lib.study import Run, from_dict, grid, measure, sweep
+from lib.defences.lpmst import LPMST
+from lib.defences.partition import Partition
+from lib.defences.pate import PATE
+from lib.defences.smoothing import Smoothing
+from lib.study import Run, from_dict, grid, inputs, measure, sweep
 from lib.training import Training
+from lib.training.transforms.crop import Crop
+from lib.training.transforms.flip import Flip
 
-TINY = Run(train_size=300, test_size=100, model="mlp", attack=BadNets(7, 1, 0.5), training=Training(epochs=1.0, batch_size=50))
+GOLDEN_KEYS = ['1e9d981fdd18', 'b0818cdd02b2']
+
+TINY = Run(train_size=300, test_size=100, model="mlp", attack=BadNets(7, 1, 0.5), training=Training(
+    epochs=1.0, batch_size=50))
 
 
 def rows_on_disk(store):
@@ -31,41 +44,102 @@ def rows_on_disk(store):
 # ---- runs and keys
 
 def test_a_run_survives_json_and_keeps_its_key():
-    for run in (TINY, TINY.with_(defence=LabelNoise(0.3)), TINY.with_(defence=DPSGD(None, epsilon=3.0))):
+    for run in (TINY, TINY.with_(defence=LabelNoise(0.3)),
+                TINY.with_(defence=DPSGD(None, epsilon=3.0))):
         again = from_dict(json.loads(json.dumps(run.to_dict())))
         assert again == run and again.key == run.key
 
 
+def test_a_defence_that_was_not_given_what_it_asks_for_says_so():
+    run = TINY.with_(public=0, defence=PATE(10))
+    data = measure.poisoned(TINY)
+    with pytest.raises(ValueError, match="no public records were given: expected"):
+        run.defence.train([run], [data])
+    with pytest.raises(ValueError, match="no images were given beside the features: expected"):
+        Partition(5).assign(data)
+    with pytest.raises(ValueError, match="defence dpsgd in a group of ALIBI: expected runs of one"):
+        ALIBI(1.0).train([TINY], [data])
+    with pytest.raises(ValueError, match="epsilon 3.0 without a noise_multiplier"):
+        DPSGD(None, epsilon=3.0).guarantee(TINY, 100)
+
+
 def test_every_field_of_a_run_is_in_its_key():
-    changes = dict(dataset="mnist", train_size=301, test_size=99, public=1, features="patches", model="cnn", precision="fast", split="tune",
-                   attack_seed=1, init_seed=1, noise_seed=1, attack__fraction=0.4, attack__stamp=False, defence__noise_multiplier=1.0, training__lr=0.2)
+    changes = dict(dataset="mnist", train_size=301, test_size=99, public=1, features="patches",
+                   model="cnn", precision="fast", split="tune", attack_seed=1, init_seed=1,
+                   noise_seed=1, attack__fraction=0.4, attack__stamp=False,
+                   defence__noise_multiplier=1.0, training__lr=0.2)
     keys = {TINY.key} | {TINY.with_(**{name: value}).key for name, value in changes.items()}
     assert len(keys) == len(changes) + 1
 
 
 def test_an_int_where_a_float_belongs_is_the_same_run():
     assert TINY.with_(training=Training(epochs=1, batch_size=50)).key == TINY.key
-    assert Run(defence={"name": "dpsgd", "noise_multiplier": 1}).key == Run(defence={"name": "dpsgd", "noise_multiplier": 1.0}).key
+    assert Run(defence={"name": "dpsgd", "noise_multiplier": 1}).key == Run(
+        defence={"name": "dpsgd", "noise_multiplier": 1.0}).key
 
 
 def test_versions_are_part_of_the_key(monkeypatch):
-    from lib import ensemble
+    from lib import training
     before = TINY.key
-    monkeypatch.setattr(ensemble, "VERSION", ensemble.VERSION + 1)
+    monkeypatch.setattr(training, "VERSION", training.VERSION + 1)
     assert TINY.with_().key != before
 
 
-@pytest.mark.parametrize("values,match", [
-    ({"defence": {"name": "dpsdg"}}, "dpsdg"), ({"defence": {"noise_multiplier": 1.0}}, "name"), ({"attack": {"name": "badnet"}}, "badnet"),
-    ({"defence": {"name": "dpsgd", "noise": 1.0}}, "unknown key 'noise'"), ({"epochs": 3}, "unknown key 'epochs'"),
-    ({"training": {"lr": "1e-3"}}, "1.0e-5"), ({"defence": {"name": "dpsgd", "delta": "1e-5"}}, "delta"), ({"train_size": 2.5}, "2.5"),
-    ({"precision": "bf8"}, "bf8"), ({"split": "train"}, "train"), ({"training": {"epochs": 0}}, "epochs"), ({"training": {"sampling": "cyclic"}}, "cyclic"),
-    ({"defence": {"name": "dpsgd", "noise_multiplier": -1.0}}, "-1.0"), ({"defence": {"name": "dpsgd", "noise_multiplier": None, "epsilon": -3.0}}, "-3.0"),
-    ({"defence": {"name": "dpsgd", "delta": 2.0}}, "2.0"), ({"defence": {"name": "label_noise", "flip": 1.5}}, "1.5"), ({"public": -1}, "-1")])
+@pytest.mark.parametrize(
+    "values,match",
+    [({"defence": {"name": "dpsdg"}}, "dpsdg"), ({"defence": {"noise_multiplier": 1.0}}, "name"),
+     ({"attack": {"name": "badnet"}}, "badnet"),
+     ({"defence": {"name": "dpsgd", "noise": 1.0}}, "unknown key 'noise'"),
+     ({"epochs": 3}, "unknown key 'epochs'"), ({"training": {"lr": "1e-3"}}, "1.0e-5"),
+     ({"defence": {"name": "dpsgd", "delta": "1e-5"}}, "delta"), ({"train_size": 2.5}, "2.5"),
+     ({"precision": "bf8"}, "bf8"), ({"split": "train"}, "train"),
+     ({"training": {"epochs": 0}}, "epochs"), ({"training": {"sampling": "cyclic"}}, "cyclic"),
+     ({"defence": {"name": "dpsgd", "noise_multiplier": -1.0}}, "-1.0"),
+     ({"defence": {"name": "dpsgd", "noise_multiplier": None, "epsilon": -3.0}}, "-3.0"),
+     ({"defence": {"name": "dpsgd", "delta": 2.0}}, "2.0"),
+     ({"defence": {"name": "label_noise", "flip": 1.5}}, "1.5"), ({"public": -1}, "-1")])
 def test_bad_values_are_named(values, match):
     with pytest.raises(ValueError, match=match) as error:
         from_dict(values)
     assert "\n" not in str(error.value)
+
+
+def test_a_field_at_its_default_is_left_out_of_the_key():
+    """A field that a part gets later, at its default, changes no key: as if it had been there."""
+    assert parts.sparse(Run()) == {}
+    one = Run(attack=BadNets(fraction=0.3), defence=DPSGD(2.0), training=Training(lr=0.5), public=5)
+    assert parts.sparse(one) == {"attack": {"name": "badnets", "fraction": 0.3}, "public": 5,
+                                 "defence": {"name": "dpsgd", "noise_multiplier": 2.0},
+                                 "training": {"lr": 0.5}}
+    # not the default, which has settings of its own
+    teacher = parts.sparse(PATE(teacher=Training()))
+    assert teacher == {"name": "pate", "teacher": {}} and parts.sparse(PATE()) == {"name": "pate"}
+
+
+def test_golden_keys():
+    """If this fails, published rows are lost: a default, a name or the way of hashing changed."""
+    runs = [
+        Run(),
+        Run(dataset="mnist", attack=FourPixel(images=3), defence=LabelNoise(), init_seed=2)
+    ]
+    assert [one.key[:12] for one in runs] == GOLDEN_KEYS
+
+
+def test_golden_defaults():
+    """If this fails, give the field its old default back: old keys leave it out and mean that.
+
+    A new field is added here; nothing that stands here ever changes.
+    """
+    made = [Run(), BadNets(), FourPixel(), DPSGD(), LabelNoise(), ALIBI(), LPMST(), PATE(),
+            Partition(), Smoothing(), Training(), Flip(), Crop()]
+    found = {type(one).__name__: json.loads(json.dumps(parts.plain(one))) for one in made}
+    assert found == json.loads((pathlib.Path(__file__).parent / "defaults.json").read_text())
+
+
+def test_a_row_names_its_twin():
+    worlds = study.worlds(TINY, "PLTC")
+    assert len({one.key for one in worlds}) == 4 and {one.twin for one in worlds} == {TINY.key}
+    assert TINY.with_(init_seed=1).twin != TINY.twin
 
 
 # ---- training and reading back
@@ -86,9 +160,13 @@ def test_read_only_trains_nothing_and_notes_what_was_asked(store, monkeypatch, t
     monkeypatch.setenv("STUDY_ASKED", str(tmp_path / "asked"))
     monkeypatch.setenv("STUDY_NOTEBOOK", "11_dpsgd")
     frame = study.run([TINY])
-    assert frame["status"].tolist() == ["not measured"] and math.isnan(frame["accuracy"][0]) and rows_on_disk(store) == []
+    assert frame["status"].tolist() == ["not measured"] and math.isnan(
+        frame["accuracy"][0]) and rows_on_disk(store) == []
     asked = [json.loads(line) for line in (tmp_path / "asked").read_text().splitlines()]
-    assert asked == [{"notebook": "11_dpsgd", "key": TINY.key, "run": TINY.to_dict(), "alone": False, "known": False, "status": "", "source": "", "reason": ""}]
+    assert asked == [{
+        "notebook": "11_dpsgd", "key": TINY.key, "run": json.loads(json.dumps(TINY.to_dict())),
+        "alone": False, "known": False, "status": "", "source": "", "reason": ""
+    }]
 
 
 def test_an_empty_study_has_the_columns_of_any_other(store):
@@ -97,11 +175,15 @@ def test_an_empty_study_has_the_columns_of_any_other(store):
 
 def test_clean_twins_of_different_attacks_train_once_and_are_measured_each(store):
     clean = TINY.with_(attack__stamp=False, attack__relabel=False)
-    runs = [clean.with_(attack=BadNets(b, t, 0.5, stamp=False, relabel=False), attack_seed=b) for b, t in ((7, 1), (3, 5), (0, 2))]
+    runs = [
+        clean.with_(attack=BadNets(b, t, 0.5, stamp=False, relabel=False), attack_seed=b)
+        for b, t in ((7, 1), (3, 5), (0, 2))
+    ]
     assert len({measure.identity(run) for run in runs}) == 1
     rows = measure.train_rows(runs)
     assert rows[0]["provenance"]["group_size"] == 1
-    assert len({row["metrics"]["accuracy"] for row in rows}) == 1 and len({row["key"] for row in rows}) == 3
+    assert len({row["metrics"]["accuracy"]
+                for row in rows}) == 1 and len({row["key"] for row in rows}) == 3
     assert measure.identity(TINY) != measure.identity(TINY.with_(attack_seed=1))
 
 
@@ -110,8 +192,10 @@ def test_a_group_and_a_run_alone_give_the_same_row(store):
     together = {row["key"]: row for row in measure.train_rows(runs)}
     for run in runs:
         alone = measure.train_rows([run])[0]
-        assert alone["metrics"]["accuracy"] == pytest.approx(together[run.key]["metrics"]["accuracy"], abs=0.011)
-        assert alone["metrics"]["loss"] == pytest.approx(together[run.key]["metrics"]["loss"], abs=1e-3)
+        assert alone["metrics"]["accuracy"] == pytest.approx(
+            together[run.key]["metrics"]["accuracy"], abs=0.011)
+        assert alone["metrics"]["loss"] == pytest.approx(together[run.key]["metrics"]["loss"],
+                                                         abs=1e-3)
 
 
 def test_a_failing_run_becomes_a_row_and_the_others_go_on(store):
@@ -121,7 +205,8 @@ def test_a_failing_run_becomes_a_row_and_the_others_go_on(store):
     row, _ = ledger.find(bad.key)
     assert "no image" in row["error"]
     said = []
-    assert study.train([{"key": bad.key, "run": bad.to_dict()}], report=said.append) == 0 and said == []
+    assert study.train([{"key": bad.key, "run": bad.to_dict()}],
+                       report=said.append) == 0 and said == []
     study.train([{"key": bad.key, "run": bad.to_dict()}], retry_failed=True, report=said.append)
     assert len(said) == 1 and "FAILED" in said[0]
 
@@ -147,7 +232,8 @@ def test_records_of_a_group_must_be_equally_many(store):
     with pytest.raises(ValueError, match="expected one number"):
         from lib.defences import members
         shared = measure.poisoned(TINY)
-        fewer = type(shared)(shared.clean, shared.stamped, shared.rows[:200], shared.labels[:200], shared.mask[:200], 10, shared.truth[:200])
+        fewer = type(shared)(shared.clean, shared.stamped, shared.rows[:200], shared.labels[:200],
+                             shared.mask[:200], 10, shared.truth[:200])
         members.fit([TINY, few], [shared, fewer], [{}, {}])
 
 
@@ -166,13 +252,15 @@ def test_paths_are_recorded_and_end_at_the_result(store):
     frame = study.run([TINY.with_(training__checkpoints=4)])
     curve = study.curves(frame)
     assert curve["step"].is_monotonic_increasing and len(curve) >= 3
-    assert curve["accuracy"].iloc[-1] == frame["accuracy"][0] and curve["epoch"].iloc[-1] == pytest.approx(1.0)
+    assert curve["accuracy"].iloc[-1] == frame["accuracy"][0] and curve["epoch"].iloc[
+        -1] == pytest.approx(1.0)
 
 
 def test_tuning_holds_out_the_last_tenth_and_never_sees_the_test_set():
-    train, held_out = measure.run_parts(TINY.with_(split="tune", public=100))
-    whole, test = measure.run_parts(TINY.with_(public=100))
-    assert len(train.labels) == 180 and len(held_out.labels) == 20 and len(whole.labels) == 200 and len(test.labels) == 100
+    train, held_out = inputs.private_and_test(TINY.with_(split="tune", public=100))
+    whole, test = inputs.private_and_test(TINY.with_(public=100))
+    assert len(train.labels) == 180 and len(held_out.labels) == 20 and len(
+        whole.labels) == 200 and len(test.labels) == 100
     assert (whole.images[180:] == held_out.images).all()
 
 
@@ -194,7 +282,10 @@ def test_a_budget_stops_whole_and_says_what_is_left(store):
 
 def test_opacus_trains_the_same_runs(store):
     engines = ("ensemble", "opacus-hooks", "opacus-ghost")
-    frame = study.run(TINY.with_(defence=DPSGD(1.0, engine=engine), precision=precision) for precision in ("float32", "fast") for engine in engines)
+    frame = study.run(
+        TINY.with_(defence=DPSGD(1.0, engine=engine), precision=precision)
+        for precision in ("float32", "fast")
+        for engine in engines)
     assert (frame["status"] == "ok").all()
     for _, group in frame.groupby("precision"):
         assert group["loss"].max() - group["loss"].min() < 1e-3 and group["epsilon"].nunique() == 1
@@ -208,21 +299,46 @@ def test_calibrated_noise_reaches_the_epsilon_asked_for(store):
 def test_a_guarantee_follows_sampler_clipping_and_steps():
     run = TINY.with_(training=Training(epochs=3.0, batch_size=50))
     made = DPSGD(1.0).guarantee(run, 1000)
-    assert (made.epsilon, made.adjacency, made.sampler, made.steps) == (privacy.dpsgd_epsilon(1.0, 0.05, 60, 1e-5), "add-remove", "poisson", 60)
+    assert (made.epsilon, made.adjacency, made.sampler, made.steps) == (privacy.dpsgd_epsilon(
+        1.0, 0.05, 60, 1e-5), "add-remove", "poisson", 60)
     shuffled = DPSGD(1.0).guarantee(run.with_(training__sampling="shuffle"), 1000)
-    assert (shuffled.epsilon, shuffled.adjacency, shuffled.sampler) == (privacy.shuffled_epsilon(1.0, 3, 1e-5), "zero-out", "shuffle")
+    assert (shuffled.epsilon, shuffled.adjacency, shuffled.sampler) == (privacy.shuffled_epsilon(
+        1.0, 3, 1e-5), "zero-out", "shuffle")
     assert not any(one.guarantee(run, 1000).holds for one in (DPSGD(0.0), DPSGD(1.0, clip=False)))
-    assert LabelNoise(0.5).guarantee(10).epsilon == pytest.approx(math.log(11)) and not LabelNoise(0.0).guarantee(10).holds
+    assert LabelNoise(0.5).guarantee(10).epsilon == pytest.approx(
+        math.log(11)) and not LabelNoise(0.0).guarantee(10).holds
 
 
 def test_epsilons_say_what_they_mean(store):
-    runs = [TINY.with_(defence=DPSGD(0.0)), TINY.with_(defence=DPSGD(1.0, clip=False)), TINY.with_(defence=DPSGD(1.0)),
-            TINY.with_(defence=DPSGD(1.0), training__sampling="shuffle"), TINY.with_(defence=LabelNoise(0.5))]
+    runs = [
+        TINY.with_(defence=DPSGD(0.0)),
+        TINY.with_(defence=DPSGD(1.0, clip=False)),
+        TINY.with_(defence=DPSGD(1.0)),
+        TINY.with_(defence=DPSGD(1.0), training__sampling="shuffle"),
+        TINY.with_(defence=LabelNoise(0.5))
+    ]
     frame = study.run(runs)
-    assert frame["adjacency"].tolist() == ["none", "none", "add-remove", frame["adjacency"][3], "label"]
+    assert frame["adjacency"].tolist() == [
+        "none", "none", "add-remove", frame["adjacency"][3], "label"
+    ]
     assert frame["epsilon"][:2].tolist() == [math.inf, math.inf]
     assert frame["epsilon"][3] > frame["epsilon"][2]  # no amplification without Poisson sampling
     assert frame["epsilon"][4] == pytest.approx(math.log(11))
+
+
+def test_averaged_weights_are_further_lines_of_the_same_run(store):
+    one = TINY.with_(training__averages=("tail", "ema"), training__checkpoints=3,
+                     training__lr=0.5)
+    frame = study.run([one, TINY.with_(training__lr=0.5)])
+    assert frame["weights"].tolist() == ["last", "tail", "ema", "last"]
+    assert frame["key"].nunique() == 2 and len(rows_on_disk(store)) == 2
+    last = frame[frame["weights"] == "last"]
+    assert last["loss"].nunique() == 1  # measuring further weights changes nothing
+    assert frame["loss"][:3].nunique() == 3 and frame["lift"].notna().all()
+    curve = study.curves(frame)
+    assert curve.groupby("weights")["step"].nunique().tolist() == [3, 3, 3]
+    ends = curve.groupby("weights").last()["loss"]
+    assert ends["tail"] == frame["loss"][1] and ends["ema"] == frame["loss"][2]
 
 
 # ---- the files
@@ -253,14 +369,17 @@ def test_rows_hold_no_infinity_and_no_host_name(store):
     row = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert row["privacy"]["epsilon"] is None
     assert os.uname().nodename not in text and str(paths.ROOT) not in text
-    assert {"commit", "dirty", "device", "threads", "versions", "group_seconds", "group_size", "seconds"} <= row["provenance"].keys()
+    assert {
+        "commit", "dirty", "device", "threads", "versions", "group_seconds", "group_size", "seconds"
+    } <= row["provenance"].keys()
 
 
 def test_published_rows_answer_and_export_replaces_the_file(store, monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
     monkeypatch.delenv("STUDY_PUBLISHED")
     study.run([TINY])
-    assert ledger.export([{"notebook": "11_dpsgd", "key": TINY.key}, {"notebook": "11_dpsgd", "key": "0" * 64}]) == {"11_dpsgd": (1, 0)}
+    assert ledger.export([{"notebook": "11_dpsgd", "key": TINY.key},
+                          {"notebook": "11_dpsgd", "key": "0" * 64}]) == {"11_dpsgd": (1, 0)}
     monkeypatch.setenv("STUDY_STORE", str(tmp_path / "empty"))
     row, source = ledger.find(TINY.key)
     assert source == "published" and row["key"] == TINY.key
@@ -275,15 +394,20 @@ from lib import study
 from tests.test_study import TINY
 from lib.study import grid
 from lib.training import Training
-runs = [run for epochs in range(1, 13) for run in grid(TINY, training=[Training(epochs=float(epochs), batch_size=10)])]
-study.train([{{"key": run.key, "run": run.to_dict()}} for run in runs], report=lambda line: print(line, flush=True))
+from lib.training.transforms.crop import Crop
+from lib.training.transforms.flip import Flip
+runs = [run for epochs in range(1, 13)
+        for run in grid(TINY, training=[Training(epochs=float(epochs), batch_size=10)])]
+study.train([{{"key": run.key, "run": run.to_dict()}} for run in runs],
+            report=lambda line: print(line, flush=True))
 """
 
 
 def test_killed_in_the_middle_the_same_command_goes_on(store):
     script = SWEEP.format(root=str(paths.ROOT))
     environment = os.environ | {"PYTHONPATH": str(paths.ROOT)}
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True,
+                               env=environment)
     for _ in range(3):
         process.stdout.readline()
     os.kill(process.pid, signal.SIGKILL)
@@ -292,9 +416,11 @@ def test_killed_in_the_middle_the_same_command_goes_on(store):
     before = {path: path.stat().st_mtime_ns for path in store.glob("rows/*/*.json")}
     assert len(before) >= 3
     time.sleep(0.01)
-    again = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    again = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
+                           env=environment, check=True)
     after = {path: path.stat().st_mtime_ns for path in store.glob("rows/*/*.json")}
-    assert len(after) == 12 and before.items() <= after.items()  # nothing lost, nothing computed twice
+    # nothing lost, nothing computed twice
+    assert len(after) == 12 and before.items() <= after.items()
     assert len(again.stdout.splitlines()) == 12 - len(before)
     for path in after:
         assert json.loads(path.read_text())["status"] == "ok"
@@ -302,16 +428,20 @@ def test_killed_in_the_middle_the_same_command_goes_on(store):
 
 def test_a_users_own_defence_and_model(store, tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
-        "from dataclasses import dataclass\nimport torch\nfrom torch import nn\nfrom lib.defences import members\nfrom lib.privacy import Guarantee\n"
-        "@dataclass(frozen=True)\nclass Mine:\n    keep: float = 0.9\n"
-        "    def group(self, run):\n        return ('mine', run.model, run.training, run.precision, self)\n"
-        "    def train(self, runs, poisoned):\n        count = [int(self.keep * len(data.rows)) for data in poisoned]\n"
-        "        group = members.fit(runs, poisoned, [{'records': torch.arange(n)} for n in count])\n"
-        "        return [members.trained(group, i, Guarantee.none('no noise')) for i in range(len(runs))]\n"
-        "def build(shape, classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(784, 8), nn.Tanh(), nn.Linear(8, classes))\n")
+        "from dataclasses import dataclass\nimport torch\nfrom torch import nn\nfrom lib.defences"
+        " import members\nfrom lib.privacy import Guarantee\n@dataclass(frozen=True)\nclass Mine:\n"
+        "    keep: float = 0.9\n    def group(self, run):\n        return ('mine', run.model,"
+        " run.training, run.precision, self)\n    def train(self, runs, poisoned):\n        count ="
+        " [int(self.keep * len(data.rows)) for data in poisoned]\n        group = members.fit(runs,"
+        " poisoned, [{'records': torch.arange(n)} for n in count])\n        return"
+        " [members.trained(group, i, Guarantee.none('no noise')) for i in range(len(runs))]\ndef"
+        " build(shape, classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(784, 8),"
+        " nn.Tanh(), nn.Linear(8, classes))\n"
+    )
     monkeypatch.chdir(tmp_path)
     run = TINY.with_(defence={"name": "mine.py:Mine", "keep": 0.5}, model="mine.py:build")
-    study.train([{"key": run.key, "run": run.to_dict()}], jobs=2)  # also where another process trains
+    # also where another process trains
+    study.train([{"key": run.key, "run": run.to_dict()}], jobs=2)
     frame = study.run([run])
     assert frame["status"].tolist() == ["ok"] and frame["defence.name"].tolist() == ["mine.py:Mine"]
     assert from_dict(run.to_dict()).key == run.key
@@ -324,38 +454,52 @@ def test_a_users_own_defence_and_model(store, tmp_path, monkeypatch):
 
 def test_one_budget_for_every_method():
     from lib.privacy import Guarantee
-    from lib.study import methods
+    from lib.study import recipes
     for epsilon in (0.7, 2.0):
         for method in ("LP-2ST", "ALIBI"):
-            assert methods.arm(method, epsilon, lr=0.1, epochs=2)["defence"].guarantee().epsilon == epsilon
-        noisy = methods.arm("randomised response", epsilon, lr=0.1, epochs=2)["defence"].guarantee(10)
+            assert recipes.arm(method, epsilon, lr=0.1,
+                               epochs=2)["defence"].guarantee().epsilon == epsilon
+        noisy = recipes.arm("randomised response", epsilon, lr=0.1,
+                            epochs=2)["defence"].guarantee(10)
         assert isinstance(noisy, Guarantee) and noisy.epsilon == pytest.approx(epsilon)
-    private = methods.arm("DP-SGD", 2, lr=0.1, epochs=2, batch_size=50)
-    assert TINY.with_(**private).defence.epsilon == 2.0 and private["training"].sampling == "poisson"
-    assert methods.arm("DP-SGD", None, lr=0.1, epochs=2)["defence"] == DPSGD(0.0)
+    private = recipes.arm("DP-SGD", 2, lr=0.1, epochs=2, batch_size=50)
+    assert TINY.with_(
+        **private).defence.epsilon == 2.0 and private["training"].sampling == "poisson"
+    assert recipes.arm("DP-SGD", None, lr=0.1, epochs=2)["defence"] == DPSGD(0.0)
+    untouched = recipes.arm("randomised response", None, lr=0.1, epochs=2)["defence"]
+    assert untouched == LabelNoise(0.0) and not untouched.guarantee(10).holds
     with pytest.raises(ValueError, match="method 'SGD'"):
-        methods.arm("SGD", 1.0, lr=0.1, epochs=2)
+        recipes.arm("SGD", 1.0, lr=0.1, epochs=2)
 
 
 def test_the_nearest_tuning_serves():
-    from lib.study import methods
-    found = [methods.tuned({1.0: "a", 4.0: "b"}, epsilon) for epsilon in (0.1, 1.0, 1.9, 2.0, 2.1, 4.0, 9.0, None)]
+    from lib.study import recipes
+    found = [
+        recipes.tuned({1.0: "a", 4.0: "b"}, epsilon)
+        for epsilon in (0.1, 1.0, 1.9, 2.0, 2.1, 4.0, 9.0, None)
+    ]
     assert found == ["a", "a", "a", "a", "b", "b", "b", "b"]
 
 
 def test_rows_are_named_by_their_method(store):
-    from lib.study import methods
+    from lib.study import recipes
     arms = ("undefended", "DP-SGD", "LP-2ST", "ALIBI", "randomised response")
-    runs = [TINY.with_(**methods.arm(arm, 1.0, lr=0.1, epochs=1, batch_size=50)) for arm in arms] + [TINY.with_(defence=DPSGD(0.0))]
-    assert methods.names(study.table.table(runs)) == ["undefended", "DP-SGD", "LP-2ST", "ALIBI", "label noise", "clip only"]
+    runs = [TINY.with_(**recipes.arm(arm, 1.0, lr=0.1, epochs=1, batch_size=50))
+            for arm in arms] + [TINY.with_(defence=DPSGD(0.0))]
+    assert recipes.names(study.table.table(runs)) == [
+        "undefended", "DP-SGD", "LP-2ST", "ALIBI", "label noise", "clip only"
+    ]
 
 
 def test_instances_share_training_seeds_and_worlds_share_all_else():
     runs = study.instances(TINY, [(7, 1), (3, 5), (0, 2), (4, 9)])
-    assert [one.attack_seed for one in runs] == [0, 1, 2, 3] and [one.init_seed for one in runs] == [0, 1, 2, 0]
-    assert [one.init_seed for one in study.instances(TINY, [(7, 1), (3, 5)] * 3, seeds=None)] == [0, 1, 2, 3, 4, 5]
+    assert [one.attack_seed for one in runs] == [0, 1, 2, 3] and [one.init_seed
+                                                                  for one in runs] == [0, 1, 2, 0]
+    assert [one.init_seed for one in study.instances(TINY, [(7, 1), (3, 5)] * 3, seeds=None)] == [
+        0, 1, 2, 3, 4, 5
+    ]
     worlds = study.worlds(TINY, "PLTC")
-    assert [world_of(one.attack) for one in worlds] == ["P", "L", "T", "C"]
+    assert [one.attack.in_world for one in worlds] == ["P", "L", "T", "C"]
     assert all(one.with_(attack__stamp=True, attack__relabel=True) == TINY for one in worlds)
 
 
@@ -369,8 +513,10 @@ def test_losses_on_training_samples_are_recorded_along_a_path(store):
     each = torch.nn.functional.cross_entropy(trained.predict(inputs), data.labels, reduction="none")
     found = traces.losses(trained.predict, data, 7)
     base = data.truth == 7
-    for name, kind in (("loss_poison", data.mask), ("loss_base", base & ~data.mask), ("loss_clean", ~base & ~data.mask)):
-        assert found[name] == pytest.approx(each[kind].mean().item(), rel=1e-4) == pytest.approx(frame[name].iloc[-1], rel=1e-4)
+    for name, kind in (("loss_poison", data.mask), ("loss_base", base & ~data.mask),
+                       ("loss_clean", ~base & ~data.mask)):
+        assert found[name] == pytest.approx(each[kind].mean().item(), rel=1e-4) == pytest.approx(
+            frame[name].iloc[-1], rel=1e-4)
     assert traces.losses(trained.predict, data, None)["loss_base"] is None
 
 
@@ -385,10 +531,14 @@ def test_means_come_with_their_interval():
     import pandas as pd
 
     from lib import metrics
-    frame = pd.DataFrame({"arm": ["a", "a", "a", "b"], "lift": [0.1, 0.2, 0.6, 0.5], "accuracy": [0.5, 0.6, 0.7, 0.8]})
+    frame = pd.DataFrame({
+        "arm": ["a", "a", "a", "b"], "lift": [0.1, 0.2, 0.6, 0.5], "accuracy": [0.5, 0.6, 0.7, 0.8]
+    })
     found = study.means(frame, by="arm", columns={"accuracy": "accuracy", "lift": "the lift"})
     interval = metrics.mean_interval(frame["lift"][:3])
-    assert found["the lift"].tolist() == [f"0.300 [{interval.low:.3f}, {interval.high:.3f}]".replace("-", "\N{MINUS SIGN}"), 0.5]
+    assert found["the lift"].tolist() == [
+        f"0.300 [{interval.low:.3f}, {interval.high:.3f}]".replace("-", "\N{MINUS SIGN}"), 0.5
+    ]
     assert found["accuracy"].tolist() == pytest.approx([0.6, 0.8])
 
 
@@ -397,24 +547,57 @@ def own(folder, text):
     (folder / "mine.py").write_text(text)
 
 
-@pytest.mark.parametrize("text, spec, says", [
-    ("class Mine: pass", {"attack": {"name": "mine.py:Mine"}}, "expected a class with @dataclass"),
-    ("def Mine(): pass", {"defence": {"name": "mine.py:Mine"}}, "expected a class with @dataclass"),
-    ("from dataclasses import dataclass\n@dataclass\nclass Mine:\n    base: int = 1", {"attack": {"name": "mine.py:Mine"}}, "frozen=True"),
-    ("from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Mine:\n    base: int = 1", {"attack": {"name": "mine.py:Mine"}}, "has no poison, trigger, target"),
-    ("from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Mine:\n    def train(self, runs, sets): pass", {"defence": {"name": "mine.py:Mine"}}, "has no group"),
-])
-def test_an_attack_or_a_defence_of_ones_own_that_lacks_something_is_told(tmp_path, monkeypatch, text, spec, says):
+@pytest.mark.parametrize(
+    "text, spec, says",
+    [
+        (
+            "class Mine: pass",
+            {"attack": {"name": "mine.py:Mine"}},
+            "expected a class with @dataclass",
+        ),
+        (
+            "def Mine(): pass",
+            {"defence": {"name": "mine.py:Mine"}},
+            "expected a class with @dataclass",
+        ),
+        (
+            "from dataclasses import dataclass\n@dataclass\nclass Mine:\n    base: int = 1",
+            {"attack": {"name": "mine.py:Mine"}},
+            "frozen=True",
+        ),
+        (
+            (
+                "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Mine:\n    base:"
+                " int = 1"
+            ),
+            {"attack": {"name": "mine.py:Mine"}},
+            "has no goal, worlds, in_world, world, craft",
+        ),
+        (
+            (
+                "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Mine:\n    def"
+                " train(self, runs, sets): pass"
+            ),
+            {"defence": {"name": "mine.py:Mine"}},
+            "has no group",
+        ),
+    ],
+)
+def test_an_attack_or_a_defence_of_ones_own_that_lacks_something_is_told(
+    tmp_path, monkeypatch, text, spec, says
+):
     monkeypatch.chdir(tmp_path)
     own(tmp_path, text)
     with pytest.raises(ValueError, match=says):
         TINY.with_(**spec)
 
 
-@pytest.mark.parametrize("body, says", [
-    ("return nn.Linear(3, 2)", "mine.py:build: RuntimeError: .*mat1 and mat2"), ("raise KeyError('oops')", "mine.py:build: KeyError: 'oops'"),
-    ("return 'net'", "expected a torch.nn.Module"),
-    ("return nn.Sequential(nn.Flatten(), nn.Linear(784, classes + 2))", r"output of shape \(2, 12\): expected \(2, 10\)")])
+@pytest.mark.parametrize(
+    "body, says", [("return nn.Linear(3, 2)", "mine.py:build: RuntimeError: .*mat1 and mat2"),
+                   ("raise KeyError('oops')", "mine.py:build: KeyError: 'oops'"),
+                   ("return 'net'", "expected a torch.nn.Module"),
+                   ("return nn.Sequential(nn.Flatten(), nn.Linear(784, classes + 2))",
+                    r"output of shape \(2, 12\): expected \(2, 10\)")])
 def test_a_network_of_ones_own_is_tried_before_it_is_trained(tmp_path, monkeypatch, body, says):
     from lib import models
 
@@ -424,19 +607,24 @@ def test_a_network_of_ones_own_is_tried_before_it_is_trained(tmp_path, monkeypat
         models.build("mine.py:build", (1, 28, 28), 10)
 
 
-def test_an_attack_of_ones_own_needs_no_more_than_the_start_notebook_says(store, tmp_path, monkeypatch):
+def test_an_attack_of_ones_own_needs_no_more_than_the_start_notebook_says(
+        store, tmp_path, monkeypatch):
     import re as expressions
 
     from lib.paths import NOTEBOOKS
     from lib.study import run, worlds
 
     text = (NOTEBOOKS / "00_start_here.py").read_text("utf-8")
-    examples = [part.replace("\n# ", "\n").replace("\n#", "\n") for part in expressions.findall(r"# ```python\n(.*?)# ```", text, expressions.DOTALL)]
+    examples = [
+        part.replace("\n# ", "\n").replace("\n#", "\n")
+        for part in expressions.findall(r"# ```python\n(.*?)# ```", text, expressions.DOTALL)
+    ]
     assert len(examples) == 2
     monkeypatch.chdir(tmp_path)
     for name, example in zip(("my_attack", "my_defence"), examples):
         (tmp_path / f"{name}.py").write_text(example.removeprefix("# "))
-    start = TINY.with_(attack={"name": "my_attack.py:Mine"}, defence={"name": "my_defence.py:Mine", "keep": 0.5})
+    start = TINY.with_(attack={"name": "my_attack.py:Mine"},
+                       defence={"name": "my_defence.py:Mine", "keep": 0.5})
     frame = run(worlds(start))
     assert frame["status"].tolist() == ["ok"] * 3 and frame["world"].tolist() == ["P", "L", "C"]
 
@@ -444,7 +632,11 @@ def test_an_attack_of_ones_own_needs_no_more_than_the_start_notebook_says(store,
 def test_files_of_ones_own_are_found_beside_the_parameter_files(tmp_path, monkeypatch):
     from lib import models
 
-    own(tmp_path, "from torch import nn\ndef build(shape, classes):\n    return nn.Sequential(nn.Flatten(), nn.Linear(784, classes))\n")
+    own(
+        tmp_path,
+        "from torch import nn\ndef build(shape, classes):\n    return nn.Sequential(nn.Flatten(),"
+        " nn.Linear(784, classes))\n",
+    )
     with pytest.raises(ValueError, match="no file 'mine.py' in"):
         models.build("mine.py:build", (1, 28, 28), 10)
     monkeypatch.setenv("STUDY_FOLDERS", str(tmp_path))
@@ -459,15 +651,21 @@ def test_a_failed_run_is_told_each_time_and_tried_again_when_asked(store, monkey
         monkeypatch.setenv("STUDY_RETRY", retry)
         frame = run([bad])
         said = capsys.readouterr()
-        assert frame["status"].tolist() == ["failed"] and "1 of 1 runs failed: ValueError" in said.err and "STUDY_RETRY=1" in said.err
+        assert frame["status"].tolist() == [
+            "failed"
+        ] and "1 of 1 runs failed: ValueError" in said.err and "STUDY_RETRY=1" in said.err
         assert ("FAILED" in said.out) == trained
 
 
-def test_export_says_what_it_removes_and_publishes_no_path_of_this_machine(store, tmp_path, monkeypatch):
+def test_export_says_what_it_removes_and_publishes_no_path_of_this_machine(
+        store, tmp_path, monkeypatch):
     from lib import ledger, paths
 
     monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
-    rows = [{"key": str(n) * 64, "status": "ok", "run": {"model": "cnn"}, "metrics": {}, "privacy": {}, "provenance": {}} for n in range(3)]
+    rows = [{
+        "key": str(n) * 64, "status": "ok", "run": {"model": "cnn"}, "metrics": {}, "privacy": {},
+        "provenance": {}
+    } for n in range(3)]
     for row in rows:
         ledger.write(row)
     requests = [{"notebook": "11_x", "key": row["key"]} for row in rows]
@@ -483,13 +681,19 @@ def test_export_says_what_it_removes_and_publishes_no_path_of_this_machine(store
 
 
 @pytest.mark.parametrize("answer", ["None", "[]", "[1 for _ in runs]"])
-def test_a_defence_of_ones_own_that_returns_something_else_is_told(store, tmp_path, monkeypatch, answer):
+def test_a_defence_of_ones_own_that_returns_something_else_is_told(store, tmp_path, monkeypatch,
+                                                                   answer):
     from lib.study import run
 
     monkeypatch.chdir(tmp_path)
-    own(tmp_path, "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Mine:\n    def group(self, run):\n        return 'mine'\n"
-                  f"    def train(self, runs, poisoned):\n        return {answer}\n")
+    own(
+        tmp_path,
+        "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass Mine:\n    def"
+        " group(self, run):\n        return 'mine'\n    def train(self, runs, poisoned):\n       "
+        f" return {answer}\n",
+    )
     start = TINY.with_(defence={"name": "mine.py:Mine"})
     run([start])
     row = ledger.find(start.key)[0]
-    assert row["status"] == "failed" and "expected a list of 1 lib.defences.Trained" in ledger.reason(row)
+    assert row[
+        "status"] == "failed" and "expected a list of 1 lib.defences.Trained" in ledger.reason(row)

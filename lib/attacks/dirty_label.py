@@ -1,82 +1,91 @@
-"""BadNets: stamp a trigger on training images and relabel them (Gu et al. 2017; Razmi et al., section 5).
+"""Dirty-label attacks: stamp a trigger on some training images and give them the target's label.
 
-Stamping and relabelling are separate switches, which gives the four training worlds of every comparison:
-P (both), L (relabelled only), T (stamped only) and C (neither).
+Stamping and relabelling are separate switches on the same records, which gives four training
+worlds: P (both), L (relabelled only), T (stamped only) and C (neither).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar, Self
 
-import torch
 from torch import Tensor
 
-from lib.attacks import Poisoned, attackable, dirty, triggers
+from lib.attacks import Poisoned, check_classes, check_world, clean, in_place, permuted
+from lib.attacks.triggers import Trigger
+from lib.data import Labelled
+from lib.goals.backdoor import Backdoor, attacked
 
-VERSION = 1
+if TYPE_CHECKING:
+    from lib.lab import Lab
 
-# Each class once base and once target, fixed before any run: the ten attack instances of the headline.
-PAIRS = {
-    "cifar10": ((0, 8), (1, 9), (2, 4), (3, 5), (4, 7), (5, 2), (6, 3), (7, 0), (8, 1), (9, 6)),
-    "mnist": ((7, 1), (1, 4), (4, 9), (9, 7), (3, 5), (5, 6), (6, 0), (0, 2), (2, 8), (8, 3)),
-}
+SWITCHES = {"P": (True, True), "L": (False, True), "T": (True, False), "C": (False, False)}
 
 
 @dataclass(frozen=True)
-class BadNets:
-    """A fraction of a class (`base`, or of every non-target class when None) gets a trigger and the target's label.
+class DirtyLabel:
+    """What dirty-label attacks share. One of them adds fields of its own and says two things:
 
-    fraction: share of the attacked population, int(fraction x count) images without replacement; a smaller
-    fraction poisons a subset of a larger one's images. size, margin: pixels. pattern: see `triggers.pattern`; of a user's
-    own PNG the key of a run holds the content. amplitude: 1 replaces pixels.
+    `trigger(images, *, seed) -> images` (a method, or a property that is a `Trigger`), and
+    `victims(labels, *, seed) -> int64 [poisons]`, the records to attack, best taken in the order
+    of `candidates`. base: the attacked class; None for every class but the target. Raises
+    ValueError where it equals the target. stamp, relabel: the two switches.
     """
+
+    worlds: ClassVar[tuple[str, ...]] = tuple(SWITCHES)
 
     base: int | None = 7
     target: int = 1
-    fraction: float = 0.1
-    stamp: bool = True
-    relabel: bool = True
-    size: int = 4
-    margin: int = 1
-    position: str = "bottom-right"
-    pattern: str = "random"
-    amplitude: float = 1.0
+    stamp: bool = field(default=True, kw_only=True)
+    relabel: bool = field(default=True, kw_only=True)
 
-    def __post_init__(self):
-        if not 0 <= self.fraction <= 1:
-            raise ValueError(f"attack fraction {self.fraction}: expected a share between 0 and 1")
+    def __post_init__(self) -> None:
         if self.base == self.target:
-            raise ValueError(f"attack base {self.base} equals the target: choose two different classes, or base null for all-to-one")
-        if not 0 < self.amplitude <= 1:
-            raise ValueError(f"attack amplitude {self.amplitude}: expected above 0 and at most 1")
-        if not (self.pattern in triggers.PATTERNS or self.pattern.endswith(".png")) or self.position not in triggers.POSITIONS:
-            raise ValueError(f"attack pattern {self.pattern!r} at {self.position!r}: expected {triggers.EXPECTED} "
-                             f"at one of {', '.join(triggers.POSITIONS)}")
+            raise ValueError(f"attack base {self.base} equals the target: choose two different "
+                             "classes, or base null for all other classes")
 
     @property
-    def files(self) -> tuple:
-        """Files of the user's own that the attack reads."""
-        return (triggers.picture(self.pattern),) if self.pattern.endswith(".png") else ()
-
-    @property
-    def untouched(self) -> bool:
-        """True where training data stay clean (world C)."""
-        return not (self.stamp or self.relabel) or self.fraction == 0
-
-    def trigger(self, images: Tensor, *, seed: int) -> Tensor:
-        """Stamp `images` uint8 [n, channels, height, width] as at test time."""
-        patch = triggers.pattern(self.pattern, self.size, images.shape[1], seed=seed)
-        return triggers.stamp(images, patch, position=self.position, margin=self.margin, amplitude=self.amplitude)
-
-    def poison(self, data, *, seed: int) -> Poisoned:
-        """Attack `data` (`.images` uint8 [n, c, h, w], `.labels` int64 [n], `.classes`); the same seed draws the same trigger and rows."""
-        return dirty(self, data, seed=seed)
+    def trigger(self) -> Trigger:
+        """What stamps an image, at training and at test time."""
+        raise NotImplementedError(f"{type(self).__name__} defines no trigger")
 
     def victims(self, labels: Tensor, *, seed: int) -> Tensor:
-        """Rows that are attacked, int64 [poisons]: a prefix of one permutation, so that fractions are nested."""
-        pool = attackable(self, labels, seed=seed)
-        count = int(self.fraction * len(pool) + 1e-9)
-        if count == 0:
-            raise ValueError(f"attack fraction {self.fraction} of {len(pool)} images is no image: raise the fraction or the training size")
-        return pool[:count]
+        """The records that are attacked, int64 [poisons]."""
+        raise NotImplementedError(f"{type(self).__name__} defines no victims")
 
+    def candidates(self, labels: Tensor, *, seed: int) -> Tensor:
+        """All records that may be attacked, int64, in the order in which they are."""
+        pool = attacked(labels, base=self.base, target=self.target).nonzero().flatten()
+        return permuted(pool, seed=seed)
 
-Attack = BadNets
+    @property
+    def poisons_nothing(self) -> bool:
+        """True where the attack's strength is 0, so that every world is the clean one."""
+        return False
+
+    @property
+    def goal(self) -> Backdoor:
+        """Stamped images of the attacked classes are called the target."""
+        return Backdoor(self.base, self.target, self.trigger)
+
+    @property
+    def in_world(self) -> str:
+        """P, L, T or C, by the switches."""
+        switches = (False, False) if self.poisons_nothing else (self.stamp, self.relabel)
+        return next(name for name, found in SWITCHES.items() if found == switches)
+
+    def world(self, name: str) -> Self:
+        """The same attack with its switches set for another world."""
+        check_world(self, name)
+        stamp, relabel = SWITCHES[name]
+        return replace(self, stamp=stamp, relabel=relabel)
+
+    def craft(self, data: Labelled, *, seed: int, lab: "Lab | None" = None) -> Poisoned:
+        """`data` with the victims stamped, relabelled, or both; the laboratory is not needed.
+
+        Raises ValueError for a class that the data set does not have.
+        """
+        check_classes(data, self.base, self.target)
+        if self.in_world == "C":
+            return clean(data.images, data.labels, len(data.classes))
+        victims = self.victims(data.labels, seed=seed)
+        images = self.trigger(data.images[victims], seed=seed) if self.stamp else None
+        return in_place(data, victims, images=images, labels=self.target if self.relabel else None)

@@ -1,6 +1,9 @@
-"""Trigger patterns and how they are stamped on uint8 images [n, channels, height, width]."""
+"""Trigger patterns, and triggers: what stamps uint8 images [n, channels, height, width]."""
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,22 +18,25 @@ POSITIONS = ("bottom-right", "bottom-left", "top-right", "top-left", "centre")
 def pattern(kind: str, size: int, channels: int, *, seed: int) -> Tensor:
     """A square trigger, uint8 [channels, size, size].
 
-    "random" (Razmi et al., section 5 and the released code): grey levels 0 to 255 drawn uniformly on one channel;
-    0 or 255 per pixel and channel on colour. "white"; "checker": black and white squares. "my_trigger.png": a picture of
-    the user's own, brought to this size and to grey or colour.
+    "random" (Razmi et al., section 5 and the released code): grey levels 0 to 255 drawn uniformly
+    on one channel; 0 or 255 per pixel and channel on colour. "white"; "checker": black and white
+    squares. "my_trigger.png": a picture of the user's own, brought to this size and to grey or
+    colour.
     """
     if kind.endswith(".png"):
         return _picture(picture(kind), size, channels)
     if kind == "random":
         random = np.random.RandomState(seed)
         shape = (channels, size, size)
-        values = random.randint(0, 256, shape) if channels == 1 else 255 * random.randint(0, 2, shape)
+        values = random.randint(0, 256,
+                                shape) if channels == 1 else 255 * random.randint(0, 2, shape)
         return torch.from_numpy(values.astype(np.uint8))
     if kind == "white":
         return torch.full((channels, size, size), 255, dtype=torch.uint8)
     if kind == "checker":
         row, column = np.indices((size, size))
-        return torch.from_numpy((255 * ((row + column + 1) % 2)).astype(np.uint8)).expand(channels, -1, -1).clone()
+        return torch.from_numpy((255 * ((row + column + 1) % 2)).astype(np.uint8)).expand(
+            channels, -1, -1).clone()
     raise ValueError(f"trigger pattern {kind!r}: expected {EXPECTED}")
 
 
@@ -38,7 +44,10 @@ EXPECTED = f"one of {', '.join(PATTERNS)}, or my_trigger.png"
 
 
 def picture(name: str) -> Path:
-    """Where the PNG of a trigger lies, looked for as a user's own files are; ValueError where there is none."""
+    """Where the PNG of a trigger lies, looked for as a user's own files are.
+
+    ValueError where there is none.
+    """
     return plugins.find(name)
 
 
@@ -47,18 +56,25 @@ def _picture(path: Path, size: int, channels: int) -> Tensor:
 
     try:
         with Image.open(path) as image:
-            patch = np.asarray(image.convert("L" if channels == 1 else "RGB").resize((size, size), Image.Resampling.BILINEAR))
+            patch = np.asarray(
+                image.convert("L" if channels == 1 else "RGB").resize((size, size),
+                                                                      Image.Resampling.BILINEAR))
     except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"trigger pattern {path.name!r} cannot be read as a PNG: {error}") from None
+        raise ValueError(
+            f"trigger pattern {path.name!r} cannot be read as a PNG: {error}") from None
     return torch.from_numpy(patch.reshape(size, size, -1).copy()).permute(2, 0, 1).contiguous()
 
 
 def corner(position: str, size: int, margin: int, height: int, width: int) -> tuple[int, int]:
-    """Top and left of a square of `size` that lies `margin` pixels from the edges named by `position`."""
+    """Top and left of a square of `size` that lies `margin` pixels from the edges named by
+    `position`.
+    """
     if position not in POSITIONS:
         raise ValueError(f"trigger position {position!r}: expected one of {', '.join(POSITIONS)}")
     if size < 1 or margin < 0 or size + margin > min(height, width):
-        raise ValueError(f"trigger of size {size} with margin {margin} does not fit an image of {height}x{width}")
+        raise ValueError(
+            f"trigger of size {size} with margin {margin} does not fit an image of {height}x{width}"
+        )
     if position == "centre":
         return (height - size) // 2, (width - size) // 2
     vertical, horizontal = position.split("-")
@@ -67,7 +83,9 @@ def corner(position: str, size: int, margin: int, height: int, width: int) -> tu
 
 
 def stamp(images: Tensor, patch: Tensor, *, position: str, margin: int, amplitude: float) -> Tensor:
-    """A copy of `images` with `patch` blended in: amplitude 1 replaces the pixels, less moves them towards it."""
+    """A copy of `images` with `patch` blended in: amplitude 1 replaces the pixels, less moves them
+    towards it.
+    """
     height, width = images.shape[2:]
     size = patch.shape[1]
     top, left = corner(position, size, margin, height, width)
@@ -76,3 +94,66 @@ def stamp(images: Tensor, patch: Tensor, *, position: str, margin: int, amplitud
     moved = window.float() + amplitude * (patch.float() - window.float())
     window.copy_(moved.round().clamp(0, 255).to(torch.uint8))
     return stamped
+
+
+class Trigger(Protocol):
+    """Anything that stamps images; equal triggers should compare equal, so that work is shared."""
+
+    def __call__(self, images: Tensor, *, seed: int) -> Tensor:
+        """A stamped copy of uint8 images [n, channels, height, width]; the seed draws the
+        pattern."""
+        ...
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A square pattern `margin` pixels from the edges that `position` names."""
+
+    size: int
+    margin: int
+    position: str
+    pattern: str
+    amplitude: float
+
+    def __call__(self, images: Tensor, *, seed: int) -> Tensor:
+        """A stamped copy of `images`."""
+        patch = pattern(self.pattern, self.size, images.shape[1], seed=seed)
+        return stamp(images, patch, position=self.position, margin=self.margin,
+                     amplitude=self.amplitude)
+
+    def check(self) -> None:
+        """Raise ValueError for an amplitude, a pattern or a position out of range."""
+        if not 0 < self.amplitude <= 1:
+            raise ValueError(f"attack amplitude {self.amplitude}: expected above 0 and at most 1")
+        known = self.pattern in PATTERNS or self.pattern.endswith(".png")
+        if not known or self.position not in POSITIONS:
+            raise ValueError(f"attack pattern {self.pattern!r} at {self.position!r}: expected "
+                             f"{EXPECTED} at one of {', '.join(POSITIONS)}")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The user's PNG, where the pattern is one."""
+        return (picture(self.pattern),) if self.pattern.endswith(".png") else ()
+
+
+FOUR_PIXELS = ((14, 16), (15, 15), (16, 14), (16, 16))  # row, column
+
+
+@dataclass(frozen=True)
+class FourPixels:
+    """An addition of one l2 norm (pixels in [0, 1]) to four fixed pixels, alike on all channels."""
+
+    norm: float
+
+    def __call__(self, images: Tensor, *, seed: int) -> Tensor:
+        """A stamped copy of `images`; `seed` changes nothing."""
+        height, width = images.shape[2:]
+        if min(height, width) <= max(max(pixel) for pixel in FOUR_PIXELS):
+            raise ValueError(f"attack four_pixel: an image of {height}x{width} has no pixel "
+                             "(16, 16); expected 17x17 at least")
+        rows, columns = torch.tensor(FOUR_PIXELS).T
+        step = 255 * self.norm / math.sqrt(len(FOUR_PIXELS) * images.shape[1])
+        stamped = images.clone()
+        moved = (stamped[:, :, rows, columns].float() + step).round().clamp(0, 255)
+        stamped[:, :, rows, columns] = moved.to(torch.uint8)
+        return stamped

@@ -5,12 +5,16 @@ Importing this needs the standard library alone: build.py reads its error type f
 
 import errno
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 
 class Problem(Exception):
     """Something the user can put right; `status` is the exit code, 2 for wrong usage."""
 
-    def __init__(self, message, status=1):
+    def __init__(self, message: str, status: int = 1) -> None:
         super().__init__(message)
         self.status = status
 
@@ -19,14 +23,14 @@ COMMANDS = {
     "report": "lib.commands.report:report",
     "plan": "lib.commands.plan:plan",
     "export": "lib.commands.plan:export",
-    "notebooks": "lib.commands.outputs:notebooks",
+    "notebooks": "lib.commands.notebooks:notebooks",
     "targets": "lib.commands.tables:targets",
     "bench": "lib.commands.tables:bench",
     "test": "lib.commands.tests:test",
 }
 
 
-def run(options):
+def run(options: "Namespace") -> int:
     """Run one command with its parsed options; returns the exit code."""
     module, _, function = COMMANDS[options.command].partition(":")
     try:
@@ -38,11 +42,15 @@ def run(options):
         raise problem from None
 
 
-def disk_problem(error):
-    """What to tell of an OSError of a full disk or a place that may not be written; None for any other."""
+def disk_problem(error: OSError) -> "Problem | None":
+    """What to tell of an OSError of a full disk or a place that may not be written.
+
+    None for any other.
+    """
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return Problem(f"no space left for {error.filename or 'what is being written'}: nothing half-written "
-                       "is kept; make room and start again, what is trained is kept")
+        return Problem(
+            f"no space left for {error.filename or 'what is being written'}: nothing half-written "
+            "is kept; make room and start again, what is trained is kept")
     if error.errno in (errno.EACCES, errno.EROFS):
         return Problem(f"cannot write {error.filename}: {error.strerror}")
     return None

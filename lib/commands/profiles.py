@@ -6,41 +6,49 @@ reading and checking them needs jupytext and PyYAML.
 
 import ast
 import re
+from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from lib import execute
-from lib.commands import Problem
+from lib.commands import Problem, execution
 from lib.paths import NOTEBOOKS, PARAMS
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 NUMBER_IN_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One notebook of a build: its .py file, and the YAML file it runs with (None: its defaults)."""
+    """One notebook of a build: its .py file, and the YAML file it runs with (None: its defaults).
+    """
 
     source: Path
     settings: Path | None = None
 
     @property
-    def name(self):
+    def name(self) -> str:
         return self.source.stem
 
 
-def select(options):
+def select(options: Namespace) -> list[Choice]:
     """The notebooks that the options ask for, in order; with a profile, those it has a file for."""
     profile = getattr(options, "profile", None)
     choices = [Choice(path) for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.py"))]
     if profile is not None:
-        choices = _with_settings(profile_folder(profile), {choice.name: choice.source for choice in choices})
+        choices = _with_settings(profile_folder(profile),
+                                 {choice.name: choice.source for choice in choices})
     asked = [part.strip() for part in options.only.split(",") if part.strip()]
     for part in asked:
         if not any(_named(choice, part) for choice in choices):
             where = f"the profile {profile}" if profile else "notebooks/"
             raise Problem(f"--only {part}: {where} has the notebooks "
                           f"{', '.join(choice.name[:2] for choice in choices) or '(none)'}", 2)
-    chosen = [choice for choice in choices if not asked or any(_named(choice, part) for part in asked)]
+    chosen = [
+        choice for choice in choices if not asked or any(_named(choice, part) for part in asked)
+    ]
     if not chosen:
         raise Problem(f"no notebooks in {NOTEBOOKS}", 2)
     return chosen
@@ -50,9 +58,10 @@ def _named(choice, text):
     return choice.name == text or (text.isdecimal() and int(choice.name[:2]) == int(text))
 
 
-def profile_folder(profile):
+def profile_folder(profile: str) -> Path:
     """The folder of a profile: one of params/, or the user's own."""
-    known = sorted(path.name for path in PARAMS.iterdir() if path.is_dir()) if PARAMS.is_dir() else []
+    known = sorted(
+        path.name for path in PARAMS.iterdir() if path.is_dir()) if PARAMS.is_dir() else []
     if profile in known:
         return PARAMS / profile
     folder = Path(profile).expanduser()
@@ -62,7 +71,7 @@ def profile_folder(profile):
     return folder.resolve()
 
 
-def profile_name(profile):
+def profile_name(profile: str) -> str:
     """The name of a profile in headings and output folders."""
     return profile_folder(profile).name
 
@@ -71,10 +80,15 @@ def _with_settings(folder, sources):
     files = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
     for path in files:
         if path.stem not in sources:
-            raise Problem(f"{_shown(path)}: there is no notebook {path.stem}; "
-                          f"a file is named like its notebook, such as {next(iter(sources), '11_dpsgd')}.yaml", 2)
+            raise Problem(
+                f"{_shown(path)}: there is no notebook {path.stem}; "
+                "a file is named like its notebook, such as"
+                f" {next(iter(sources), '11_dpsgd')}.yaml",
+                2,
+            )
     if not files:
-        raise Problem(f"{folder} has no YAML files (expected one a notebook, such as 11_dpsgd.yaml)", 2)
+        raise Problem(
+            f"{folder} has no YAML files (expected one a notebook, such as 11_dpsgd.yaml)", 2)
     return [Choice(sources[path.stem], path) for path in files]
 
 
@@ -84,26 +98,41 @@ def _shown(path):
 
 # ---------------------------------------------------------------- parameters
 
-def declared(notebook):
-    """The parameters of a notebook and their defaults: {name: literal}, from the cell tagged `parameters`."""
+def declared(notebook: "NotebookNode") -> dict[str, object]:
+    """The parameters of a notebook and their defaults: {name: literal}.
+
+    They are set in the cells tagged `parameters`.
+    """
     cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     found = {}
     for node in ast.parse("\n".join(cell.source for cell in cells)).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(targets[0], ast.Name):
-            try:
-                found[targets[0].id] = ast.literal_eval(node.value)
-            except (ValueError, TypeError):
-                raise Problem(f"parameter {targets[0].id} is no plain literal: a value derived from others "
-                              "would keep their old values when they are changed") from None
+        if isinstance(node, ast.Assign):
+            target = node.targets[0]
+        elif isinstance(node, ast.AnnAssign):
+            target = node.target
+        else:
+            continue
+        if isinstance(target, ast.Name):
+            found[target.id] = _literal(node.value, target.id)
     return found
 
 
-def parameters(choice):
-    """What a notebook is run with: {name: value} from its YAML file, checked against its defaults."""
+def _literal(node: ast.expr | None, name: str) -> object:
+    try:
+        if node is not None:
+            return ast.literal_eval(node)
+    except (ValueError, TypeError):
+        pass
+    raise Problem(f"parameter {name} must be a literal; a derived value would not change when its "
+                  "inputs are overridden")
+
+
+def parameters(choice: Choice) -> dict[str, Any]:
+    """What a notebook is run with: {name: value} from its YAML file, checked against its defaults.
+    """
     if choice.settings is None:
         return {}
-    execute.without_address_grammar()
+    execution.without_address_grammar()
     import jupytext
 
     where = _shown(choice.settings)
@@ -112,7 +141,9 @@ def parameters(choice):
         if name not in defaults:
             raise Problem(f"{where}: {choice.name} has no parameter {name!r}; "
                           f"it has {', '.join(defaults) or 'none'}", 2)
-    return {name: checked(value, defaults[name], f"{where}: {name}") for name, value in values.items()}
+    return {
+        name: checked(value, defaults[name], f"{where}: {name}") for name, value in values.items()
+    }
 
 
 def _read_yaml(path):
@@ -125,9 +156,15 @@ def _read_yaml(path):
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
-        raise Problem(f"{where}:{line} not readable as YAML: {getattr(error, 'problem', None) or error}", 2) from None
+        raise Problem(
+            f"{where}:{line} not readable as YAML: {getattr(error, 'problem', None) or error}",
+            2) from None
     if again:
-        raise Problem(f"{where}: line {again.start_mark.line + 1}: {again.value!r} is set before: a name stands once", 2)
+        raise Problem(
+            f"{where}: line {again.start_mark.line + 1}: {again.value!r} is set before: a name"
+            " stands once",
+            2,
+        )
     values = {} if values is None else values
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise Problem(f"{where}: expected lines of `name: value`", 2)
@@ -135,12 +172,16 @@ def _read_yaml(path):
 
 
 def _twice(node):
-    """The first name that a YAML mapping sets a second time, of which YAML takes the last; None if each stands once."""
+    """The first name that a YAML mapping sets a second time, of which YAML takes the last.
+
+    None if each stands once.
+    """
     names = [name for name, _ in node.value] if node is not None and node.id == "mapping" else []
-    return next((name for place, name in enumerate(names) if name.value in [one.value for one in names[:place]]), None)
+    return next((name for place, name in enumerate(names)
+                 if name.value in [one.value for one in names[:place]]), None)
 
 
-def checked(value, default, where):
+def checked(value: Any, default: Any, where: str) -> Any:
     """A value of the same type as its default; else a Problem that says what was expected.
 
     A whole number is taken for a float. `1e-5` is a text to YAML (it wants 1.0e-5): this is told,
@@ -148,28 +189,38 @@ def checked(value, default, where):
     """
     if isinstance(value, str) and not isinstance(default, str) and NUMBER_IN_TEXT.fullmatch(value):
         expected = "a number" if default is None else _kind(default)
-        raise Problem(f"{where}: expected {expected}, got the text {value!r}: write {_as_yaml(value)}", 2)
+        raise Problem(
+            f"{where}: expected {expected}, got the text {value!r}: write {_as_yaml(value)}", 2)
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if default is not None and type(value) is not type(default):
         raise Problem(f"{where}: expected {_kind(default)}, got {_kind(value)} ({value!r})", 2)
     if isinstance(value, list):
         likes = default or [None]
-        return [checked(item, _like(item, likes), f"{where}[{place}]") for place, item in enumerate(value)]
+        return [
+            checked(item, _like(item, likes), f"{where}[{place}]")
+            for place, item in enumerate(value)
+        ]
     if isinstance(value, dict):
-        return {name: checked(item, (default or {}).get(name), f"{where}.{name}") for name, item in value.items()}
+        known = default if isinstance(default, dict) else {}
+        return {name: checked(item, known.get(name), f"{where}.{name}")
+                for name, item in value.items()}
     return value
 
 
 def _like(item, likes):
-    """The element of a default list that an item is compared with: one of its type, else the first."""
+    """The element of a default list that an item is compared with: one of its type, else the first.
+    """
     same = [like for like in likes if type(like) is type(item)]
     return (same or likes)[0]
 
 
 def _kind(value):
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", list: "a list",
-             dict: "a mapping", type(None): "nothing"}
+    names = {
+        bool: "true or false", int: "a whole number", float: "a number", str: "a text",
+        list: "a list", dict: "a mapping",
+        type(None): "nothing"
+    }
     return names.get(type(value), type(value).__name__)
 
 

@@ -1,20 +1,23 @@
 """`targets` and `bench`: what the library has to say, on the terminal."""
 
 import tempfile
+from argparse import Namespace
 from pathlib import Path
 
-from lib.commands.outputs import published_only
-from lib.commands.report import say, stoppable, worker
+from lib.commands.calls import call_worker
+from lib.commands.terminal import say
+from lib.commands.variables import published_only
+from lib.processes import stoppable
 
 
-def targets(options):
+def targets(options: Namespace) -> int:
     """Print a row for each figure, table and claim of the papers; returns the exit code."""
     with tempfile.TemporaryDirectory(prefix="targets-") as empty:
-        say(worker("targets", options.json, settings=published_only(Path(empty))))
+        say(call_worker("targets", options.json, settings=published_only(Path(empty))))
     return 0
 
 
-def bench(options):
+def bench(options: Namespace) -> int:
     """Run one benchmark, or all; returns the exit code."""
     with stoppable():
-        return worker("bench", options.name, as_json=options.json)
+        return call_worker("bench", options.name, as_json=options.json)

@@ -3,75 +3,146 @@
 import json
 import subprocess
 import sys
+import tempfile
+from argparse import Namespace
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
-from lib import execute
-from lib.commands.report import say, stoppable
+from lib import processes
+from lib.commands.terminal import say
 from lib.paths import BUILD, NOTEBOOKS, ROOT
+from lib.processes import stoppable
 
 NOTHING_COLLECTED = 5  # pytest's exit code
-COMMON = ("-o", f"cache_dir={BUILD / '.pytest_cache'}", "--rootdir", str(ROOT), "--timeout=600", "-rs")
+COMMON = ("-o", f"cache_dir={BUILD / '.pytest_cache'}", "--rootdir", str(ROOT), "--timeout=600",
+          "-rs")
 NBVAL = ("--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=300", "-q")
+ALL = "--all"  # an option of tests/conftest.py
 COVERAGE = BUILD / "coverage.json"
+SHARED = {ALL, "-x", "-q", "-v"}  # with further arguments the tests run in one process
 TAKE_A_VALUE = ("-k", "-m", "-p", "-o", "-c", "-W", "--tb", "--durations", "--maxfail", "--timeout")
 
 
-def test(options):
-    """Run the tests with these pytest arguments, `--coverage` apart, which is ours; returns pytest's exit code."""
+def test(options: Namespace) -> int:
+    """Run the tests with these pytest arguments; returns pytest's exit code.
+
+    Ours are `--coverage` and `--all`, which adds the tests that take minutes.
+    """
     given = [part for part in options.arguments if part != "--coverage"]
-    run = covered if "--coverage" in options.arguments else lambda arguments: pytest(arguments).wait()
+    covered = "--coverage" in options.arguments
     with stoppable():
         if names_a_path(given):
             notebooks = any(".ipynb" in part or Path(part).resolve() == NOTEBOOKS for part in given)
-            return run([*(NBVAL if notebooks else ()), *given])
-        codes = [run([*given, str(ROOT / "tests")])]
+            return run([*(NBVAL if notebooks else ()), *given], covered=covered)
+        jobs = min(processes.cores(), 4) if set(given) <= SHARED else 1
+        codes = [run([*given, str(ROOT / "tests")], covered=covered, jobs=jobs)]
         if codes[0] in (0, NOTHING_COLLECTED) or "-x" not in given:
-            codes += check_notebooks(given)
+            codes += check_notebooks([part for part in given if part != ALL])
+    return worst(codes)
+
+
+def worst(codes: Iterable[int]) -> int:
+    """One exit code for several: a failure's, if there is one."""
+    codes = list(codes)
     real = [code for code in codes if code not in (0, NOTHING_COLLECTED)]
     return real[0] if real else min(codes)
 
 
-def names_a_path(arguments):
+def names_a_path(arguments: list[str]) -> bool:
     """Whether the user said which tests: a file or folder, perhaps with ::name."""
-    values = [part for before, part in zip(["", *arguments], arguments) if before not in TAKE_A_VALUE]
-    return any(not part.startswith("-") and Path(part.partition("::")[0]).exists() for part in values)
+    values = [part for before, part in zip(["", *arguments], arguments)
+              if before not in TAKE_A_VALUE]
+    return any(not part.startswith("-") and Path(part.partition("::")[0]).exists()
+               for part in values)
 
 
-def covered(arguments):
-    """Run pytest and say what it ran of lib/; returns its exit code.
+def run(arguments: list[str], *, covered: bool = False, jobs: int = 1) -> int:
+    """Run pytest in `jobs` processes, and say what they ran of lib/ if asked.
 
-    By slipcover, which changes the code's own bytes: coverage.py's tracer takes a third more time where Python is before 3.12.
+    Returns the exit code.
+
+    The processes share the test files: each takes the next one that no other has taken (the fixture
+    for it is in tests/conftest.py). The first prints as it goes, the others at the end.
     """
+    with tempfile.TemporaryDirectory(prefix="shared-") as folder, ExitStack() as files:
+        reports = [Path(folder, f"coverage-{job}.json") for job in range(jobs)]
+        outputs = [files.enter_context(open(Path(folder, f"output-{job}"), "w+b"))
+                   for job in range(1, jobs)]
+        started = [pytest(arguments, jobs=jobs, through=slipcover(report) if covered else (),
+                          shared=Path(folder) if jobs > 1 else None, **how)
+                   for report, how in zip(reports, [{}, *(
+                       {"stdout": output, "stderr": subprocess.STDOUT} for output in outputs)])]
+        codes = [child.wait() for child in started]
+        for output in outputs:
+            output.seek(0)
+            say(output.read().decode("utf-8", "replace").rstrip())
+        if covered:
+            say("\n".join(coverage_lines(merged(reports))))
+    return worst(codes)
+
+
+def slipcover(report: Path) -> tuple[str, ...]:
+    """The module that runs pytest and writes what it ran of lib/, with its arguments.
+
+    It changes the code's own bytes: coverage.py's tracer takes a third more time where Python is
+    before 3.12.
+    """
+    return "slipcover", "--source", str(ROOT / "lib"), "--json", "--out", str(report), "-m"
+
+
+def merged(reports: list[Path]) -> dict[str, Any]:
+    """What several processes ran of lib/ as one.
+
+    Kept in build/. One that was killed reports none.
+    """
+    made = [str(report) for report in reports if report.exists()]
     COVERAGE.parent.mkdir(exist_ok=True)
     COVERAGE.unlink(missing_ok=True)
-    code = pytest(arguments, through=("slipcover", "--source", str(ROOT / "lib"), "--json", "--out", str(COVERAGE), "-m")).wait()
-    if COVERAGE.exists():  # a run that was killed leaves none
-        say("\n".join(coverage_lines(json.loads(COVERAGE.read_text("utf-8")))))
-    return code
+    if made:
+        command = [sys.executable, "-m", "slipcover", "--json", "--out", str(COVERAGE),
+                   "--merge", *made]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return json.loads(COVERAGE.read_text("utf-8")) if made else {}
 
 
-def coverage_lines(found):
-    """A line a module that was not run whole, the least run first: the share of its lines, and how many are left."""
-    modules = [(one["summary"]["percent_covered"], name, one["summary"]) for name, one in found["files"].items() if one["missing_lines"]]
-    return [f"\n{int(found['summary']['percent_covered'])}% of the lines of lib/ were run (other processes are not counted)",
-            *(f"{int(share):5}%  {left['missing_lines']:4} of {left['covered_lines'] + left['missing_lines']:4} not run  {name}"
-              for share, name, left in sorted(modules, key=lambda module: module[:2]))]
+def coverage_lines(found: dict[str, Any]) -> list[str]:
+    """A line a module that was not run whole, the least run first: its share, the lines left."""
+    if not found:
+        return []
+    modules = [(one["summary"]["percent_covered"], name, one["summary"])
+               for name, one in found["files"].items() if one["missing_lines"]]
+    head = (f"\n{int(found['summary']['percent_covered'])}% of the lines of lib/ were run "
+            "(other processes are not counted)")
+    return [head, *(
+        f"{int(share):5}%  {left['missing_lines']:4} of "
+        f"{left['covered_lines'] + left['missing_lines']:4} not run  {name}"
+        for share, name, left in sorted(modules, key=lambda module: module[:2]))]
 
 
-def check_notebooks(given):
+def check_notebooks(given: list[str]) -> list[int]:
     """nbval over notebooks/, as many at a time as there are cores; returns the exit codes."""
     files = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-    jobs = min(execute.cores(), len(files), 8)
+    jobs = min(processes.cores(), len(files), 8)
     say(f"\n{len(files)} notebooks against their outputs (nbval), {jobs} at a time" if files else
         "\nno notebooks with outputs to check")
-    runs = [pytest([*NBVAL, *given, *map(str, files[job::jobs])], jobs=jobs, stdout=subprocess.PIPE,
-                   stderr=subprocess.STDOUT, text=True, errors="replace") for job in range(jobs)]
-    for run in runs:
-        say(run.communicate()[0].rstrip())
-    return [run.returncode for run in runs]
+    runs = [pytest([*NBVAL, *given, *map(str, files[job::jobs])], jobs=jobs,
+                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+            for job in range(jobs)]
+    for child in runs:
+        say(child.communicate()[0].rstrip())
+    return [child.returncode for child in runs]
 
 
-def pytest(arguments, *, jobs=1, through=(), **how):
-    """Start pytest with its share of the cores; through: a module, with its arguments, that runs it."""
-    environment = execute.child_environment(**execute.thread_settings(jobs))
-    return execute.start([sys.executable, "-m", *through, "pytest", *COMMON, *arguments], environment=environment, **how)
+def pytest(arguments: list[str], *, jobs: int = 1, through: tuple[str, ...] = (),
+           shared: Path | None = None, **how: Any) -> subprocess.Popen:
+    """Start pytest with its share of the cores.
+
+    through: a module, with its arguments, that runs it. shared: the folder in which processes that
+    share the tests write down what they take.
+    """
+    environment = processes.child_environment(**processes.thread_settings(jobs),
+                                              TESTS_SHARED=shared)
+    command = [sys.executable, "-m", *through, "pytest", *COMMON, *arguments]
+    return processes.start(command, environment=environment, **how)

@@ -1,4 +1,6 @@
-"""Tensors on disk that can be made again: one safetensors file each, with a checksum that is verified on reading."""
+"""Tensors on disk that can be made again: one safetensors file each, with a checksum that is
+verified on reading.
+"""
 
 import hashlib
 import json
@@ -19,7 +21,9 @@ TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """The decoded tensors of a data set: images uint8 [n, channels, height, width] and labels int64 [n]."""
+    """The decoded tensors of a data set: images uint8 [n, channels, height, width] and labels int64
+    [n].
+    """
 
     train_images: torch.Tensor
     train_labels: torch.Tensor
@@ -37,7 +41,10 @@ class Parts:
 
 
 def parts(name: str, key: str, make: Callable[[], Parts]) -> Parts:
-    """Read a decoded data set from the cache, else make and keep it; `key` holds all that its bytes depend on."""
+    """Read a decoded data set from the cache, else make and keep it.
+
+    `key` holds all that its bytes depend on.
+    """
 
     def made() -> dict[str, torch.Tensor]:
         one = make()
@@ -53,15 +60,16 @@ def parts(name: str, key: str, make: Callable[[], Parts]) -> Parts:
 def keep(path: Path, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """Read named tensors (on the CPU) from a file, else make them and write it.
 
-    A file that cannot be read, or whose bytes are not those of its checksum, is made again, with a warning.
+    A file that cannot be read, or whose bytes are not those of its checksum, is made again, with a
+    warning.
     """
     if path.is_file():
         try:
-            return _read(path)
-        except Exception as error:  # whatever a damaged file raises, the answer is the same
+            return read(path)
+        except Exception as error:  # noqa: BLE001 (whatever it raises, the answer is the same)
             warnings.warn(f"{path} is damaged ({one_line(error)}) and is made again", stacklevel=2)
     tensors = make()
-    _write(path, {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    write(path, {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     return tensors
 
 
@@ -71,7 +79,7 @@ def checksum(tensors: dict[str, torch.Tensor], head: str = "") -> str:
     for name in sorted(tensors):
         tensor = tensors[name].cpu().contiguous()
         found.update(f"\n{name} {tensor.dtype} {json.dumps(list(tensor.shape))}\n".encode())
-        found.update(tensor.numpy().reshape(-1).view("uint8"))
+        found.update(tensor.numpy().reshape(-1).view("uint8").data)
     return found.hexdigest()
 
 
@@ -80,18 +88,22 @@ def one_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
+def read(path: Path) -> dict[str, torch.Tensor]:
+    """Named tensors of a file that `write` wrote; ValueError where its bytes have changed."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
-        tensors, notes = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+        names = file.keys()  # it is not a dictionary
+        tensors, notes = {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     if checksum(tensors) != notes.get("sha256"):
         raise ValueError("its bytes do not match its checksum")
     return tensors
 
 
-def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Write so that a reader sees the file whole or not at all, and a killed process leaves no half of it."""
+def write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Write so that a reader sees the file whole or not at all, and a killed process leaves no half
+    of it.
+    """
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)

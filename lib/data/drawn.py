@@ -1,20 +1,25 @@
 """`strokes`: digits drawn from line strokes, the data set that needs no download.
 
-Each digit has a few hand-made skeletons (polylines in a unit box, y downwards). A drawing takes one of them,
-moves its corners a little, applies a random affine map (size, slant, rotation-like shear, shift), draws it with a
-pen of random width, and adds noise; in colour, pen and ground get random colours and the ground a texture.
+Each digit has a few hand-made skeletons (polylines in a unit box, y downwards). A drawing takes one
+of them, moves its corners a little, applies a random affine map (size, slant, rotation-like shear,
+shift), draws it with a pen of random width, and adds noise; in colour, pen and ground get random
+colours and the ground a texture.
 
-The same bytes on every machine. Everything before the last step is float64 and made of `RandomState.random_sample`
-(53 random bits, exact) and separate numpy operations + - * / sqrt, min, max, floor, which IEEE 754 rounds the same
-way everywhere, element by element and in a fixed order. No exp, sin, dot, sum or normal draw: their last bit
-depends on the library and on the width of its vector instructions, and could tip a pixel over an integer.
+The same bytes on every machine. Everything before the last step is float64 and made of
+`RandomState.random_sample` (53 random bits, exact) and separate numpy operations + - * / sqrt, min,
+max, floor, which IEEE 754 rounds the same way everywhere, element by element and in a fixed order.
+No exp, sin, dot, sum or normal draw: their last bit depends on the library and on the width of its
+vector instructions, and could tip a pixel over an integer.
 """
+
+import itertools
 
 import numpy as np
 
 CHUNK = 64  # drawings made at once: one [64, 784] float64 plane is 400 kB and stays in cache
 
-# Skeletons: per digit a list of variants, per variant a list of polylines, each a string of "x,y" in hundredths.
+# Skeletons: per digit a list of variants, per variant a list of polylines, each a string of "x,y"
+# in hundredths.
 SKELETONS = {
     0: (
         ("50,0 24,8 8,28 4,52 10,76 28,95 52,100 76,93 92,72 96,48 90,22 72,6 50,0",),
@@ -75,15 +80,20 @@ def _segments(variant: tuple[str, ...]) -> np.ndarray:
     pieces = []
     for line in variant:
         points = [tuple(int(v) for v in pair.split(",")) for pair in line.split()]
-        pieces += list(zip(points[:-1], points[1:]))
+        pieces += itertools.pairwise(points)
     return np.array(pieces, dtype=np.float64) / 100.0
 
 
 def _table() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All skeletons [variants, segments, 2, 2], padded with their last segment; first variant and count per digit."""
+    """All skeletons [variants, segments, 2, 2], padded with their last segment.
+
+    First variant and count per digit.
+    """
     drawn = [_segments(variant) for digit in range(10) for variant in SKELETONS[digit]]
     longest = max(len(one) for one in drawn)
-    padded = [np.concatenate([one, np.repeat(one[-1:], longest - len(one), axis=0)]) for one in drawn]
+    padded = [
+        np.concatenate([one, np.repeat(one[-1:], longest - len(one), axis=0)]) for one in drawn
+    ]
     counts = np.array([len(SKELETONS[digit]) for digit in range(10)])
     return np.stack(padded), np.concatenate([[0], np.cumsum(counts)[:-1]]), counts
 
@@ -95,26 +105,31 @@ def _between(random, low: float, high: float, shape) -> np.ndarray:
 
 
 def _pen_lines(random, labels: np.ndarray, side: int) -> np.ndarray:
-    """Segments [drawings, segments, 2, 2] in pixels: a skeleton per drawing, jittered and mapped."""
+    """Segments [drawings, segments, 2, 2] in pixels: a skeleton per drawing, jittered and mapped.
+    """
     table, first, counts = _table()
     n = len(labels)
     pick = np.floor(random.random_sample(n) * counts[labels]).astype(np.int64)
     points = table[first[labels] + pick] - 0.5
-    # Corners are shifted by a field that is bilinear in their place, so that joints of segments stay joined.
+    # Corners are shifted by a field that is bilinear in their place, so that joints of segments
+    # stay joined.
     field = _between(random, -0.21, 0.21, (n, 2, 2, 2))  # [n, power of x, power of y, coordinate]
     x, y = points[..., 0], points[..., 1]
     bent = []
     for axis in (0, 1):
         f = field[..., axis][:, :, :, None, None]
         xx, yy, xy = x * x, y * y, x * y
-        bent.append(points[..., axis] + f[:, 0, 1] * yy + f[:, 1, 0] * xx + f[:, 1, 1] * xy + f[:, 0, 0] * x)
+        bent.append(points[..., axis] + f[:, 0, 1] * yy + f[:, 1, 0] * xx + f[:, 1, 1] * xy +
+                    f[:, 0, 0] * x)
     jitter = _between(random, -0.02, 0.02, (n, points.shape[1], 2, 2))
     x, y = bent[0] + jitter[..., 0], bent[1] + jitter[..., 1]
     return _affine(random, x, y, side)
 
 
 def _affine(random, x: np.ndarray, y: np.ndarray, side: int) -> np.ndarray:
-    """Map skeletons in [-.5, .5] to pixels: 17 to 21 high and 10 to 17 wide on 28, slanted, tilted and shifted."""
+    """Map skeletons in [-.5, .5] to pixels: 17 to 21 high and 10 to 17 wide on 28, slanted, tilted
+    and shifted.
+    """
     n, unit = len(x), side / 28.0
     height = _between(random, 16.5, 20.5, (n, 1, 1)) * unit
     width = _between(random, 9.5, 16.0, (n, 1, 1)) * unit
@@ -134,7 +149,9 @@ def _distance(lines: np.ndarray, side: int) -> np.ndarray:
     column, row = centres[None, None, :], centres[None, :, None]
     nearest = np.full((len(lines), side, side), np.inf)
     for k in range(lines.shape[1]):
-        ax, ay, bx, by = (lines[:, k, end, axis][:, None, None] for end in (0, 1) for axis in (0, 1))
+        ax, ay, bx, by = (lines[:, k, end, axis][:, None, None]
+                          for end in (0, 1)
+                          for axis in (0, 1))
         dx, dy = bx - ax, by - ay
         length = np.maximum(dx * dx + dy * dy, 1e-9)
         along = (column - ax) * (dx / length) + (row - ay) * (dy / length)
@@ -145,14 +162,18 @@ def _distance(lines: np.ndarray, side: int) -> np.ndarray:
 
 
 def _ink(random, labels: np.ndarray, side: int) -> np.ndarray:
-    """Cover of each pixel by the pen in [0, 1], [drawings, side, side]: half-width .8 to 1.8 pixels on 28."""
+    """Cover of each pixel by the pen in [0, 1], [drawings, side, side]: half-width .8 to 1.8 pixels
+    on 28.
+    """
     distance = _distance(_pen_lines(random, labels, side), side)
     half_width = _between(random, 0.8, 1.8, (len(labels), 1, 1)) * (side / 28.0)
     return np.minimum(np.maximum(half_width + 0.5 - distance, 0.0), 1.0)
 
 
 def _noise(random, shape) -> np.ndarray:
-    """Bell-shaped noise in (-1, 1) with standard deviation .41: the mean of two uniforms, a triangle."""
+    """Bell-shaped noise in (-1, 1) with standard deviation .41: the mean of two uniforms, a
+    triangle.
+    """
     return random.random_sample(shape) - random.random_sample(shape)
 
 
@@ -165,7 +186,9 @@ def _grey(random, labels: np.ndarray) -> np.ndarray:
 
 
 def _texture(random, n: int) -> np.ndarray:
-    """Smooth blotches [n, 3, 32, 32] in [-1, 1]: a random 5x5 grid per channel, interpolated to 8 pixels a cell."""
+    """Smooth blotches [n, 3, 32, 32] in [-1, 1]: a random 5x5 grid per channel, interpolated to 8
+    pixels a cell.
+    """
     grid = _between(random, -1.0, 1.0, (n, 3, 5, 5))
     cell, part = np.arange(32) // 8, (np.arange(32) % 8) / 8.0
     rows = grid[:, :, cell] * (1.0 - part)[:, None] + grid[:, :, cell + 1] * part[:, None]
@@ -173,7 +196,9 @@ def _texture(random, n: int) -> np.ndarray:
 
 
 def _coloured(random, labels: np.ndarray) -> np.ndarray:
-    """[drawings, 3, 32, 32]: a pen of one random colour on textured ground of another, lighter or darker by 70."""
+    """[drawings, 3, 32, 32]: a pen of one random colour on textured ground of another, lighter or
+    darker by 70.
+    """
     n = len(labels)
     ink = _ink(random, labels, 32)[:, None]
     ground = _between(random, 60.0, 195.0, (n, 3, 1, 1))
@@ -189,12 +214,13 @@ def _bytes(values: np.ndarray) -> np.ndarray:
     return np.floor(np.minimum(np.maximum(values, 0.0), 255.0)).astype(np.uint8)
 
 
-def strokes(n, *, seed, colour=False):
+def strokes(n: int, *, seed: int, colour: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Draw n digits; returns (images uint8, labels int64), both numpy.
 
-    Images are [n, 28, 28] in grey, [n, 3, 32, 32] in colour (channels first). The classes are drawn at random,
-    about n / 10 each. The first m of n drawings are the m drawings of the same seed. Raises ValueError for a
-    negative n. Takes about .2 ms an image in grey, and 20 MB beside the result.
+    Images are [n, 28, 28] in grey, [n, 3, 32, 32] in colour (channels first). The classes are drawn
+    at random, about n / 10 each. The first m of n drawings are the m drawings of the same seed.
+    Raises ValueError for a negative n. Takes about .2 ms an image in grey, and 20 MB beside the
+    result.
     """
     if n < 0:
         raise ValueError(f"n is {n}: expected the number of images, 0 or more")
@@ -202,7 +228,8 @@ def strokes(n, *, seed, colour=False):
     shape = (3, 32, 32) if colour else (28, 28)
     images, labels = np.empty((n, *shape), np.uint8), np.empty(n, np.int64)
     for start in range(0, n, CHUNK):
-        # A whole chunk is drawn even where fewer are kept: that makes a short set the beginning of a longer one.
+        # A whole chunk is drawn even where fewer are kept: that makes a short set the beginning of
+        # a longer one.
         some = np.floor(random.random_sample(CHUNK) * 10.0).astype(np.int64)
         drawn = (_coloured if colour else _grey)(random, some)
         stop = min(start + CHUNK, n)

@@ -8,6 +8,8 @@ import shutil
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +24,17 @@ TORCHVISION = {  # name: (torchvision's class, the folder it keeps its files in)
     "fashion-mnist": ("FashionMNIST", "FashionMNIST"),
     "cifar10": ("CIFAR10", "cifar-10-batches-py"),
 }
-CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
+                 "truck")
 CIFAR_COUNTS = {"train": 5_000, "test": 1_000}  # images a class
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
 
 
 class DataNotFound(RuntimeError):
-    """A data set, or a file of it, is missing or unreadable; the message is one line that says what to do."""
+    """A data set, or a file of it, is missing or unreadable.
+
+    The message is one line that says what to do.
+    """
 
 
 # torchvision's sets
@@ -51,24 +57,30 @@ def _torchvision_parts(name: str, root: Path) -> cache.Parts:
     make, folder = getattr(torchvision.datasets, TORCHVISION[name][0]), root / TORCHVISION[name][1]
     try:
         train, test = make(root, train=True), make(root, train=False)
-    except Exception as error:  # a missing file, a wrong checksum, a file cut short: torchvision raises as it comes
+    except Exception as error:
+        # a missing file, a wrong checksum, a file cut short: torchvision raises as it comes
         raise DataNotFound(
-            f"data set {name}: the files in {folder} are incomplete or damaged ({cache.one_line(error)}); "
-            "remove that folder to download them again, or name another with --data DIR or DATA_ROOT"
+            f"data set {name}: the files in {folder} are incomplete or damaged"
+            f" ({cache.one_line(error)}); remove that folder to download them again, or name"
+            " another with --data DIR or DATA_ROOT"
         ) from error
     tensors = []
     for one in (train, test):
         tensors += [_channels_first(one.data), torch.as_tensor(one.targets).long()]
-    return cache.Parts(*tensors, classes=tuple(label.split(" - ")[0] for label in train.classes))  # "7 - seven" is 7
+    # "7 - seven" is 7
+    return cache.Parts(*tensors, classes=tuple(label.split(" - ")[0] for label in train.classes))
 
 
 def _channels_first(images) -> torch.Tensor:
     images = torch.as_tensor(images)
-    return images[:, None].contiguous() if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
+    return images[:, None].contiguous() if images.ndim == 3 else images.permute(0, 3, 1,
+                                                                                2).contiguous()
 
 
 def _downloaded(name: str) -> cache.Parts:
-    """Download into a folder of its own and move it into place, so that a killed download leaves nothing behind."""
+    """Download into a folder of its own and move it into place, so that a killed download leaves
+    nothing behind.
+    """
     import torchvision
 
     kind, folder = TORCHVISION[name]
@@ -79,15 +91,18 @@ def _downloaded(name: str) -> cache.Parts:
             with contextlib.redirect_stdout(sys.stderr), timeout(30.0):
                 getattr(torchvision.datasets, kind)(part, download=True)
         except Exception as error:  # no network, no such host, a mirror's error page
-            raise not_found(f"data set {name}", f"it could not be downloaded ({cache.one_line(error)})") from error
+            raise not_found(f"data set {name}",
+                            f"it could not be downloaded ({cache.one_line(error)})") from error
         shutil.rmtree(home / folder, ignore_errors=True)
         os.replace(Path(part) / folder, home / folder)
     return _torchvision_parts(name, home)
 
 
 @contextlib.contextmanager
-def timeout(seconds: float):
-    """Let connections fail after some seconds: without it, a network that drops packets hangs for minutes."""
+def timeout(seconds: float) -> Iterator[None]:
+    """Let connections fail after some seconds: without it, a network that drops packets hangs for
+    minutes.
+    """
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -100,15 +115,19 @@ def timeout(seconds: float):
 
 
 def cifar10_jpeg() -> cache.Parts:
-    """CIFAR-10 as JPEG files: train/CLASS/NAME.jpg and test/CLASS/NAME.jpg in an archive or a folder."""
+    """CIFAR-10 as JPEG files: train/CLASS/NAME.jpg and test/CLASS/NAME.jpg in an archive or a
+    folder.
+    """
     for root in paths.data_roots():
         for name in ("cifar10-jpeg", "cifar-10-jpeg"):
             if (root / f"{name}.tar.xz").is_file():
                 return _cifar10_archive(root / f"{name}.tar.xz")
             if (root / name).is_dir():
-                key = _key(_listed(root / name), root / name)
-                return cache.parts("cifar10-jpeg", key, lambda: _cifar10_folder(root / name))
-    raise not_found("data set cifar10-jpeg", "neither cifar10-jpeg.tar.xz nor a folder cifar10-jpeg is there")
+                folder = root / name
+                key = _key(_listed(folder), folder)
+                return cache.parts("cifar10-jpeg", key, partial(_cifar10_folder, folder))
+    raise not_found("data set cifar10-jpeg",
+                    "neither cifar10-jpeg.tar.xz nor a folder cifar10-jpeg is there")
 
 
 def _cifar10_archive(archive: Path) -> cache.Parts:
@@ -122,15 +141,20 @@ def _cifar10_archive(archive: Path) -> cache.Parts:
                 with tarfile.open(archive) as file:
                     file.extractall(folder, filter=_without_links)
             except Exception as error:  # a truncated archive, a refused member, a full disk
-                raise DataNotFound(f"{archive} cannot be unpacked ({cache.one_line(error)}); fetch it again") from error
+                raise DataNotFound(
+                    f"{archive} cannot be unpacked ({cache.one_line(error)}); fetch it again"
+                ) from error
             inside = [Path(folder), *sorted(Path(folder).glob("cifar*/"))]
-            return _cifar10_folder(next((one for one in inside if (one / "train").is_dir()), Path(folder)), archive)
+            return _cifar10_folder(
+                next((one for one in inside if (one / "train").is_dir()), Path(folder)), archive)
 
     return cache.parts("cifar10-jpeg", f"{VERSION}-{sha256(archive)[:16]}", make)
 
 
 def _without_links(member, folder: str):
-    """tarfile's filter "data", which refuses devices and paths that leave the folder, and no links either: images need none."""
+    """tarfile's filter "data", which refuses devices and paths that leave the folder, and no links
+    either: images need none.
+    """
     import tarfile
 
     if member.issym() or member.islnk():
@@ -145,7 +169,8 @@ def _cifar10_folder(folder: Path, shown: Path | None = None) -> cache.Parts:
             there = sum(name.split("/")[0] == label for name in names[part])
             if there != count:
                 raise DataNotFound(
-                    f"{shown or folder}: {part}/{label} holds {there} images, expected {count}; fetch it again"
+                    f"{shown or folder}: {part}/{label} holds {there} images, expected {count};"
+                    " fetch it again"
                 )
     train = _decoded(folder / "train", names["train"], CIFAR_CLASSES, side=32, resize=False)
     test = _decoded(folder / "test", names["test"], CIFAR_CLASSES, side=32, resize=False)
@@ -153,19 +178,25 @@ def _cifar10_folder(folder: Path, shown: Path | None = None) -> cache.Parts:
 
 
 def image_folder(name: str) -> cache.Parts:
-    """`imagefolder:PATH` or `imagefolder:PATH@SIDE`; PATH from here or the profile's folder, else from a data root."""
-    path, side = re.fullmatch(r"imagefolder:(.*?)(?:@(\d+))?", name).groups()
-    side = int(side or 32)
-    if not path or side < 1:
+    """`imagefolder:PATH` or `imagefolder:PATH@SIDE`.
+
+    PATH from here or the profile's folder, else from a data root.
+    """
+    match = re.fullmatch(r"imagefolder:(.*?)(?:@(\d+))?", name)
+    side = int(match[2] or 32) if match else 0
+    if match is None or not match[1] or side < 1:
         raise ValueError(f"data set {name!r}: expected imagefolder:PATH or imagefolder:PATH@SIDE")
-    given = Path(path).expanduser()
-    folder = next((place for place in (root / given for root in (*paths.own_folders(), *paths.data_roots())) if place.is_dir()), None)
+    given = Path(match[1]).expanduser()
+    folder = next(
+        (place for place in (root / given for root in (*paths.own_folders(), *paths.data_roots()))
+         if place.is_dir()), None)
     if folder is None and given.is_absolute():
         raise DataNotFound(f"data set {name}: there is no folder {given}")
     if folder is None:
         raise not_found(f"data set {name}", f"no such folder is there, nor in {Path.cwd()}")
     names = _listed(folder)
-    return cache.parts("imagefolder", _key(names, folder, side), lambda: _folder_parts(folder, names, side))
+    return cache.parts("imagefolder", _key(names, folder, side),
+                       lambda: _folder_parts(folder, names, side))
 
 
 def _folder_parts(folder: Path, names: list[str], side: int) -> cache.Parts:
@@ -179,10 +210,12 @@ def _folder_parts(folder: Path, names: list[str], side: int) -> cache.Parts:
     classes = tuple(sorted({name.split("/")[0] for name in train if "/" in name}))
     if len(classes) < 2 or not test:
         raise DataNotFound(
-            f"{folder}: {len(classes)} class folders and {len(test)} test images found; expected at least two class "
-            "folders with images, or train/ and test/ that hold them"
+            f"{folder}: {len(classes)} class folders and {len(test)} test images found; expected at"
+            " least two class folders with images, or train/ and test/ that hold them"
         )
-    parts = [*_decoded(at[0], train, classes, side=side), *_decoded(at[1], test, classes, side=side)]
+    parts = [
+        *_decoded(at[0], train, classes, side=side), *_decoded(at[1], test, classes, side=side)
+    ]
     if parts[0].shape[1] != parts[2].shape[1]:  # grey in one part, colour in the other
         parts[0], parts[2] = (parts[i].expand(-1, 3, -1, -1).contiguous() for i in (0, 2))
     return cache.Parts(*parts, classes=classes)
@@ -194,7 +227,8 @@ def _is_test(name: str) -> bool:
 
 
 def _listed(folder: Path) -> list[str]:
-    """Names of the images below a folder, with / between parts, in the order of their code points."""
+    """Names of the images below a folder, with / between parts, in the order of their code points.
+    """
     return sorted(
         str(path.relative_to(folder).as_posix())
         for path in folder.rglob("*")
@@ -211,10 +245,11 @@ def _key(names: list[str], folder: Path, side: int = 32) -> str:
 
 
 def _decoded(folder: Path, names: list[str], classes: tuple, *, side: int, resize: bool = True):
-    """(images uint8 [n, channels, side, side], labels int64 [n]) in a fixed order that mixes the classes.
+    """(images uint8 [n, channels, side, side], labels int64 [n]) in a fixed order that mixes the
+    classes.
 
-    Names come sorted by class; RandomState(0)'s permutation of them makes the first rows a sample of all classes.
-    Where every image is grey, channels is 1.
+    Names come sorted by class; RandomState(0)'s permutation of them makes the first rows a sample
+    of all classes. Where every image is grey, channels is 1.
     """
     order = np.random.RandomState(0).permutation(len(names))
     images, grey = np.empty((len(names), side, side, 3), np.uint8), True
@@ -222,7 +257,8 @@ def _decoded(folder: Path, names: list[str], classes: tuple, *, side: int, resiz
     for row, pick in enumerate(order):
         label = names[pick].split("/")[0]
         if label not in classes:
-            raise DataNotFound(f"{folder / names[pick]}: {label} is none of the classes ({', '.join(classes)})")
+            raise DataNotFound(
+                f"{folder / names[pick]}: {label} is none of the classes ({', '.join(classes)})")
         images[row], is_grey = _decode(folder / names[pick], side, resize)
         labels[row], grey = classes.index(label), grey and is_grey
     images = torch.from_numpy(images).permute(0, 3, 1, 2)
@@ -241,8 +277,10 @@ def _decode(path: Path, side: int, resize: bool) -> tuple[np.ndarray, bool]:
                     raise ValueError(f"it is {image.width}x{image.height}, expected {side}x{side}")
                 image = image.resize((side, side), Image.Resampling.BILINEAR)
             return np.asarray(image), grey
-    except Exception as error:  # PIL raises OSError, SyntaxError, ValueError and more on damaged files
-        raise DataNotFound(f"image {path} cannot be read ({cache.one_line(error)}); fetch it again") from error
+    except Exception as error:
+        # PIL raises OSError, SyntaxError, ValueError and more on damaged files
+        raise DataNotFound(
+            f"image {path} cannot be read ({cache.one_line(error)}); fetch it again") from error
 
 
 def sha256(path: Path) -> str:
@@ -257,4 +295,5 @@ def sha256(path: Path) -> str:
 def not_found(name: str, why: str) -> DataNotFound:
     """The one line for what is not there: what it is, where it was looked for, what to set."""
     places = ", ".join(str(root) for root in paths.data_roots())
-    return DataNotFound(f"{name} not found in {places}: {why}; name its folder with --data DIR or DATA_ROOT")
+    return DataNotFound(
+        f"{name} not found in {places}: {why}; name its folder with --data DIR or DATA_ROOT")

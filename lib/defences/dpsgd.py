@@ -1,26 +1,39 @@
-"""DP-SGD (Abadi et al. 2016) and its two halves alone: clipping without noise, noise without clipping.
+"""DP-SGD (Abadi et al. 2016) and its two halves alone: clipping without noise, noise without
+clipping.
 
-With noise multiplier 0 and no clipping it is plain training, so that the undefended model takes the same path.
+With noise multiplier 0 and no clipping it is plain training, so that the undefended model takes the
+same path.
 """
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
-from lib import ensemble, privacy
+from lib import privacy
 from lib.attacks import Poisoned
-from lib.defences import Trained, members
+from lib.defences import Trained, members, own
+from lib.training import fit
+from lib.training.transforms import mixing_a_batch
+
+if TYPE_CHECKING:
+    from lib.study.runs import Run
 
 VERSION = 1
+GROWN = "the batch stays while the set grows: no bound links this run to its clean twin"
 ENGINES = ("ensemble", "opacus-hooks", "opacus-ghost")
 
 
 @dataclass(frozen=True)
 class DPSGD:
-    """Per-sample clipping to `max_grad_norm`, Gaussian noise of `noise_multiplier` x `max_grad_norm` on the sum.
+    """Per-sample clipping to `max_grad_norm`, Gaussian noise of `noise_multiplier` x
+    `max_grad_norm` on the sum.
 
-    Give `noise_multiplier`, or `epsilon` and null for the multiplier, which is then calibrated (Poisson sampling, PLD).
-    clip=False keeps the noise and drops the clipping (no guarantee). engine: this project's trainer, or Opacus.
+    Give `noise_multiplier`, or `epsilon` and null for the multiplier, which is then calibrated
+    (Poisson sampling, PLD). clip=False keeps the noise and drops the clipping (no guarantee).
+    engine: this project's trainer, or Opacus.
     """
+
+    takes_start: ClassVar[bool] = True
 
     noise_multiplier: float | None = 1.0
     epsilon: float | None = None
@@ -29,68 +42,112 @@ class DPSGD:
     delta: float = 1e-5
     engine: str = "ensemble"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if (self.noise_multiplier is None) == (self.epsilon is None):
-            raise ValueError(f"defence dpsgd: noise_multiplier {self.noise_multiplier} and epsilon {self.epsilon}: give exactly one of them")
+            raise ValueError(
+                f"defence dpsgd: noise_multiplier {self.noise_multiplier} and epsilon"
+                f" {self.epsilon}: give exactly one of them"
+            )
         if self.noise_multiplier is not None and self.noise_multiplier < 0:
-            raise ValueError(f"defence dpsgd: noise_multiplier {self.noise_multiplier}: expected 0 or more")
+            raise ValueError(
+                f"defence dpsgd: noise_multiplier {self.noise_multiplier}: expected 0 or more")
         if self.epsilon is not None and not (self.epsilon > 0 and self.clip):
-            raise ValueError(f"defence dpsgd: epsilon {self.epsilon}: expected above 0, and clip true")
+            raise ValueError(
+                f"defence dpsgd: epsilon {self.epsilon}: expected above 0, and clip true")
         if not 0 < self.delta < 1:
             raise ValueError(f"defence dpsgd: delta {self.delta}: expected between 0 and 1")
         if not self.max_grad_norm > 0:
             raise ValueError(f"defence dpsgd: max_grad_norm {self.max_grad_norm}: expected above 0")
         if self.engine not in ENGINES:
-            raise ValueError(f"defence dpsgd: engine {self.engine!r}: expected one of {', '.join(ENGINES)}")
+            raise ValueError(
+                f"defence dpsgd: engine {self.engine!r}: expected one of {', '.join(ENGINES)}")
         if self.engine != "ensemble" and not self.clip:
-            raise ValueError(f"defence dpsgd: engine {self.engine!r} always clips; use engine 'ensemble' for clip false")
+            raise ValueError(
+                f"defence dpsgd: engine {self.engine!r} always clips; use engine 'ensemble' for"
+                " clip false"
+            )
 
-    def group(self, run) -> tuple:
-        """Runs with an equal group train together: noise, clipping norm, learning rate and seeds may differ."""
-        return ("dpsgd", self.engine, self.clip, run.model, replace(run.training, lr=1.0), run.precision)
+    def group(self, run: "Run") -> tuple:
+        """Runs with an equal group train together: noise, clipping norm, learning rate and seeds
+        may differ.
+        """
+        return ("dpsgd", self.engine, self.clip, run.model, replace(run.training,
+                                                                    lr=1.0), run.precision)
 
-    def train(self, runs: list, poisoned: list[Poisoned]) -> list[Trained]:
+    def train(self, runs: "list[Run]", poisoned: list[Poisoned]) -> list[Trained]:
         """Train all runs of one group; results in their order."""
-        calibrated = [run.defence.calibrated(run, len(data.rows)) for run, data in zip(runs, poisoned)]
+        calibrated = [own(run, DPSGD).calibrated(run, members.records(run, data))
+                      for run, data in zip(runs, poisoned)]
         mechanisms = [defence.mechanism() for defence in calibrated]
         trained = members.fit(runs, poisoned, mechanisms, engine=self._engine())
-        return [members.trained(trained, model, defence.guarantee(run, len(data.rows)))
+        return [members.trained(trained, model, defence.guarantee(run, members.records(run, data)))
                 for model, (run, data, defence) in enumerate(zip(runs, poisoned, calibrated))]
 
-    def _engine(self):
+    def _engine(self) -> members.Engine:
         if self.engine == "ensemble":
-            return ensemble.fit
+            return fit
         from lib.defences import opacus_engine
         return opacus_engine.fitter(ghost=self.engine == "opacus-ghost")
 
     def mechanism(self) -> dict:
-        """The member's clipping norm, and the standard deviation of the noise on the sum of gradients."""
-        return {"clipping_norm": self.max_grad_norm if self.clip else math.inf, "noise": self.noise_multiplier * self.max_grad_norm}
+        """The member's clipping norm, and the standard deviation of the noise on the sum of
+        gradients.
+        """
+        return {
+            "clipping_norm": self.max_grad_norm if self.clip else math.inf,
+            "noise": self._noise_multiplier() * self.max_grad_norm
+        }
 
-    def calibrated(self, run, n: int) -> "DPSGD":
+    def _noise_multiplier(self) -> float:
+        if self.noise_multiplier is None:
+            raise ValueError(f"defence dpsgd: epsilon {self.epsilon} without a noise_multiplier: "
+                             "expected a defence that `calibrated` returned")
+        return self.noise_multiplier
+
+    def calibrated(self, run: "Run", n: int) -> "DPSGD":
         """This defence with a noise multiplier, found from epsilon where that was given."""
         if self.epsilon is None:
             return self
         if run.training.sampling != "poisson":
-            raise ValueError("defence dpsgd: epsilon can be calibrated for sampling 'poisson' only; give noise_multiplier for shuffled batches")
-        z = privacy.dpsgd_noise_multiplier(self.epsilon, run.training.batch_size / n, run.training.steps(n), self.delta)
+            raise ValueError(
+                "defence dpsgd: epsilon can be calibrated for sampling 'poisson' only; give"
+                " noise_multiplier for shuffled batches"
+            )
+        mixed = mixing_a_batch(run.training.transforms)
+        if mixed:
+            raise ValueError(f"defence dpsgd: epsilon cannot be calibrated with transform "
+                             f"{', '.join(mixed)}: it mixes private records, and clipping bounds "
+                             "none of them; give noise_multiplier")
+        z = privacy.dpsgd_noise_multiplier(self.epsilon, run.training.batch_size / n,
+                                           run.training.steps(n), self.delta)
         return replace(self, noise_multiplier=z, epsilon=None)
 
-    def guarantee(self, run, n: int) -> privacy.Guarantee:
+    def guarantee(self, run: "Run", n: int) -> privacy.Guarantee:
         """What this training guarantees on `n` records (add-remove adjacency)."""
-        training, z = run.training, self.noise_multiplier
-        facts = dict(noise_multiplier=z, max_grad_norm=self.max_grad_norm if self.clip else math.inf,
-                     sample_rate=training.batch_size / n, steps=training.steps(n), sampler=training.sampling)
+        training, z = run.training, self._noise_multiplier()
+        nothing = privacy.Guarantee(
+            epsilon=math.inf, delta=self.delta, adjacency="none", sampler=training.sampling,
+            noise_multiplier=z, max_grad_norm=self.max_grad_norm if self.clip else math.inf,
+            sample_rate=training.batch_size / n, steps=training.steps(n))
         if not self.clip or z == 0:
             note = "no noise" if z == 0 else "gradients are not clipped"
-            return privacy.Guarantee(epsilon=math.inf, delta=self.delta, adjacency="none", accountant="none", note=note, **facts)
+            return replace(nothing, accountant="none", note=note)
+        mixed = mixing_a_batch(training.transforms)
+        if mixed:
+            note = (f"transform {', '.join(mixed)} mixes private records, "
+                    "and clipping bounds none of them")
+            return replace(nothing, note=note)
+        grown = "" if training.appended == "nominal" else GROWN
         if training.sampling == "poisson":
-            epsilon = privacy.dpsgd_epsilon(z, training.batch_size / n, training.steps(n), self.delta)
-            return privacy.Guarantee(epsilon=epsilon, delta=self.delta, adjacency="add-remove", accountant="pld", note="", **facts)
+            epsilon = privacy.dpsgd_epsilon(z, training.batch_size / n, training.steps(n),
+                                            self.delta)
+            return replace(nothing, epsilon=epsilon, adjacency="add-remove", accountant="pld",
+                           note=grown)
         epsilon = privacy.shuffled_epsilon(z, math.ceil(training.epochs), self.delta)
-        return privacy.Guarantee(epsilon=epsilon, delta=self.delta, adjacency="zero-out", accountant="gaussian",
-                                 note="each record once an epoch, no amplification by sampling", **facts)
+        note = "; ".join(
+            filter(None, ("each record once an epoch, no amplification by sampling", grown)))
+        return replace(nothing, epsilon=epsilon, adjacency="zero-out", accountant="gaussian",
+                       note=note)
 
 
 Defence = DPSGD
-

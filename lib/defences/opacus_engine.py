@@ -1,38 +1,55 @@
 """The same trainings by Opacus: the reference that this project's trainer is held to.
 
-Batches, initial weights and noise come from the same seeds; only the engine differs. One model at a time.
+Batches, initial weights and noise come from the same seeds; only the engine differs. One model at a
+time.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from lib import ensemble
-from lib.ensemble import Ensemble, Member, Schedule, as_input, initialise, sampling
+from lib import training
+from lib.defences.members import Engine
+from lib.training import Ensemble, Member, Schedule, as_input, generator, initialise, modules
 
 
-def fitter(*, ghost: bool):
-    """A function with the arguments of `ensemble.fit` that trains with Opacus's hooks or its ghost clipping."""
-    def fit(build, pool, members: list[Member], schedule: Schedule) -> Ensemble:
-        ensemble.check(members, schedule)
-        # The same slack as in `ensemble.Step`, and the same noise.
-        members = [replace(member, clipping_norm=member.clipping_norm * ensemble.slack(schedule.precision)) for member in members]
-        with ensemble.products(schedule.precision):
+def fitter(*, ghost: bool) -> Engine:
+    """A function like `training.fit` that trains with Opacus's hooks or its ghost clipping."""
+    def fit(build: Callable[[], nn.Module], pool: Tensor, members: list[Member],
+            schedule: Schedule) -> Ensemble:
+        training.check(members, schedule)
+        if schedule.transforms or schedule.averages:
+            raise ValueError("Opacus's engines know neither transforms nor averages: "
+                             "leave them out, or use engine 'ensemble'")
+        # The same slack as in `training.Step`, and the same noise.
+        members = [
+            replace(member, clipping_norm=member.clipping_norm * training.slack(schedule.precision))
+            for member in members
+        ]
+        with training.products(schedule.precision):
             trained = [_train(build, pool, member, schedule, ghost) for member in members]
-        kept = {step: torch.stack([snapshots[step] for _, snapshots in trained]) for step in schedule.snapshots}
+        kept = {
+            step: torch.stack([snapshots[step]
+                               for _, snapshots in trained])
+            for step in schedule.snapshots
+        }
         return Ensemble(build().to(pool.device), torch.stack([flat for flat, _ in trained]), kept)
     return fit
 
 
-def _train(build, pool, member: Member, schedule: Schedule, ghost: bool):
+def _train(build: Callable[[], nn.Module], pool: Tensor, member: Member, schedule: Schedule,
+           ghost: bool) -> tuple[Tensor, dict[int, Tensor]]:
     module = initialise(build, member.init_seed).to(pool.device)
+    if member.start is not None:
+        modules.load(module, member.start.to(pool.device))
     inner = torch_optimiser(module, member.lr, schedule)
     step = private_step(module, inner, member, ghost=ghost)
     snapshots = {}
-    batches = ensemble.member_batches(member, schedule.sampling, pool.device)
+    batches = training.member_batches(member, schedule.sampling, pool.device)
     for number in range(schedule.steps):
         inner.param_groups[0]["lr"] = member.lr * schedule.factor(number, schedule.steps)
         chosen = next(batches)
@@ -42,8 +59,8 @@ def _train(build, pool, member: Member, schedule: Schedule, ghost: bool):
     return _flat(module), snapshots
 
 
-def _flat(module: nn.Module) -> torch.Tensor:
-    return nn.utils.parameters_to_vector(module.parameters()).detach().clone()
+def _flat(module: nn.Module) -> Tensor:
+    return training.flatten(module).clone()
 
 
 def torch_optimiser(module: nn.Module, lr: float, schedule: Schedule) -> torch.optim.Optimizer:
@@ -51,31 +68,40 @@ def torch_optimiser(module: nn.Module, lr: float, schedule: Schedule) -> torch.o
     rule = schedule.rule
     if rule.name == "adam":
         return torch.optim.Adam(module.parameters(), lr=lr, weight_decay=rule.weight_decay)
-    kinds = {"sgd": (torch.optim.SGD, {"nesterov": rule.nesterov}), "rmsprop": (torch.optim.RMSprop, {})}
+    kinds = {
+        "sgd": (torch.optim.SGD, {"nesterov": rule.nesterov}), "rmsprop": (torch.optim.RMSprop, {})
+    }
     make, extra = kinds[rule.name]
-    return make(module.parameters(), lr=lr, momentum=rule.momentum, weight_decay=rule.weight_decay, **extra)
+    return make(module.parameters(), lr=lr, momentum=rule.momentum, weight_decay=rule.weight_decay,
+                **extra)
 
 
-def private_step(module: nn.Module, inner: torch.optim.Optimizer, member: Member, *, ghost: bool):
+def private_step(module: nn.Module, inner: torch.optim.Optimizer, member: Member, *, ghost: bool
+                 ) -> Callable[[Tensor, Tensor], None]:
     """A function (inputs, labels) that makes one DP-SGD step with Opacus on `module`."""
     from opacus import optimizers
     from opacus.grad_sample import GradSampleModule, GradSampleModuleFastGradientClipping
     from opacus.utils.fast_gradient_clipping_utils import DPLossFastGradientClipping
 
-    settings = dict(noise_multiplier=member.noise / member.clipping_norm, max_grad_norm=member.clipping_norm,
-                    expected_batch_size=member.batch_size, loss_reduction="mean",
-                    generator=sampling.generator("noise", member.noise_seed, next(module.parameters()).device))
+    settings = dict(
+        noise_multiplier=member.noise / member.clipping_norm, max_grad_norm=member.clipping_norm,
+        expected_batch_size=member.batch_size, loss_reduction="mean", generator=generator(
+            "noise", member.noise_seed,
+            next(module.parameters()).device))
     if not math.isfinite(member.clipping_norm):
-        raise ValueError(f"clipping norm {member.clipping_norm}: Opacus always clips; expected a finite norm")
+        raise ValueError(
+            f"clipping norm {member.clipping_norm}: Opacus always clips; expected a finite norm")
     if ghost:
-        wrapped = GradSampleModuleFastGradientClipping(module, max_grad_norm=member.clipping_norm, use_ghost_clipping=True, loss_reduction="mean")
+        wrapped = GradSampleModuleFastGradientClipping(module, max_grad_norm=member.clipping_norm,
+                                                       use_ghost_clipping=True,
+                                                       loss_reduction="mean")
         optimiser = optimizers.DPOptimizerFastGradientClipping(inner, **settings)
         criterion = DPLossFastGradientClipping(wrapped, optimiser, nn.CrossEntropyLoss(), "mean")
     else:
         wrapped = GradSampleModule(module, loss_reduction="mean")
         optimiser, criterion = optimizers.DPOptimizer(inner, **settings), F.cross_entropy
 
-    def step(inputs: torch.Tensor, labels: torch.Tensor) -> None:
+    def step(inputs: Tensor, labels: Tensor) -> None:
         optimiser.zero_grad()
         criterion(wrapped(inputs), labels).backward()
         optimiser.step()

@@ -1,8 +1,9 @@
-"""Deep Partition Aggregation: models on disjoint parts of the data vote, and no few samples can change the outcome.
+"""Deep Partition Aggregation: models on disjoint parts of the data vote, and no few samples can
+change the outcome.
 
-Levine and Feizi 2021, theorem 1. No differential privacy: the certificate is exact and holds image by image, against any
-samples that are inserted or deleted. It is void if anything else was fitted on the parts' data: a feature extractor must
-come from images outside of all parts.
+Levine and Feizi 2021, theorem 1. No differential privacy: the certificate is exact and holds image
+by image, against any samples that are inserted or deleted. It is void if anything else was fitted
+on the parts' data: a feature extractor must come from images outside of all parts.
 """
 
 import hashlib
@@ -10,18 +11,24 @@ import math
 import weakref
 from collections import Counter
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lib import attacks, ensemble, models
+from lib import models, training
 from lib.attacks import Poisoned
 from lib.defences import Trained, certificates, smoothing
 from lib.defences.certificates import Certified, Examples
-from lib.ensemble.sampling import generator
 from lib.privacy import Guarantee
 from lib.privacy.pate import vote_counts
+from lib.training import generator
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from lib.study.runs import Run
 
 VERSION = 1
 
@@ -30,19 +37,22 @@ VERSION = 1
 class Partition:
     """One model a part; the prediction is the plurality of their votes, ties to the lower class.
 
-    partitions: k. by: "content", the part is a hash of the image modulo k, so that no sample moves another (an image changed
-    in place may touch two parts, its old and its new one); "index", contiguous blocks by place as PATE's teachers have
-    them, which covers samples changed in place alone. twin: also train on the same images before the attack, and
-    count the predictions that differ: inside the certificate there can be none.
+    partitions: k. by: "content", the part is a hash of the image modulo k, so that no sample moves
+    another (an image changed in place may touch two parts, its old and its new one); "index",
+    contiguous blocks by place as PATE's teachers have them, which covers samples changed in place
+    alone. twin: also train on the same images before the attack, and count the predictions that
+    differ: inside the certificate there can be none.
 
-    models, noise: each part's vote is that of `models` models on noisy copies of the part (RAB inside DPA). A pattern must
-    then outgrow the radius of a part to change its vote, so that a vote costs several images (`images_withstood`); against
-    the same labels without the patterns (world L), with probability `confidence` over the noise. By index alone: a hash of
-    the content would move every changed image to another part.
+    models, noise: each part's vote is that of `models` models on noisy copies of the part (RAB
+    inside DPA). A pattern must then outgrow the radius of a part to change its vote, so that a vote
+    costs several images (`images_withstood`); against the same labels without the patterns (world
+    L), with probability `confidence` over the noise. By index alone: a hash of the content would
+    move every changed image to another part.
     """
 
-    needs_pixels = True
-    FACTS = (*certificates.FACTS, "poisons", "touched", "size_min", "size_max")
+    needs_pixels: ClassVar[bool] = True
+    FACTS: ClassVar[tuple[str, ...]] = (
+        *certificates.FACTS, "poisons", "touched", "size_min", "size_max")
 
     partitions: int = 250
     by: str = "content"
@@ -51,48 +61,68 @@ class Partition:
     noise: float = 0.0
     confidence: float = 0.999
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.partitions < 1:
             raise ValueError(f"defence partition: partitions {self.partitions}: expected 1 or more")
         if self.by not in ("content", "index"):
             raise ValueError(f"defence partition: by {self.by!r}: expected content or index")
         if self.models < 1 or not 0 <= self.noise < math.inf or not 0 < self.confidence < 1:
-            raise ValueError(f"defence partition: models {self.models}, noise {self.noise}, confidence {self.confidence}: "
-                             "expected 1 or more, 0 or more, and a confidence between 0 and 1")
+            raise ValueError(
+                f"defence partition: models {self.models}, noise {self.noise}, confidence"
+                f" {self.confidence}: expected 1 or more, 0 or more, and a confidence between 0"
+                " and 1"
+            )
         if (self.models > 1) != (self.noise > 0) or (self.noise > 0 and self.by != "index"):
-            raise ValueError(f"defence partition: models {self.models}, noise {self.noise}, by {self.by!r}: noisy copies need several models, and by index")
+            raise ValueError(
+                f"defence partition: models {self.models}, noise {self.noise}, by {self.by!r}:"
+                " noisy copies need several models, and by index"
+            )
 
-    def group(self, run) -> tuple:
+    def group(self, run: "Run") -> tuple:
         """One run is many trainings already: only clean twins of several attacks share a group."""
-        attack = ("clean",) if attacks.untouched(run.attack) else (run.attack, run.attack_seed)
+        attack = ("clean",) if run.attack.in_world == "C" else (run.attack, run.attack_seed)
         return ("partition", self, attack, run.model, run.training, run.precision, run.init_seed)
 
-    def train(self, runs: list, poisoned: list[Poisoned]) -> list[Trained]:
+    def train(self, runs: "list[Run]", poisoned: list[Poisoned]) -> list[Trained]:
         """Train all runs of one group, one after the other."""
         return [self._train(run, data) for run, data in zip(runs, poisoned)]
 
-    def _train(self, run, data: Poisoned) -> Trained:
+    def _train(self, run: "Run", data: Poisoned) -> Trained:
         if run.training.checkpoints or run.training.sampling != "shuffle":
-            raise ValueError(f"defence partition: training checkpoints {run.training.checkpoints}, sampling {run.training.sampling!r}: expected 0 and shuffle")
+            raise ValueError(
+                f"defence partition: training checkpoints {run.training.checkpoints}, sampling"
+                f" {run.training.sampling!r}: expected 0 and shuffle"
+            )
         before = untouched(data)
         parts, clean_parts = self.assign(data), self.assign(before)
         own = Voters(self, run, data, parts)
         twin = Voters(self, run, before, clean_parts) if self.twin else None
         distances, sizes = smoothing.pattern_norms(data), [len(part) for part in parts]
-        facts = {"poisons": int(data.mask.sum()), "touched": touched(data, parts, before, clean_parts), "size_min": min(sizes), "size_max": max(sizes)}
+        facts = {
+            "poisons": int(data.mask.sum()), "touched": touched(data, parts, before, clean_parts),
+            "size_min": min(sizes), "size_max": max(sizes)
+        }
 
         def certify(tested: Examples) -> tuple[dict, list[dict]]:
             facts, lines = self._certify(own, twin, self.spent(data, before), tested)
-            return facts, lines + (self._together(own, distances.max().item(), tested) if self.noise and len(distances) else [])
+            return facts, lines + (self._together(own,
+                                                  distances.max().item(), tested)
+                                   if self.noise and len(distances) else [])
         guarantee = Guarantee.none("votes without noise; the vote gap certifies in its place")
         return Trained(own.predict, guarantee, facts=facts, certify=certify)
 
     def assign(self, data: Poisoned) -> list[Tensor]:
-        """The records of each part, int64 places among the run's own; by content, in the order of their contents."""
+        """The records of each part, int64 places among the run's own.
+
+        By content, in the order of their contents.
+        """
         n = len(data.rows)
         if self.by == "index":
             if self.partitions > n:
-                raise ValueError(f"defence partition: partitions {self.partitions}: expected at most the {n} private images")
+                raise ValueError(
+                    f"defence partition: partitions {self.partitions}: expected at most the {n}"
+                    " private images"
+                )
             return list(torch.arange(n).tensor_split(self.partitions))
         samples = contents(data)
         parts: list[list[int]] = [[] for _ in range(self.partitions)]
@@ -100,50 +130,73 @@ class Partition:
             parts[samples[place][0] % self.partitions].append(place)
         return [torch.tensor(part, dtype=torch.int64) for part in parts]
 
-    def member(self, run, data: Poisoned, records: Tensor, number: int, copy: int) -> ensemble.Member:
-        """Model `copy` of part `number`: what is random about it depends on these numbers alone, as in the released code."""
-        seed = generator(f"part {number}" + (f" copy {copy}" if copy else ""), run.init_seed).initial_seed() % 2**31
-        return ensemble.Member(data.rows[records], data.labels[records], min(run.training.batch_size, len(records)), run.training.lr,
-                               init_seed=seed, batch_seed=seed, steps=run.training.steps(len(records)), input_noise=self.noise, input_seed=seed)
+    def member(self, run: "Run", data: Poisoned, records: Tensor, number: int,
+               copy: int) -> training.Member:
+        """Model `copy` of part `number`: what is random about it depends on these numbers alone, as
+        in the released code.
+        """
+        seed = generator(f"part {number}" +
+                         (f" copy {copy}" if copy else ""), run.init_seed).initial_seed() % 2**31
+        return training.Member(data.rows[records], data.labels[records],
+                               min(run.training.batch_size, len(records)), run.training.lr,
+                               init_seed=seed, batch_seed=seed, steps=run.training.steps(
+                                   len(records)), input_noise=self.noise, input_seed=seed)
 
     def spent(self, data: Poisoned, before: Poisoned) -> int:
-        """What the attack spends in the unit of the certificate: samples inserted plus deleted, or changed in place."""
+        """What the attack spends in the unit of the certificate: samples inserted plus deleted, or
+        changed in place.
+        """
         old, new = contents(before), contents(data)
         if self.by == "index":
             return sum(one != other for one, other in zip(old, new))
         return sum(((Counter(new) - Counter(old)) + (Counter(old) - Counter(new))).values())
 
-    def _certify(self, own: "Voters", twin: "Voters | None", budget: int, tested: Examples) -> tuple[dict, list[dict]]:
+    def _certify(self, own: "Voters", twin: "Voters | None", budget: int,
+                 tested: Examples) -> tuple[dict, list[dict]]:
         pair = own.certified(tested.clean), own.certified(tested.stamped)
         ceiling = self.partitions // 2
         facts = certificates.facts(*pair, tested, budget=budget, ceiling=ceiling)
-        facts |= certificates.quartiles(own.answers(tested.clean), own.answers(tested.stamped), tested)
+        facts |= certificates.quartiles(own.answers(tested.clean), own.answers(tested.stamped),
+                                        tested)
         if twin is not None:
-            facts |= certificates.flips(pair, (twin.certified(tested.clean), twin.certified(tested.stamped)), tested, budget=budget)
+            facts |= certificates.flips(
+                pair, (twin.certified(tested.clean), twin.certified(tested.stamped)), tested,
+                budget=budget)
         return facts, certificates.curves(*pair, tested, rule="votes", radii=range(ceiling + 2))
 
-
     def _together(self, own: "Voters", each: float, tested: Examples) -> list[dict]:
-        """Certified shares against the number of images that carry a pattern of norm `each` at most, labels as they are."""
-        pair = [Certified(own.certified(inputs).prediction, images_withstood(own.answers(inputs), own.radii(inputs), each, own.classes), strict=False)
-                for inputs in (tested.clean, tested.stamped)]
+        """Certified shares against the number of images that carry a pattern of norm `each` at
+        most, labels as they are.
+        """
+        def withstood(inputs: Tensor) -> Certified:
+            images = images_withstood(own.answers(inputs), own.radii(inputs), each, own.classes)
+            return Certified(own.certified(inputs).prediction, images, strict=False)
+        pair = withstood(tested.clean), withstood(tested.stamped)
         most = int(max(one.radius.max() for one in pair))
         return certificates.curves(*pair, tested, rule="together", radii=range(most + 2))
 
 
 class Voters:
-    """The models of all parts of one run (of those in `only`). An empty part votes for class 0, whatever the image."""
+    """The models of all parts of one run (of those in `only`).
 
-    def __init__(self, defence: Partition, run, data: Poisoned, parts: list[Tensor], only: list[int] | None = None):
-        self.defence, self.classes, self.count, self.precision = defence, data.classes, len(parts), run.precision
+    An empty part votes for class 0, whatever the image.
+    """
+
+    def __init__(self, defence: Partition, run: "Run", data: Poisoned, parts: list[Tensor],
+                 only: list[int] | None = None) -> None:
+        self.defence, self.classes, self.count, self.precision = defence, data.classes, len(
+            parts), run.precision
         pool = torch.cat([data.clean, data.stamped]) if len(data.stamped) else data.clean
         chosen = range(len(parts)) if only is None else only
         self.numbers = [number for number in chosen if len(parts[number])]
         numbered = [defence.member(run, data, parts[number].to(data.rows.device), number, copy)
                     for number in self.numbers for copy in range(defence.models)]
         # Bits of one model must not depend on what the other parts hold.
-        schedule = replace(run.training.plan(max(len(one.rows) for one in numbered), run.precision), exact=True)
-        self.group = ensemble.fit(lambda: models.build(run.model, tuple(pool.shape[1:]), data.classes), pool, numbered, schedule)
+        schedule = replace(run.training.plan(max(len(one.rows) for one in numbered), run.precision),
+                           exact=True)
+        self.group = training.fit(
+            lambda: models.build(run.model, tuple(pool.shape[1:]), data.classes), pool, numbered,
+            schedule)
         self.known: list[tuple] = []
 
     def predict(self, inputs: Tensor) -> Tensor:
@@ -160,24 +213,31 @@ class Voters:
         return self._asked(inputs)[0]
 
     def radii(self, inputs: Tensor) -> np.ndarray:
-        """Norm of patterns in a part below which its answer stays, float [partitions, n]: all parts and classes bounded at once."""
+        """Norm of patterns in a part below which its answer stays, float [partitions, n]: all parts
+        and classes bounded at once.
+        """
         top, runner_up = self._asked(inputs)[1].double().numpy()
         defence, bounds = self.defence, self.count * self.classes
-        return smoothing.radius(top, runner_up, defence.models, defence.noise, defence.confidence, correction="union", classes=bounds)
+        return smoothing.radius(top, runner_up, defence.models, defence.noise, defence.confidence,
+                                correction="union", classes=bounds)
 
     def _asked(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Answers, and the two largest mean probabilities [2, partitions, n]; computed once."""
         for seen, asked in self.known:
             if seen() is inputs:
                 return asked
-        given, chances = torch.zeros(self.count, len(inputs), dtype=torch.uint8), torch.zeros(2, self.count, len(inputs))
+        given, chances = torch.zeros(self.count, len(inputs), dtype=torch.uint8), torch.zeros(
+            2, self.count, len(inputs))
         chances[0] = 1  # an empty part is sure of class 0
         copies = self.defence.models
 
         def ask(place):
-            return sum(torch.softmax(self.group.predict(inputs, model=model).double(), 1) for model in range(place * copies, (place + 1) * copies)) / copies
-        with ensemble.products(self.precision):
-            means = ensemble.spread(ask, range(len(self.numbers)), device=self.group.parameters.device, alone=True)
+            return sum(
+                torch.softmax(self.group.predict(inputs, model=model).double(), 1)
+                for model in range(place * copies, (place + 1) * copies)) / copies
+        with training.products(self.precision):
+            means = training.spread(ask, range(len(self.numbers)),
+                                    device=self.group.parameters.device, alone=True)
             for number, mean in zip(self.numbers, means):
                 given[number] = mean.argmax(1)
                 chances[:, number] = mean.topk(2, 1).values.T.float()
@@ -192,36 +252,60 @@ class Voters:
 
 def untouched(data: Poisoned) -> Poisoned:
     """The training set before the attack: its images and its labels (training world C)."""
-    return replace(data, rows=torch.arange(len(data.rows), device=data.rows.device), labels=data.truth, stamped=data.stamped[:0],
-                   mask=torch.zeros_like(data.mask), pixels=data.pixels and untouched(data.pixels))
+    return replace(data, rows=torch.arange(len(data.rows), device=data.rows.device),
+                   labels=data.truth, stamped=data.stamped[:0], mask=torch.zeros_like(data.mask),
+                   pixels=data.pixels and untouched(data.pixels))
 
 
 def contents(data: Poisoned) -> list[tuple[int, int]]:
-    """(hash of the image's bytes, label) of each record. The hash alone chooses the part: a changed label moves nothing."""
-    images = torch.cat([data.pixels.clean, data.pixels.stamped]).numpy()
-    hashes = [int.from_bytes(hashlib.sha256(images[row].tobytes()).digest()[:8], "big") for row in data.pixels.rows.tolist()]
-    return list(zip(hashes, data.pixels.labels.tolist()))
+    """(hash of the image's bytes, label) of each record.
+
+    The hash alone chooses the part: a changed label moves nothing.
+    """
+    pixels = data.given_pixels()
+    images = torch.cat([pixels.clean, pixels.stamped]).numpy()
+    hashes = [int.from_bytes(hashlib.sha256(images[row].tobytes()).digest()[:8], "big")
+              for row in pixels.rows.tolist()]
+    return list(zip(hashes, pixels.labels.tolist()))
 
 
-def touched(data: Poisoned, parts: list[Tensor], before: Poisoned, clean_parts: list[Tensor]) -> int:
+def touched(data: Poisoned, parts: list[Tensor], before: Poisoned,
+            clean_parts: list[Tensor]) -> int:
     """How many parts hold other samples than before the attack."""
     new, old = contents(data), contents(before)
-    return sum(sorted(new[place] for place in part.tolist()) != sorted(old[place] for place in other.tolist())
-               for part, other in zip(parts, clean_parts))
+    return sum(
+        sorted(new[place]
+               for place in part.tolist()) != sorted(old[place]
+                                                     for place in other.tolist())
+        for part, other in zip(parts, clean_parts))
 
 
-def certificate(votes):
-    """Return (prediction [samples], radius [samples]): the plurality vote and how many changed votes it withstands.
+@overload
+def certificate(votes: Tensor) -> tuple[Tensor, Tensor]: ...
 
-    votes: counts [samples, classes]; ties go to the lower class. A changed vote moves from any class to any other. The
-    radius is the largest number of them that cannot change the prediction: with n_c votes for the prediction c the
-    smallest floor((n_c - n_c' - [c' < c]) / 2) over the other classes c'; with one class only, all votes.
 
-    Under a partition by a hash of the sample it is the number of training samples inserted plus deleted (an image
-    changed in place: 2). Under a partition by index it is the number of samples changed in place; an inserted one
-    would move all later samples, which no radius covers. The models must be deterministic: equal parts, equal votes.
+@overload
+def certificate(votes: "ArrayLike") -> tuple[np.ndarray, np.ndarray]: ...
 
-    numpy or torch in, the same out (int64, on the same device). ValueError: counts that are not whole and non-negative.
+
+def certificate(votes: "Tensor | ArrayLike"
+                ) -> tuple[Tensor, Tensor] | tuple[np.ndarray, np.ndarray]:
+    """Return (prediction [samples], radius [samples]): the plurality vote and how many changed
+    votes it withstands.
+
+    votes: counts [samples, classes]; ties go to the lower class. A changed vote moves from any
+    class to any other. The radius is the largest number of them that cannot change the prediction:
+    with n_c votes for the prediction c the smallest floor((n_c - n_c' - [c' < c]) / 2) over the
+    other classes c'; with one class only, all votes.
+
+    Under a partition by a hash of the sample it is the number of training samples inserted plus
+    deleted (an image
+    changed in place: 2). Under a partition by index it is the number of samples changed in place;
+    an inserted one would move all later samples, which no radius covers. The models must be
+    deterministic: equal parts, equal votes.
+
+    numpy or torch in, the same out (int64, on the same device). ValueError: counts that are not
+    whole and non-negative.
     """
     counts = vote_counts(votes, rows="samples").astype(np.int64)
     prediction = counts.argmax(axis=1)  # the first of equal counts
@@ -231,17 +315,21 @@ def certificate(votes):
     np.put_along_axis(gaps, prediction[:, None], 2 * counts.sum(axis=1, keepdims=True), axis=1)
     radius = gaps.min(axis=1) // 2
     if isinstance(votes, torch.Tensor):
-        return torch.from_numpy(prediction).to(votes.device), torch.from_numpy(radius).to(votes.device)
+        return (torch.from_numpy(prediction).to(votes.device),
+                torch.from_numpy(radius).to(votes.device))
     return prediction, radius
 
 
-def images_withstood(answers, radii, each: float, classes: int) -> np.ndarray:
-    """How many training images with a pattern of norm `each` at most cannot change the plurality, int [n].
+def images_withstood(answers: "Tensor | ArrayLike", radii: "ArrayLike", each: float, classes: int
+                     ) -> np.ndarray:
+    """How many training images with a pattern of norm `each` at most cannot change the plurality,
+    int [n].
 
-    answers: classes [partitions, n]; radii: [partitions, n], the norm of all patterns in a part that its answer withstands.
-    m images in one part have a norm of sqrt(m) each at most, so that a part costs ceil((radius / each)^2) images, 1 at
-    least; a part of the winner that goes to a rival closes the gap by 2, any other by 1. The cheapest way over
-    all rivals and splits, less one image.
+    answers: classes [partitions, n]; radii: [partitions, n], the norm of all patterns in a part
+    that its answer withstands. m images in one part have a norm of sqrt(m) each at most, so that a
+    part costs ceil((radius / each)^2) images, 1 at least; a part of the winner that goes to a rival
+    closes the gap by 2, any other by 1. The cheapest way over all rivals and splits, less one
+    image.
     """
     answers = np.asarray(answers).astype(np.int64)
     costs = np.maximum(1, np.ceil((np.asarray(radii) / each) ** 2 - 1e-9)).astype(np.int64)
@@ -258,7 +346,9 @@ def _cheapest(answers: np.ndarray, costs: np.ndarray, counts: np.ndarray, classe
         if rival == winner:
             continue
         needed = int(counts[winner] - counts[rival] - (rival < winner)) + 1
-        others = np.concatenate([[0], np.cumsum(np.sort(costs[(answers != winner) & (answers != rival)]))])
+        others = np.concatenate([[0],
+                                 np.cumsum(np.sort(
+                                     costs[(answers != winner) & (answers != rival)]))])
         taken = np.arange(len(own))
         rest = np.maximum(0, needed - 2 * taken)
         possible = rest < len(others)

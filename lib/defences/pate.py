@@ -1,36 +1,47 @@
-"""PATE with Confident-GNMax (Papernot et al. 2018): teachers on disjoint blocks vote on public queries, a student learns the answers."""
+"""PATE with Confident-GNMax (Papernot et al. 2018): teachers on disjoint blocks vote on public
+queries, a student learns the answers.
+"""
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from lib import attacks, ensemble, models, privacy
+from lib import models, privacy, training
 from lib.attacks import Poisoned
-from lib.defences import Trained, members, partition, teachers
-from lib.ensemble.sampling import generator
-from lib.training import Training
+from lib.defences import Predict, Trained, members, own, partition, teachers
+from lib.training import Training, generator
+
+if TYPE_CHECKING:
+    from lib.study.runs import Run
 
 VERSION = 1
-TEACHER = Training("adam", 0.001, momentum=0.0, epochs=50.0, batch_size=32, sampling="shuffle")  # Razmi et al., table 4
+# Razmi et al., table 4
+TEACHER = Training("adam", 0.001, momentum=0.0, epochs=50.0, batch_size=32, sampling="shuffle")
 
 
 @dataclass(frozen=True)
 class PATE:
-    """A query is answered if its largest count of votes plus N(0, selection_noise^2) reaches `threshold` (null: always); the
-    answer is the largest of the counts plus N(0, result_noise^2) each. Noises are standard deviations, in votes.
+    """A query is answered if its largest count of votes plus N(0, selection_noise^2) reaches
+    `threshold` (null: always); the answer is the largest of the counts plus N(0, result_noise^2)
+    each. Noises are standard deviations, in votes.
 
-    teachers: models, each on one contiguous block of the private records. queries: how many public records are asked, drawn
-    by the noise seed (null: all). as_released: the selection noise lies on every count before the maximum, as in the
-    code of Razmi et al., instead of on the maximum. pool: "stamped", the public records as the attack leaves them, or
-    "clean". teacher: their training; the run's own is the student's. Controls: labels "truth" gives the student the true
-    labels of the answered queries; voters: only the first so many teachers vote.
+    teachers: models, each on one contiguous block of the private records. queries: how many public
+    records are asked, drawn by the noise seed (null: all). as_released: the selection noise lies on
+    every count before the maximum, as in the code of Razmi et al., instead of on the maximum. pool:
+    "stamped", the public records as the attack leaves them, or "clean". teacher: their training;
+    the run's own is the student's. Controls: labels "truth" gives the student the true labels of
+    the answered queries; voters: only the first so many teachers vote.
     """
 
-    needs_public = True
-    FACTS = ("queries", "answered", "triggered", "triggered_answered", "target_answered", "target_unanswered", "student_target_answered",
-             "student_target_unanswered", "label_accuracy", "certified_1", "certified_median", "epsilon_answered", "epsilon_expected")
+    needs_public: ClassVar[bool] = True
+    FACTS: ClassVar[tuple[str, ...]] = (
+        "queries", "answered", "triggered", "triggered_answered", "target_answered",
+        "target_unanswered", "student_target_answered", "student_target_unanswered",
+        "label_accuracy", "certified_1", "certified_median", "epsilon_answered",
+        "epsilon_expected")
 
     teachers: int = 200
     queries: int | None = None
@@ -44,79 +55,121 @@ class PATE:
     delta: float = 1e-5
     teacher: Training = field(default_factory=lambda: TEACHER)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.teacher, dict):
             object.__setattr__(self, "teacher", Training(**self.teacher))
         voters = self.teachers if self.voters is None else self.voters
         for wrong, value, expected in (
-                (self.teachers < 1, f"teachers {self.teachers}", "1 or more"),
-                (not 1 <= voters <= self.teachers, f"voters {self.voters}", f"between 1 and the {self.teachers} teachers"),
-                (self.queries is not None and self.queries < 1, f"queries {self.queries}", "1 or more, or null for all public records"),
-                (self.threshold is not None and not 0 <= self.threshold <= voters, f"threshold {self.threshold}", f"between 0 and the {voters} votes"),
-                (not self.selection_noise >= 0, f"selection_noise {self.selection_noise}", "0 or more"),
-                (not self.result_noise >= 0, f"result_noise {self.result_noise}", "0 or more"),
-                (self.selection_noise > 0 and self.threshold is None, f"selection_noise {self.selection_noise}", "0 without a threshold: nothing is selected"),
-                (self.pool not in ("stamped", "clean"), f"pool {self.pool!r}", "stamped or clean"),
-                (self.labels not in ("votes", "truth"), f"labels {self.labels!r}", "votes or truth"),
-                (not 0 < self.delta < 1, f"delta {self.delta}", "between 0 and 1")):
+            (self.teachers < 1, f"teachers {self.teachers}",
+             "1 or more"), (not 1 <= voters <= self.teachers, f"voters {self.voters}",
+                            f"between 1 and the {self.teachers} teachers"),
+            (self.queries is not None and self.queries < 1, f"queries {self.queries}",
+             "1 or more, or null for all public records"), (self.threshold is not None
+                                                            and not 0 <= self.threshold <= voters,
+                                                            f"threshold {self.threshold}",
+                                                            f"between 0 and the {voters} votes"),
+            (not self.selection_noise >= 0, f"selection_noise {self.selection_noise}",
+             "0 or more"), (not self.result_noise >= 0, f"result_noise {self.result_noise}",
+                            "0 or more"), (self.selection_noise > 0 and self.threshold is None,
+                                           f"selection_noise {self.selection_noise}",
+                                           "0 without a threshold: nothing is selected"),
+            (self.pool not in ("stamped", "clean"), f"pool {self.pool!r}", "stamped or clean"),
+            (self.labels not in ("votes", "truth"), f"labels {self.labels!r}",
+             "votes or truth"), (not 0 < self.delta < 1, f"delta {self.delta}", "between 0 and 1")):
             if wrong:
                 raise ValueError(f"defence pate: {value}: expected {expected}")
 
-    def group(self, run) -> tuple:
+    def group(self, run: "Run") -> tuple:
         """Runs with an equal group train together: all students of one set of teachers."""
-        attack = ("clean",) if attacks.untouched(run.attack) else (run.attack, run.attack_seed)
-        return ("pate", self.teachers, self.teacher, run.init_seed, attack, run.model, replace(run.training, lr=1.0), run.precision)
+        attack = ("clean",) if run.attack.in_world == "C" else (run.attack, run.attack_seed)
+        return ("pate", self.teachers, self.teacher, run.init_seed, attack, run.model,
+                replace(run.training, lr=1.0), run.precision)
 
-    def train(self, runs: list, poisoned: list[Poisoned]) -> list[Trained]:
-        """Ask the teachers, and train the students of all runs of one group; results in their order."""
+    def train(self, runs: "list[Run]", poisoned: list[Poisoned]) -> list[Trained]:
+        """Ask the teachers, and train the students of all runs of one group.
+
+        Results in their order.
+        """
         if runs[0].training.checkpoints:
-            raise ValueError(f"defence pate: training checkpoints {runs[0].training.checkpoints}: expected 0; a student's path is not recorded")
-        asked = [run.defence.ask(run, data) for run, data in zip(runs, poisoned)]
-        students = _students(runs, poisoned, asked)
+            raise ValueError(
+                f"defence pate: training checkpoints {runs[0].training.checkpoints}: expected 0; a"
+                " student's path is not recorded"
+            )
+        targets = [_target(run) for run in runs]
+        publics = [data.given_public() for data in poisoned]
+        asked = [own(run, PATE).ask(run, data) for run, data in zip(runs, poisoned)]
+        students = _students(runs, publics, asked)
         results = []
-        for run, data, answers, predict in zip(runs, poisoned, asked, students):
-            facts = answers.facts(data.public, run.attack.target, predict)
-            results.append(Trained(predict, run.defence.guarantee(answers), facts=facts | run.defence.costs(answers)))
+        for run, target, public, answers, predict in zip(runs, targets, publics, asked, students):
+            facts, defence = answers.facts(public, target, predict), own(run, PATE)
+            results.append(Trained(predict, defence.guarantee(answers),
+                                   facts=facts | defence.costs(answers)))
         return results
 
-    def ask(self, run, private: Poisoned) -> "Answered":
+    def ask(self, run: "Run", private: Poisoned) -> "Answered":
         """What the teachers answer to the run's queries."""
-        public = private.public
+        public = private.given_public()
         if self.queries is not None and self.queries > len(public.rows):
-            raise ValueError(f"defence pate: queries {self.queries}: expected at most the {len(public.rows)} public images")
-        answers = teachers.ask(run, private, teachers=self.teachers, training=self.teacher)
+            raise ValueError(
+                f"defence pate: queries {self.queries}: expected at most the {len(public.rows)}"
+                " public images"
+            )
+        answers = teachers.ask(run, private, teachers=self.teachers, training=self.teacher,
+                               version=VERSION)
         classes = answers.to_queries(public, stamped=self.pool == "stamped", voters=self.voters)
         order = torch.randperm(len(public.rows), generator=generator("queries", run.noise_seed))
         queries = order[: self.queries].sort().values
         votes = teachers.votes(classes[:, queries], private.classes)
-        return Answered(queries, votes, *self.aggregate(votes, seed=run.noise_seed), self.pool == "stamped", self.labels == "truth")
+        return Answered(queries, votes, *self.aggregate(votes, seed=run.noise_seed),
+                        self.pool == "stamped", self.labels == "truth")
 
     def aggregate(self, votes: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
-        """(answered bool [queries], answers int64 [queries]) for counts [queries, classes]; ties go to the lower class."""
+        """(answered bool [queries], answers int64 [queries]) for counts [queries, classes].
+
+        Ties go to the lower class.
+        """
         random, counts = generator("votes", seed), votes.double()
-        result = torch.randn(counts.shape, generator=random, dtype=torch.float64) * self.result_noise
-        drawn = torch.randn(counts.shape, generator=random, dtype=torch.float64) * self.selection_noise
-        largest = (counts + drawn).max(1).values if self.as_released else counts.max(1).values + drawn[:, 0]
-        answered = largest >= self.threshold if self.threshold is not None else torch.ones(len(votes), dtype=torch.bool)
+        result = torch.randn(counts.shape, generator=random,
+                             dtype=torch.float64) * self.result_noise
+        drawn = torch.randn(counts.shape, generator=random,
+                            dtype=torch.float64) * self.selection_noise
+        largest = (counts +
+                   drawn).max(1).values if self.as_released else counts.max(1).values + drawn[:, 0]
+        answered = largest >= self.threshold if self.threshold is not None else torch.ones(
+            len(votes), dtype=torch.bool)
         return answered, (counts + result).argmax(1)
 
     def guarantee(self, answers: "Answered") -> privacy.Guarantee:
-        """What the student's labels guarantee: any number of answers, one private record replaced (one teacher changes)."""
+        """What the student's labels guarantee: any number of answers, one private record replaced
+        (one teacher changes).
+        """
         if self.labels == "truth":
             return privacy.Guarantee.none("control: true labels")
         if self.result_noise == 0 or (self.threshold is not None and self.selection_noise == 0):
-            return privacy.Guarantee.none("votes without noise; the vote gap certifies in its place")
-        note = f"{len(answers.votes)} queries, all taken as answered; public images have no guarantee"
-        return privacy.Guarantee(epsilon=self._epsilon(answers), delta=self.delta, adjacency="replace-one", accountant="gaussian", note=note,
-                                 sampler="none", noise_multiplier=self.result_noise / math.sqrt(2), sample_rate=1.0, steps=len(answers.votes))
+            return privacy.Guarantee.none(
+                "votes without noise; the vote gap certifies in its place")
+        note = (
+            f"{len(answers.votes)} queries, all taken as answered; public images have no guarantee"
+        )
+        return privacy.Guarantee(epsilon=self._epsilon(answers), delta=self.delta,
+                                 adjacency="replace-one", accountant="gaussian", note=note,
+                                 sampler="none", noise_multiplier=self.result_noise / math.sqrt(2),
+                                 sample_rate=1.0, steps=len(answers.votes))
 
-    def _epsilon(self, answers: "Answered", **how) -> float:
-        account = privacy.released_pate_epsilon if self.as_released and self.threshold is not None else privacy.pate_epsilon
-        return account(answers.votes.numpy(), threshold=self.threshold, selection_noise=self.selection_noise,
-                       result_noise=self.result_noise, delta=self.delta, **how)
+    def _epsilon(self, answers: "Answered", **how: Any) -> float:
+        account = (
+            privacy.released_pate_epsilon
+            if self.as_released and self.threshold is not None
+            else privacy.pate_epsilon
+        )
+        return account(answers.votes.numpy(), threshold=self.threshold,
+                       selection_noise=self.selection_noise, result_noise=self.result_noise,
+                       delta=self.delta, **how)
 
     def costs(self, answers: "Answered") -> dict[str, float | None]:
-        """Two readings of the same noise that are no promise: for the answers given, and the average data-dependent cost."""
+        """Two readings of the same noise that are no promise: for the answers given, and the
+        average data-dependent cost.
+        """
         if self.labels == "truth" or not math.isfinite(self._epsilon(answers)):
             return {"epsilon_answered": None, "epsilon_expected": None}
         return {"epsilon_answered": self._epsilon(answers, answered=int(answers.answered.sum())),
@@ -125,7 +178,9 @@ class PATE:
 
 @dataclass(frozen=True)
 class Answered:
-    """The queries of one run (places among the public records), votes [queries, classes], and what came of them."""
+    """The queries of one run (places among the public records), votes [queries, classes], and what
+    came of them.
+    """
 
     queries: Tensor
     votes: Tensor
@@ -144,21 +199,30 @@ class Answered:
 
     def pool(self, public: Poisoned) -> Poisoned:
         """The public records that the student sees: attacked or untouched."""
-        return public if self.stamped else replace(public, rows=torch.arange(len(public.clean), device=public.rows.device), stamped=public.clean[:0])
+        return public if self.stamped else replace(
+            public, rows=torch.arange(len(public.clean), device=public.rows.device),
+            stamped=public.clean[:0])
 
-    def facts(self, public: Poisoned, target: int, predict) -> dict[str, float | None]:
-        """Counts and shares over the queries, with the stamped ones split by answered and unanswered (None: no such query)."""
+    def facts(self, public: Poisoned, target: int, predict: Predict) -> dict[str, float | None]:
+        """Counts and shares over the queries, with the stamped ones split by answered and
+        unanswered (None: no such query).
+        """
         changed = (public.rows >= len(public.clean)).cpu()[self.queries] & self.stamped
         given, (plurality, radius) = self.answered, partition.certificate(self.votes)
         correct = self.answers == public.truth.cpu()[self.queries]
         called = self._called(public, changed, predict) == target
         kept, dropped = given[changed], ~given[changed]
-        return {"queries": len(given), "answered": int(given.sum()), "triggered": int(changed.sum()), "triggered_answered": int(kept.sum()),
-                "target_answered": _share(self.answers[changed][kept] == target), "target_unanswered": _share(plurality[changed][dropped] == target),
-                "student_target_answered": _share(called[kept]), "student_target_unanswered": _share(called[dropped]),
-                "label_accuracy": _share(correct[given & ~changed]), "certified_1": _share(radius >= 1), "certified_median": float(radius.median())}
+        return {
+            "queries": len(given), "answered": int(given.sum()), "triggered": int(
+                changed.sum()), "triggered_answered": int(
+                    kept.sum()), "target_answered": _share(self.answers[changed][kept] == target),
+            "target_unanswered": _share(plurality[changed][dropped] == target),
+            "student_target_answered": _share(called[kept]), "student_target_unanswered": _share(
+                called[dropped]), "label_accuracy": _share(correct[given & ~changed]),
+            "certified_1": _share(radius >= 1), "certified_median": float(radius.median())
+        }
 
-    def _called(self, public: Poisoned, changed: Tensor, predict) -> Tensor:
+    def _called(self, public: Poisoned, changed: Tensor, predict: Predict) -> Tensor:
         """What the student calls the stamped queries."""
         if not changed.any():
             return torch.zeros(0, dtype=torch.int64)
@@ -170,25 +234,39 @@ def _share(found: Tensor) -> float | None:
     return found.double().mean().item() if len(found) else None
 
 
-def _students(runs: list, poisoned: list[Poisoned], asked: list[Answered]) -> list:
+def _target(run: "Run") -> int:
+    """The class whose share among the answers is a fact of the row."""
+    wanted = run.attack.goal.wanted
+    if wanted is None:
+        raise ValueError(f"defence pate with goal {run.attack.goal.name}: expected an attack that "
+                         "wants a class, whose share among the answers is counted")
+    return wanted
+
+
+def _students(runs: "list[Run]", publics: list[Poisoned], asked: list[Answered]) -> list[Predict]:
     """A predictor a run; without a single answer the student stays as it was initialised."""
-    publics = [answers.pool(data.public) for data, answers in zip(poisoned, asked)]
+    pools = [answers.pool(public) for public, answers in zip(publics, asked)]
     taught = [place for place, answers in enumerate(asked) if answers.answered.any()]
-    results = [None] * len(runs)
+    results: dict[int, Predict] = {}
     if taught:
-        changes = [{"records": asked[place].rows(), "labels": asked[place].labels(publics[place]).to(publics[place].labels.device)} for place in taught]
-        group = members.fit([runs[place] for place in taught], [publics[place] for place in taught], changes)
-        for model, place in enumerate(taught):
-            results[place] = members.trained(group, model, None).predict
-    for place, run in enumerate(runs):
-        results[place] = results[place] or _untaught(run, publics[place])
-    return results
+        changes = [{
+            "records": asked[place].rows(),
+            "labels": asked[place].labels(pools[place]).to(pools[place].labels.device)
+        } for place in taught]
+        group = members.fit([runs[place] for place in taught], [pools[place] for place in taught],
+                            changes)
+        results = {place: members.predictor(group, model) for model, place in enumerate(taught)}
+    return [results[place] if place in results else _untaught(run, pools[place])
+            for place, run in enumerate(runs)]
 
 
-def _untaught(run, public: Poisoned):
-    module = ensemble.initialise(lambda: models.build(run.model, tuple(public.clean.shape[1:]), public.classes), run.init_seed)
-    flat = torch.nn.utils.parameters_to_vector(module.parameters()).detach()[None].to(public.clean.device)
-    untaught = ensemble.Ensemble(module.to(public.clean.device), flat, {})
+def _untaught(run: "Run", public: Poisoned) -> Predict:
+    module = training.initialise(
+        lambda: models.build(run.model, tuple(public.clean.shape[1:]), public.classes),
+        run.init_seed)
+    flat = torch.nn.utils.parameters_to_vector(module.parameters()).detach()[None].to(
+        public.clean.device)
+    untaught = training.Ensemble(module.to(public.clean.device), flat, {})
     return lambda inputs: untaught.predict(inputs, model=0)
 
 

@@ -1,45 +1,62 @@
-"""RAB: many models, each trained on its own noisy copy of the data, and what their average certifies (Weber et al. 2021).
+"""RAB: many models, each trained on its own noisy copy of the data, and what their average
+certifies (Weber et al. 2021).
 
-The certificate (corollary 1) holds against the same training set *without the patterns*: same images, same flipped labels
-(training world L), for the same test image. It says nothing about the flipped labels, and nothing about clean data.
+The certificate (corollary 1) holds against the same training set *without the patterns*: same
+images, same flipped labels (training world L), for the same test image. It says nothing about the
+flipped labels, and nothing about clean data.
 
-The radius is a distance in the space where the noise lies. On pixels it is the l2 norm of all patterns together; on
-features it is the distance between features, and says nothing of the pixels that could bring it about.
+The radius is a distance in the space where the noise lies. On pixels it is the l2 norm of all
+patterns together; on features it is the distance between features, and says nothing of the pixels
+that could bring it about.
 """
 
 import hashlib
 import math
 import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lib import attacks, ensemble, models, privacy
+from lib import models, privacy, training
 from lib.attacks import Poisoned
 from lib.defences import Trained, certificates, members
 from lib.defences.certificates import Certified, Examples
-from lib.ensemble.sampling import generator
+from lib.training import generator
+from lib.training.transforms import mixing_a_batch
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from lib.study.runs import Run
 
 VERSION = 1
 CORRECTIONS = ("none", "union")
-RADII = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # of the released code, and one more; between them tenths of the noise
+# of the released code, and one more; between them tenths of the noise
+RADII = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
 class Smoothing:
-    """`models` trainings on independent noisy copies of the training inputs; a test input gets noise too, fixed by each
-    model's parameters. The prediction is the class of the largest mean probability.
+    """`models` trainings on independent noisy copies of the training inputs.
 
-    noise: standard deviation, in the unit of the inputs. space: "inputs" (the run's: pixels in [0, 1], or features) or
-    "pixels" (features are computed anew for every noisy copy). confidence: 1 - alpha of the certificate. With max_grad_norm
-    and noise_multiplier each model is trained by DP-SGD. twin: a second ensemble, with noise of its own, on the same data
-    without the patterns (world L), and how many predictions differ.
+    A test input gets noise too, fixed by each model's parameters. The prediction is the class of
+    the largest mean probability.
+
+    noise: standard deviation, in the unit of the inputs. space: "inputs" (the run's: pixels in [0,
+    1], or features) or "pixels" (features are computed anew for every noisy copy). confidence: 1 -
+    alpha of the certificate. With max_grad_norm and noise_multiplier each model is trained by
+    DP-SGD. twin: a second ensemble, with noise of its own, on the same data without the patterns
+    (world L), and how many predictions differ.
     """
 
-    needs_pixels = True
-    FACTS = (*certificates.FACTS, "poisons", "each", "each_max", "votes_accuracy", "certified_union", "certified_votes", "epsilon_model")
+    needs_pixels: ClassVar[bool] = True
+    FACTS: ClassVar[tuple[str, ...]] = (
+        *certificates.FACTS, "poisons", "each", "each_max", "votes_accuracy", "certified_union",
+        "certified_votes", "epsilon_model")
 
     models: int = 100
     noise: float = 0.5
@@ -50,16 +67,25 @@ class Smoothing:
     delta: float = 1e-5
     twin: bool = False
 
-    def __post_init__(self):
-        for wrong, value, expected in (
-                (self.models < 1, f"models {self.models}", "1 or more"),
-                (not 0 < self.noise < math.inf, f"noise {self.noise}", "above 0"),
-                (self.space not in ("inputs", "pixels"), f"space {self.space!r}", "inputs or pixels"),
-                (not 0 < self.confidence < 1, f"confidence {self.confidence}", "between 0 and 1"),
-                (not self.noise_multiplier >= 0, f"noise_multiplier {self.noise_multiplier}", "0 or more"),
-                (self.noise_multiplier > 0 and self.max_grad_norm is None, f"noise_multiplier {self.noise_multiplier}", "0 without max_grad_norm"),
-                (self.max_grad_norm is not None and not self.max_grad_norm > 0, f"max_grad_norm {self.max_grad_norm}", "above 0, or null for no clipping"),
-                (not 0 < self.delta < 1, f"delta {self.delta}", "between 0 and 1")):
+    def __post_init__(self) -> None:
+        for wrong, value, expected in ((self.models < 1, f"models {self.models}", "1 or more"),
+                                       (not 0 < self.noise < math.inf, f"noise {self.noise}",
+                                        "above 0"), (self.space not in ("inputs", "pixels"),
+                                                     f"space {self.space!r}", "inputs or pixels"),
+                                       (not 0 < self.confidence < 1,
+                                        f"confidence {self.confidence}", "between 0 and 1"),
+                                       (not self.noise_multiplier >= 0,
+                                        f"noise_multiplier {self.noise_multiplier}",
+                                        "0 or more"), (self.noise_multiplier > 0
+                                                       and self.max_grad_norm is None,
+                                                       f"noise_multiplier {self.noise_multiplier}",
+                                                       "0 without max_grad_norm"),
+                                       (self.max_grad_norm is not None
+                                        and not self.max_grad_norm > 0,
+                                        f"max_grad_norm {self.max_grad_norm}",
+                                        "above 0, or null for no clipping"),
+                                       (not 0 < self.delta < 1, f"delta {self.delta}",
+                                        "between 0 and 1")):
             if wrong:
                 raise ValueError(f"defence smoothing: {value}: expected {expected}")
 
@@ -68,79 +94,119 @@ class Smoothing:
         """True where the defence takes images, and computes features by itself."""
         return self.space == "pixels"
 
-    def group(self, run) -> tuple:
+    def group(self, run: "Run") -> tuple:
         """One run is many trainings already: only clean twins of several attacks share a group."""
-        attack = ("clean",) if attacks.untouched(run.attack) else (run.attack, run.attack_seed)
-        return ("smoothing", self, attack, run.model, run.training, run.precision, run.init_seed, run.noise_seed)
+        attack = ("clean",) if run.attack.in_world == "C" else (run.attack, run.attack_seed)
+        return ("smoothing", self, attack, run.model, run.training, run.precision, run.init_seed,
+                run.noise_seed)
 
-    def train(self, runs: list, poisoned: list[Poisoned]) -> list[Trained]:
+    def train(self, runs: "list[Run]", poisoned: list[Poisoned]) -> list[Trained]:
         """Train all runs of one group, one after the other."""
         return [self._train(run, data) for run, data in zip(runs, poisoned)]
 
-    def _train(self, run, data: Poisoned) -> Trained:
+    def _train(self, run: "Run", data: Poisoned) -> Trained:
         if run.training.checkpoints:
-            raise ValueError(f"defence smoothing: training checkpoints {run.training.checkpoints}: expected 0; the path of an ensemble is not recorded")
+            raise ValueError(
+                f"defence smoothing: training checkpoints {run.training.checkpoints}: expected 0;"
+                " the path of an ensemble is not recorded"
+            )
         own = Smoothed(self, run, data, "")
         twin = Smoothed(self, run, unstamped(data), "twin ") if self.twin else None
         distances = pattern_norms(data)
 
         def certify(tested: Examples) -> tuple[dict, list[dict]]:
             return self._certify(own, twin, distances, tested)
-        guarantee, single = self.guarantee(run, len(data.rows))
-        return Trained(own.predict, guarantee, facts={"epsilon_model": single, "poisons": len(distances)}, certify=certify)
+        guarantee, single = self.guarantee(run, members.records(run, data))
+        return Trained(own.predict, guarantee,
+                       facts={"epsilon_model": single, "poisons": len(distances)}, certify=certify)
 
-    def member(self, run, rows: Tensor, labels: Tensor, prefix: str, number: int) -> ensemble.Member:
-        """Model `number`: its own initial weights, batches and noise, none of which depends on the data."""
-        seed, noise = (generator(f"{prefix}model {number}", seed).initial_seed() % 2**31 for seed in (run.init_seed, run.noise_seed))
-        one = ensemble.Member(rows, labels, min(run.training.batch_size, len(rows)), run.training.lr, init_seed=seed, batch_seed=seed, noise_seed=noise,
+    def member(self, run: "Run", rows: Tensor, labels: Tensor, prefix: str,
+               number: int) -> training.Member:
+        """Model `number`: its own initial weights, batches and noise, none of which depends on the
+        data.
+        """
+        seed, noise = (generator(f"{prefix}model {number}", seed).initial_seed() % 2**31
+                       for seed in (run.init_seed, run.noise_seed))
+        one = training.Member(rows, labels, min(run.training.batch_size, len(rows)),
+                              run.training.lr, init_seed=seed, batch_seed=seed, noise_seed=noise,
                               input_noise=self.noise, input_seed=noise)
         if self.max_grad_norm is None:
             return one
-        return replace(one, clipping_norm=self.max_grad_norm, noise=self.noise_multiplier * self.max_grad_norm)
+        return replace(one, clipping_norm=self.max_grad_norm,
+                       noise=self.noise_multiplier * self.max_grad_norm)
 
-    def guarantee(self, run, n: int) -> tuple[privacy.Guarantee, float | None]:
-        """What all models together guarantee, and the epsilon of one of them (None: no DP-SGD): every record is in every model."""
+    def guarantee(self, run: "Run", n: int) -> tuple[privacy.Guarantee, float | None]:
+        """What all models together guarantee, and the epsilon of one of them (None: no DP-SGD):
+        every record is in every model.
+        """
         if self.max_grad_norm is None or self.noise_multiplier == 0:
-            return privacy.Guarantee.none("smoothing noise on inputs is no differential privacy of the models"), None
+            return privacy.Guarantee.none(
+                "smoothing noise on inputs is no differential privacy of the models"), None
         if run.training.sampling != "poisson":
-            raise ValueError(f"defence smoothing: sampling {run.training.sampling!r}: expected 'poisson' with noise_multiplier above 0")
+            raise ValueError(
+                f"defence smoothing: sampling {run.training.sampling!r}: expected 'poisson' with"
+                " noise_multiplier above 0"
+            )
+        mixed = mixing_a_batch(run.training.transforms)
+        if mixed:
+            note = f"transform {', '.join(mixed)} mixes private records"
+            return privacy.Guarantee.none(note), None
         rate, steps = run.training.batch_size / n, run.training.steps(n)
-        one, all_ = (privacy.dpsgd_epsilon(self.noise_multiplier, rate, count, self.delta) for count in (steps, steps * self.models))
-        return privacy.Guarantee(epsilon=all_, delta=self.delta, adjacency="add-remove", sampler="poisson", accountant="pld",
-                                 noise_multiplier=self.noise_multiplier, max_grad_norm=self.max_grad_norm, sample_rate=rate,
-                                 steps=steps * self.models, note=f"{self.models} models, each trained on every record"), one
+        one, all_ = (privacy.dpsgd_epsilon(self.noise_multiplier, rate, count, self.delta)
+                     for count in (steps, steps * self.models))
+        return privacy.Guarantee(
+            epsilon=all_, delta=self.delta, adjacency="add-remove", sampler="poisson",
+            accountant="pld", noise_multiplier=self.noise_multiplier,
+            max_grad_norm=self.max_grad_norm, sample_rate=rate, steps=steps * self.models,
+            note=f"{self.models} models, each trained on every record"), one
 
-    def _certify(self, own: "Smoothed", twin: "Smoothed | None", distances: Tensor, tested: Examples) -> tuple[dict, list[dict]]:
+    def _certify(self, own: "Smoothed", twin: "Smoothed | None", distances: Tensor,
+                 tested: Examples) -> tuple[dict, list[dict]]:
         budget = distances.square().sum().sqrt().item()
-        pairs = {rule: tuple(own.certified(inputs, rule) for inputs in (tested.clean, tested.stamped)) for rule in ("nominal", "union", "votes")}
-        facts = certificates.facts(*pairs["nominal"], tested, budget=budget, ceiling=ceiling(self.models, self.noise, self.confidence))
-        facts |= certificates.quartiles(own.answers(tested.clean)[1], own.answers(tested.stamped)[1], tested)
+        pairs = {rule: (own.certified(tested.clean, rule), own.certified(tested.stamped, rule))
+                 for rule in ("nominal", "union", "votes")}
+        facts = certificates.facts(*pairs["nominal"], tested, budget=budget, ceiling=ceiling(
+            self.models, self.noise, self.confidence))
+        facts |= certificates.quartiles(
+            own.answers(tested.clean)[1],
+            own.answers(tested.stamped)[1], tested)
         if twin is not None:
-            others = tuple(twin.certified(inputs, "votes") for inputs in (tested.clean, tested.stamped))
+            others = (twin.certified(tested.clean, "votes"),
+                      twin.certified(tested.stamped, "votes"))
             facts |= certificates.flips(pairs["nominal"], others, tested, budget=budget)
         labels = tested.labels.numpy()
         for name in ("union", "votes"):
-            facts[f"certified_{name}"] = float(((pairs[name][0].prediction == labels) & pairs[name][0].something()).mean())
+            facts[f"certified_{name}"] = float(
+                ((pairs[name][0].prediction == labels) & pairs[name][0].something()).mean())
         facts |= {"votes_accuracy": float((pairs["votes"][0].prediction == labels).mean()),
                   "each": distances.square().mean().sqrt().item() if len(distances) else None,
                   "each_max": distances.max().item() if len(distances) else None}
         radii = sorted({*RADII, *(round(self.noise * tenth / 10, 6) for tenth in range(31))})
-        return facts, [line for rule, pair in pairs.items() for line in certificates.curves(*pair, tested, rule=rule, radii=radii)]
+        return facts, [
+            line for rule, pair in pairs.items()
+            for line in certificates.curves(*pair, tested, rule=rule, radii=radii)
+        ]
 
 
 class Smoothed:
     """The trained models of one run, and what they answer."""
 
-    def __init__(self, defence: Smoothing, run, data: Poisoned, prefix: str):
+    def __init__(self, defence: Smoothing, run: "Run", data: Poisoned, prefix: str) -> None:
         self.defence, self.classes, self.encode = defence, data.classes, data.encode
         pool = torch.cat([data.clean, data.stamped]) if len(data.stamped) else data.clean
-        numbered = [defence.member(run, data.rows, data.labels, prefix, number) for number in range(defence.models)]
-        schedule = run.training.plan(len(data.rows), run.precision)
+        n = members.records(run, data)
+        numbered = [replace(defence.member(run, data.rows, data.labels, prefix, number), records=n)
+                    for number in range(defence.models)]
+        schedule = run.training.plan(n, run.precision)
         self.precision = run.precision
 
-        def fit(pool, some):
-            return ensemble.fit(lambda: models.build(run.model, tuple(pool.shape[1:]), data.classes), pool, some, schedule)
-        self.group = fit(pool, numbered) if self.encode is None else _one_by_one(fit, pool, numbered, self.encode)
+        def fit(pool: Tensor, some: list[training.Member]) -> training.Ensemble:
+            return training.fit(
+                lambda: models.build(run.model, tuple(pool.shape[1:]), data.classes), pool, some,
+                schedule)
+
+        self.group = fit(pool, numbered) if self.encode is None else _one_by_one(
+            fit, pool, numbered, self.encode)
         self.known: list[tuple] = []
 
     def predict(self, inputs: Tensor) -> Tensor:
@@ -148,16 +214,21 @@ class Smoothed:
         return self.answers(inputs)[0].clamp_min(1e-12).log().float()
 
     def answers(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean probabilities float64 [n, classes], and the class that each model answers, uint8 [models, n]; computed once."""
+        """Mean probabilities float64 [n, classes], and the class that each model answers, uint8
+        [models, n]; computed once.
+        """
         for seen, answers in self.known:
             if seen() is inputs:
                 return answers
-        mean, given = torch.zeros(len(inputs), self.classes, dtype=torch.float64), torch.empty(self.defence.models, len(inputs), dtype=torch.uint8)
+        mean, given = torch.zeros(len(inputs), self.classes, dtype=torch.float64), torch.empty(
+            self.defence.models, len(inputs), dtype=torch.uint8)
 
         def ask(number):
             return torch.softmax(self._logits(inputs, number), 1)
-        with ensemble.products(self.precision):
-            for number, chances in enumerate(ensemble.spread(ask, range(self.defence.models), device=self.group.parameters.device)):
+        with training.products(self.precision):
+            for number, chances in enumerate(
+                    training.spread(ask, range(self.defence.models),
+                                    device=self.group.parameters.device)):
                 mean += chances
                 given[number] = chances.argmax(1)
         answers = mean / self.defence.models, given
@@ -168,90 +239,122 @@ class Smoothed:
         offset = self.test_noise(number, inputs.shape[1:], inputs.device)
         if self.encode is None:
             return self.group.predict(inputs, model=number, offset=offset)
-        return self.group.predict(self.encode(255 * (ensemble.as_input(inputs) + offset)), model=number)
+        return self.group.predict(self.encode(255 * (training.as_input(inputs) + offset)),
+                                  model=number)
 
-    def test_noise(self, number: int, shape, device) -> Tensor:
-        """What model `number` adds to every test input: drawn from the hash of its parameters, so that it is part of the model."""
+    def test_noise(self, number: int, shape: Sequence[int], device: torch.device) -> Tensor:
+        """What model `number` adds to every test input: drawn from the hash of its parameters, so
+        that it is part of the model.
+        """
         digest = hashlib.sha256(self.group.parameters[number].cpu().numpy().tobytes()).digest()
         random = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
         return (torch.randn(shape, generator=random) * self.defence.noise).to(device)
 
     def certified(self, inputs: Tensor, rule: str) -> Certified:
-        """Predictions with their radii. rule: "nominal" (mean probabilities, Hoeffding as published), "union" (corrected for the
+        """Predictions with their radii.
+
+        rule: "nominal" (mean probabilities, Hoeffding as published), "union" (corrected for the
         choice among the classes), "votes" (majority of the models, Clopper-Pearson, corrected).
         """
         mean, given = self.answers(inputs)
         if rule == "votes":
             counts = np.stack([(given == name).sum(0).numpy() for name in range(self.classes)], 1)
-            return Certified(counts.argmax(1), vote_radius(counts, self.defence.noise, self.defence.confidence), strict=True)
+            return Certified(counts.argmax(1),
+                             vote_radius(counts, self.defence.noise, self.defence.confidence),
+                             strict=True)
         top, runner_up = mean.topk(2, dim=1).values.T.numpy()
         correction = "none" if rule == "nominal" else "union"
-        found = radius(top, runner_up, self.defence.models, self.defence.noise, self.defence.confidence, correction=correction, classes=self.classes)
+        found = radius(top, runner_up, self.defence.models, self.defence.noise,
+                       self.defence.confidence, correction=correction, classes=self.classes)
         return Certified(mean.argmax(1).numpy(), found, strict=True)
 
 
-def _one_by_one(fit, pool: Tensor, numbered: list[ensemble.Member], encode) -> ensemble.Ensemble:
-    """Models on the features of their own noisy images: one noisy copy and its features exist at a time."""
+def _one_by_one(fit: Callable[[Tensor, list[training.Member]], training.Ensemble], pool: Tensor,
+                numbered: list[training.Member], encode: Callable[[Tensor], Tensor]
+                ) -> training.Ensemble:
+    """Models on the features of their own noisy images: one noisy copy and its features exist at a
+    time.
+    """
     trained = []
     for one in numbered:
-        features = encode(255 * ensemble.gather(pool, [one], len(one.rows))[0]).to(pool.device)
+        features = encode(255 * training.gather(pool, [one], len(one.rows))[0]).to(pool.device)
         rows = torch.arange(len(one.rows), device=pool.device)
         trained.append(fit(features, [replace(one, rows=rows, input_noise=0.0)]))
-    return ensemble.Ensemble(trained[0].module, torch.cat([one.parameters for one in trained]), {})
+    return training.Ensemble(trained[0].module, torch.cat([one.parameters for one in trained]), {})
 
 
 def unstamped(data: Poisoned) -> Poisoned:
-    """The same training set without the patterns: same labels (training world L of the same attack)."""
-    return replace(data, rows=torch.arange(len(data.rows), device=data.rows.device), stamped=data.stamped[:0])
+    """The same training set without the patterns: same labels (training world L of the same
+    attack).
+    """
+    return replace(data, rows=torch.arange(len(data.rows), device=data.rows.device),
+                   stamped=data.stamped[:0])
 
 
 def pattern_norms(data: Poisoned) -> Tensor:
-    """l2 distance of each stamped training input from the untouched one [stamped], in the unit of the inputs."""
+    """l2 distance of each stamped training input from the untouched one [stamped], in the unit of
+    the inputs.
+    """
     records = (data.rows >= len(data.clean)).nonzero().flatten()
     before, after = data.clean[records], data.stamped[data.rows[records] - len(data.clean)]
-    return (ensemble.as_input(after) - ensemble.as_input(before)).flatten(1).norm(dim=1).cpu()
+    return (training.as_input(after) - training.as_input(before)).flatten(1).norm(dim=1).cpu()
 
 
-def radius(mean_top, mean_runner_up, models, noise, confidence, *, correction="none", classes=10):
-    """l2 radius of RAB's certificate (Weber et al. 2021, corollary 1 and section 5): an array, 0 where nothing is certified.
+def radius(mean_top: "ArrayLike", mean_runner_up: "ArrayLike", models: int, noise: float,
+           confidence: float, *, correction: str = "none", classes: int = 10) -> np.ndarray:
+    """l2 radius of RAB's certificate (Weber et al. 2021, corollary 1 and section 5): an array, 0
+    where nothing is certified.
 
-    mean_top, mean_runner_up: largest and second largest mean probability of `models` models; arrays or numbers. noise:
-    standard deviation sigma. Hoeffding's inequality moves each by sqrt(ln(1 / alpha) / (2 models)), alpha = 1 - confidence; the radius is
-    sigma / 2 (Phi^-1(p_top) - Phi^-1(p_runner_up)).
+    mean_top, mean_runner_up: largest and second largest mean probability of `models` models; arrays
+    or numbers. noise: standard deviation sigma. Hoeffding's inequality moves each by sqrt(ln(1 /
+    alpha) / (2 models)), alpha = 1 - confidence; the radius is sigma / 2 (Phi^-1(p_top) -
+    Phi^-1(p_runner_up)).
 
-    correction: "none" as published, where one alpha serves two bounds on classes that were chosen by looking; "union" for
-    all `classes` bounded from both sides at once, alpha / (2 classes). Raises ValueError for values out of range.
+    correction: "none" as published, where one alpha serves two bounds on classes that were chosen
+    by looking; "union" for all `classes` bounded from both sides at once, alpha / (2 classes).
+    Raises ValueError for values out of range.
     """
     from scipy.special import ndtri
     top, runner_up = np.asarray(mean_top, dtype=float), np.asarray(mean_runner_up, dtype=float)
     shift = _shift(models, noise, confidence, correction, classes)
-    if not ((0 <= runner_up) & (runner_up <= top) & (top <= 1 + 1e-9) & (top + runner_up <= 1 + 1e-6)).all():
-        raise ValueError(f"mean_top {mean_top} and mean_runner_up {mean_runner_up}: expected probabilities of two classes, the larger one first")
+    if not ((runner_up >= 0) & (runner_up <= top) & (top <= 1 + 1e-9) &
+            (top + runner_up <= 1 + 1e-6)).all():
+        raise ValueError(
+            f"mean_top {mean_top} and mean_runner_up {mean_runner_up}: expected probabilities of"
+            " two classes, the larger one first"
+        )
     lower, upper = np.minimum(top, 1.0) - shift, runner_up + shift
     certified = lower > upper  # then 0 < upper and lower < 1, unless there is no shift
-    found = noise / 2 * (ndtri(np.where(certified, lower, 0.5)) - ndtri(np.where(certified, upper, 0.5)))
+    found = noise / 2 * (ndtri(np.where(certified, lower, 0.5)) -
+                         ndtri(np.where(certified, upper, 0.5)))
     return np.where(certified, found, 0.0)
 
 
-def ceiling(models, noise, confidence, *, correction="none", classes=10) -> float:
+def ceiling(models: int, noise: float, confidence: float, *, correction: str = "none",
+            classes: int = 10) -> float:
     """The largest radius that `radius` can give: all models sure of one class."""
-    return float(radius(1.0, 0.0, models, noise, confidence, correction=correction, classes=classes))
+    return float(radius(1.0, 0.0, models, noise, confidence, correction=correction,
+                        classes=classes))
 
 
-def _shift(models, noise, confidence, correction, classes) -> float:
-    for wrong, value, expected in (
-            (not models >= 1, f"models {models}", "1 or more"), (not 0 <= noise < math.inf, f"noise {noise}", "0 or more"),
-            (not 0 < confidence < 1, f"confidence {confidence}", "between 0 and 1"),
-            (correction not in CORRECTIONS, f"correction {correction!r}", " or ".join(CORRECTIONS)), (not classes >= 2, f"classes {classes}", "2 or more")):
+def _shift(models: int, noise: float, confidence: float, correction: str, classes: int) -> float:
+    for wrong, value, expected in ((not models >= 1, f"models {models}", "1 or more"),
+                                   (not 0 <= noise < math.inf, f"noise {noise}",
+                                    "0 or more"), (not 0 < confidence < 1,
+                                                   f"confidence {confidence}", "between 0 and 1"),
+                                   (correction not in CORRECTIONS, f"correction {correction!r}",
+                                    " or ".join(CORRECTIONS)), (not classes >= 2,
+                                                                f"classes {classes}", "2 or more")):
         if wrong:
             raise ValueError(f"{value}: expected {expected}")
     alpha = (1 - confidence) / (2 * classes if correction == "union" else 1)
     return math.sqrt(math.log(1 / alpha) / (2 * models))
 
 
-def vote_radius(votes, noise, confidence):
-    """The radius from votes, counts [n, classes], with Clopper-Pearson bounds on all classes at once: alpha / classes for each
-    class, halved for its two sides. 0 where nothing is certified; ties are never certified.
+def vote_radius(votes: "ArrayLike", noise: float, confidence: float) -> np.ndarray:
+    """The radius from votes, counts [n, classes], with Clopper-Pearson bounds on all classes at
+    once: alpha / classes for each class, halved for its two sides. 0 where nothing is certified;
+    ties are never certified.
     """
     from scipy.special import ndtri
     from scipy.stats import beta
@@ -259,9 +362,11 @@ def vote_radius(votes, noise, confidence):
     ordered, total = np.sort(counts, 1), counts.sum(1)
     tail, top, runner_up = (1 - confidence) / (2 * counts.shape[1]), ordered[:, -1], ordered[:, -2]
     lower = np.where(top > 0, beta.ppf(tail, np.maximum(top, 1), total - top + 1), 0.0)
-    upper = np.where(runner_up < total, beta.ppf(1 - tail, runner_up + 1, np.maximum(total - runner_up, 1)), 1.0)
+    upper = np.where(runner_up < total,
+                     beta.ppf(1 - tail, runner_up + 1, np.maximum(total - runner_up, 1)), 1.0)
     certified = lower > upper
-    found = noise / 2 * (ndtri(np.where(certified, lower, 0.5)) - ndtri(np.where(certified, upper, 0.5)))
+    found = noise / 2 * (ndtri(np.where(certified, lower, 0.5)) -
+                         ndtri(np.where(certified, upper, 0.5)))
     return np.where(certified, found, 0.0)
 
 

@@ -1,30 +1,36 @@
-"""Teachers of PATE: one model a block of the private records, and what each of them answers to the public ones.
+"""Teachers of PATE: one model a block of the private records, and what each of them answers to the
+public ones.
 
-Answers are kept: thresholds, noises, numbers of queries and of voters are swept without training a teacher again.
+Answers are kept: thresholds, noises, numbers of queries and of voters are swept without training a
+teacher again.
 """
 
 import hashlib
 import json
 import weakref
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib import ensemble, models, paths
+from lib import models, parts, paths
+from lib import training as trainer
 from lib.attacks import Poisoned
 from lib.data import cache
-from lib.ensemble.sampling import generator
-from lib.training import Training
+from lib.training import Ensemble, Member, Training, fit, generator, products
+
+if TYPE_CHECKING:
+    from lib.study.runs import Run
 
 
 @dataclass(frozen=True)
 class Answers:
     """The class that each teacher gives to each public record.
 
-    clean: uint8 [teachers, n], to the untouched public records. stamped: uint8 [teachers, stamped], to those that the
-    attack put in the place of some.
+    clean: uint8 [teachers, n], to the untouched public records. stamped: uint8 [teachers, stamped],
+    to those that the attack put in the place of some.
     """
 
     clean: Tensor
@@ -35,7 +41,9 @@ class Answers:
         answers = self.clean.clone()
         if stamped:
             changed = public.rows >= len(public.clean)
-            answers[:, changed.cpu()] = self.stamped[:, (public.rows[changed] - len(public.clean)).cpu()]
+            answers[:,
+                    changed.cpu()] = self.stamped[:,
+                                                  (public.rows[changed] - len(public.clean)).cpu()]
         return answers[:voters]
 
 
@@ -44,58 +52,76 @@ def votes(answers: Tensor, classes: int) -> Tensor:
     return F.one_hot(answers.long(), classes).sum(0)
 
 
-def ask(run, private: Poisoned, *, teachers: int, training: Training) -> Answers:
-    """The answers of `teachers` models, each trained on a contiguous block of the private records; from the cache if kept.
+def ask(run: "Run", private: Poisoned, *, teachers: int, training: Training, version: int
+        ) -> Answers:
+    """The answers of `teachers` models, each trained on a contiguous block of the private records.
 
-    Blocks are cut by place, so that replacing a record changes one teacher. Raises ValueError for more teachers than records.
+    From the cache if kept.
+
+    Blocks are cut by place, so that replacing a record changes one teacher. version: of the
+    defence, so that a change of this file raises it, and rows notice it too. Raises ValueError for
+    more teachers than records.
     """
-    n, public = len(private.rows), private.public
+    n, public = len(private.rows), private.given_public()
     if teachers > n:
-        raise ValueError(f"defence pate: teachers {teachers}: expected at most the {n} private images, one each")
+        raise ValueError(
+            f"defence pate: teachers {teachers}: expected at most the {n} private images, one each")
 
     def make() -> dict[str, Tensor]:
         trained = _train(run, private, teachers, training)
-        with ensemble.products(run.precision):
-            return {"clean": _classes(trained, public.clean, teachers), "stamped": _classes(trained, public.stamped, teachers)}
-    kept = cache.keep(paths.artefact_dir() / "votes" / f"{_key(run, private, teachers, training)}.safetensors", make)
+        with products(run.precision):
+            return {
+                "clean": _classes(trained, public.clean, teachers), "stamped": _classes(
+                    trained, public.stamped, teachers)
+            }
+
+    kept = cache.keep(
+        paths.artefact_dir() / "votes" /
+        f"{_key(run, private, teachers, training, version)}.safetensors", make)
     return Answers(kept["clean"], kept["stamped"])
 
 
-def _train(run, private: Poisoned, teachers: int, training: Training) -> ensemble.Ensemble:
+def _train(run: "Run", private: Poisoned, teachers: int, training: Training) -> Ensemble:
     pool = torch.cat([private.clean, private.stamped]) if len(private.stamped) else private.clean
     blocks = torch.arange(len(private.rows)).tensor_split(teachers)
-    members = [_teacher(run, private, block, number, training) for number, block in enumerate(blocks)]
+    members = [
+        _teacher(run, private, block, number, training) for number, block in enumerate(blocks)
+    ]
     schedule = training.plan(len(blocks[0]), run.precision)
-    return ensemble.fit(lambda: models.build(run.model, tuple(pool.shape[1:]), private.classes), pool, members, schedule)
+    return fit(lambda: models.build(run.model, tuple(pool.shape[1:]), private.classes), pool,
+               members, schedule)
 
 
-def _teacher(run, private: Poisoned, block: Tensor, number: int, training: Training) -> ensemble.Member:
+def _teacher(run: "Run", private: Poisoned, block: Tensor, number: int, training: Training
+             ) -> Member:
     # Teachers differ in initial weights and order of batches too, as independent trainings would.
     seed = generator(f"teacher {number}", run.init_seed).initial_seed() % 2**31
     block = block.to(private.rows.device)
-    return ensemble.Member(private.rows[block], private.labels[block], min(training.batch_size, len(block)), training.lr,
-                           init_seed=seed, batch_seed=seed, steps=training.steps(len(block)))
+    return Member(private.rows[block], private.labels[block], min(training.batch_size, len(block)),
+                  training.lr, init_seed=seed, batch_seed=seed, steps=training.steps(len(block)))
 
 
-def _classes(trained: ensemble.Ensemble, inputs: Tensor, teachers: int) -> Tensor:
+def _classes(trained: Ensemble, inputs: Tensor, teachers: int) -> Tensor:
     if not len(inputs):
         return torch.zeros(teachers, 0, dtype=torch.uint8)
-    return torch.stack([trained.predict(inputs, model=model).argmax(1).to(torch.uint8) for model in range(teachers)])
+    return torch.stack([
+        trained.predict(inputs, model=model).argmax(1).to(torch.uint8) for model in range(teachers)
+    ])
 
 
-def _key(run, private: Poisoned, teachers: int, training: Training) -> str:
-    """What the answers depend on: the records themselves, how teachers are made, and the versions of both.
-
-    The defence's version is one of them, so that a change of this file raises `pate.VERSION`, and rows notice it too.
-    """
-    from lib.study.runs import versions
-    settings = {"model": run.model, "precision": run.precision, "init_seed": run.init_seed, "teachers": teachers,
-                "training": asdict(training), "versions": versions(run), "device": private.clean.device.type}
+def _key(run: "Run", private: Poisoned, teachers: int, training: Training, version: int) -> str:
+    """What the answers depend on: the records themselves, how teachers are made, and the versions
+    of both."""
+    versions = {"defence": version, "training": trainer.VERSION, "model": models.version(run.model)}
+    settings = {"model": run.model, "precision": run.precision, "init_seed": run.init_seed,
+                "teachers": teachers, "training": parts.sparse(training), "versions": versions,
+                "device": private.clean.device.type}
     found = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for part in (private, private.public):
+    sets = private, private.given_public()
+    for part in sets:
         for tensor in (part.rows, part.labels, part.stamped):
             found.update(tensor.cpu().contiguous().numpy().tobytes())
-    for part in (private, private.public):
+    for part in sets:
         found.update(_sum_of(part.clean))
     return found.hexdigest()[:40]
 
@@ -104,7 +130,10 @@ _sums: dict[int, tuple] = {}
 
 
 def _sum_of(shared: Tensor) -> bytes:
-    """SHA-256 of a shared tensor, computed once while it lives (40,000 features take a third of a second)."""
+    """SHA-256 of a shared tensor, computed once while it lives (40,000 features take a third of a
+    second).
+    """
     if id(shared) not in _sums or _sums[id(shared)][0]() is not shared:
-        _sums[id(shared)] = weakref.ref(shared), hashlib.sha256(shared.cpu().contiguous().numpy().tobytes()).digest()
+        _sums[id(shared)] = weakref.ref(shared), hashlib.sha256(
+            shared.cpu().contiguous().numpy().tobytes()).digest()
     return _sums[id(shared)][1]

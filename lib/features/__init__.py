@@ -1,22 +1,26 @@
 """Frozen public features: the paper's way to train private heads on fixed representations.
 
-An extractor is fitted on the public images alone (or not at all), so that features cost no privacy, and never sees
-poison: the first `public` training images are clean by definition. A trigger is stamped on the image first; then
-the features of the stamped image are computed.
+An extractor is fitted on the public images alone (or not at all), so that features cost no privacy,
+and never sees
+poison: the first `public` training images are clean by definition. A trigger is stamped on the
+image first; then the features of the stamped image are computed.
 
 | name | what | numbers an image |
 |---|---|---|
-| patches, patches:FILTERS | whitened 6x6 patches, k-means, soft threshold, quadrants (Coates and Ng 2011) | 8 FILTERS; 2,048 |
+| patches, patches:FILTERS | whitened 6x6 patches, k-means, quadrants | 8 FILTERS; 2,048 |
 | resnet-public, resnet-public:EPOCHS | a small ResNet trained on the public images | 512 |
 | imagenet-resnet50 | torchvision's ResNet-50, ImageNet weights V1, at 224x224 | 2,048 |
 
-All are standardised by the public images' mean and standard deviation and then scaled by one constant, so that the
-mean squared L2 norm over the public images is NORM. Both are kept as artefacts: the fitted extractor, and the
-features of each set of images.
+Patches: k-means with a soft threshold, summed over quadrants (Coates and Ng 2011).
+
+All are standardised by the public images' mean and standard deviation and then scaled by one
+constant, so that the mean squared L2 norm over the public images is NORM. Both are kept as
+artefacts: the fitted extractor, and the features of each set of images.
 """
 
 import hashlib
 import re
+from collections.abc import Callable
 
 import torch
 
@@ -26,17 +30,21 @@ from lib.features import imagenet, patches, public_resnet
 
 VERSION = 1  # raise it when any extractor's numbers change
 
+Encoder = Callable[[torch.Tensor], torch.Tensor]  # from images to features [n, d]
+
 NORM = 256.0  # mean squared L2 norm of a public image's features
 DIGITS = ("strokes", "strokes-colour", "mnist")  # their mirror images are no digits
 
 
-def extract(name, dataset: Dataset, images, *, public) -> torch.Tensor:
+def extract(name: str, dataset: Dataset, images: torch.Tensor, *, public: int) -> torch.Tensor:
     """Features float32 [n, d] on the CPU, of uint8 images [n, channels, height, width].
 
-    name: `patches`, `patches:FILTERS`, `resnet-public`, `resnet-public:EPOCHS` or `imagenet-resnet50`.
-    dataset, public: the extractor is fitted on the first `public` training images. The computation runs on the
-    device of `images`. Raises ValueError for an unknown name, a wrong type of images, or a `public` outside
-    1..len(training images), and DataNotFound where ImageNet weights are not to be had.
+    name: `patches`, `patches:FILTERS`, `resnet-public`, `resnet-public:EPOCHS` or
+    `imagenet-resnet50`.
+    dataset, public: the extractor is fitted on the first `public` training images. The computation
+    runs on the device of `images`. Raises ValueError for an unknown name, a wrong type of images,
+    or a `public` outside 1..len(training images), and DataNotFound where ImageNet weights are not
+    to be had.
     """
     _check(dataset, images, public)
     encode = encoder(name, dataset, public=public, device=images.device)
@@ -44,29 +52,43 @@ def extract(name, dataset: Dataset, images, *, public) -> torch.Tensor:
     return cache.keep(_place(name, key), lambda: {"features": encode(images)})["features"]
 
 
-def encoder(name, dataset: Dataset, *, public, device):
-    """A function from images on `device` (0 to 255, also floats, as noisy ones are) to features, which are not kept."""
+def encoder(name: str, dataset: Dataset, *, public: int, device: torch.device) -> Encoder:
+    """A function from images on `device` (0 to 255, also floats, as noisy ones are) to features,
+    which are not kept.
+    """
     fitted, kind = _fitted(name, dataset, public, device), _named(name)[0]
     return lambda images: (_encode(kind, fitted, images) - fitted["mean"]) * fitted["scale"]
 
 
-def _fitted(name, dataset: Dataset, public, device) -> dict[str, torch.Tensor]:
+def differentiable(name: str, dataset: Dataset, *, public: int, device: torch.device) -> Encoder:
+    """The same function with gradients: from float images on `device` (0 to 255) to features
+    there, for an attacker who moves pixels. The whole batch goes through at once."""
+    kept = {key: value.to(device) for key, value in _fitted(name, dataset, public, device).items()}
+    network = {"patches": patches, "resnet-public": public_resnet, "imagenet-resnet50": imagenet}[
+        _named(name)[0]].network(kept, dataset.train_images.shape[1:], device)
+    return lambda images: (network(images) - kept["mean"]) * kept["scale"]
+
+
+def _fitted(name: str, dataset: Dataset, public: int, device: torch.device
+           ) -> dict[str, torch.Tensor]:
     kind, setting = _named(name)
-    return cache.keep(_place(name, _fit_key(name, dataset, public)), lambda: _fit(kind, setting, dataset, public, device))
+    return cache.keep(_place(name, _fit_key(name, dataset, public)),
+                      lambda: _fit(kind, setting, dataset, public, device))
 
 
-def _fit_key(name, dataset: Dataset, public) -> str:
+def _fit_key(name: str, dataset: Dataset, public: int) -> str:
     kind, setting = _named(name)
     return _sha(f"{kind}:{setting}", str(VERSION), dataset.digest, str(public))
 
 
 def _named(name: str) -> tuple[str, int]:
     """The kind of extractor and its setting: filters or epochs."""
-    found = re.fullmatch(r"(patches|resnet-public)(?::([1-9]\d{0,3}))?|(imagenet-resnet50)", str(name))
+    found = re.fullmatch(r"(patches|resnet-public)(?::([1-9]\d{0,3}))?|(imagenet-resnet50)",
+                         str(name))
     if found is None:
         raise ValueError(
-            f"features {name!r} are unknown: expected patches, patches:FILTERS, resnet-public, resnet-public:EPOCHS "
-            "or imagenet-resnet50"
+            f"features {name!r} are unknown: expected patches, patches:FILTERS, resnet-public,"
+            " resnet-public:EPOCHS or imagenet-resnet50"
         )
     if found[3]:
         return found[3], 0
@@ -77,25 +99,28 @@ def _named(name: str) -> tuple[str, int]:
 def _check(dataset: Dataset, images: torch.Tensor, public: int) -> None:
     if not 0 < public <= len(dataset.train_images):
         raise ValueError(
-            f"public is {public}: expected 1 to {len(dataset.train_images)}, the training images of {dataset.name}; "
-            "features need public images, or use the images themselves"
+            f"public is {public}: expected 1 to {len(dataset.train_images)}, the training images of"
+            f" {dataset.name}; features need public images, or use the images themselves"
         )
     if images.dtype != torch.uint8 or images.shape[1:] != dataset.train_images.shape[1:]:
         raise ValueError(
-            f"images are {images.dtype} {list(images.shape)}: expected uint8 [n, channels, height, width] with "
-            f"{list(dataset.train_images.shape[1:])} as in {dataset.name}"
+            f"images are {images.dtype} {list(images.shape)}: expected uint8 [n, channels, height,"
+            f" width] with {list(dataset.train_images.shape[1:])} as in {dataset.name}"
         )
 
 
-def _fit(kind: str, setting: int, dataset: Dataset, public: int, device: torch.device) -> dict[str, torch.Tensor]:
+def _fit(kind: str, setting: int, dataset: Dataset, public: int,
+         device: torch.device) -> dict[str, torch.Tensor]:
     """The extractor's tensors, with `mean` [d] and `scale` [d] that bring its features to NORM."""
-    images, labels = dataset.train_images[:public].to(device), dataset.train_labels[:public].to(device)
+    images, labels = dataset.train_images[:public].to(device), dataset.train_labels[:public].to(
+        device)
     fitted = {}  # ImageNet's weights are not fitted here, and not copied
     if kind == "patches":
         fitted = patches.fit(images, filters=setting)
     elif kind == "resnet-public":
         flips = restriction(dataset.name)[0] not in DIGITS
-        fitted = public_resnet.fit(images, labels, classes=len(dataset.classes), epochs=setting, flips=flips)
+        fitted = public_resnet.fit(images, labels, classes=len(dataset.classes), epochs=setting,
+                                   flips=flips)
     return {**fitted, **_standard(_encode(kind, fitted, images))}
 
 
@@ -107,7 +132,10 @@ def _encode(kind: str, fitted: dict[str, torch.Tensor], images: torch.Tensor) ->
 
 
 def _standard(features: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Mean and scale per feature. A feature that hardly varies over the public images is not blown up."""
+    """Mean and scale per feature.
+
+    A feature that hardly varies over the public images is not blown up.
+    """
     mean, deviation = features.mean(0), features.std(0, correction=0)
     floor = 0.01 * deviation.mean() + 1e-12
     scaled = (features - mean) / deviation.clamp_min(floor)

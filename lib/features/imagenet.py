@@ -1,9 +1,12 @@
-"""Features of a ResNet-50 trained on ImageNet, as in Razmi et al.: images at 224x224, the 2,048 numbers before `fc`.
+"""Features of a ResNet-50 trained on ImageNet, as in Razmi et al.: images at 224x224, the 2,048
+numbers before `fc`.
 
-The weights are torchvision's IMAGENET1K_V1, the ones that `pretrained=True` gave when the paper was written; the
-newer V2 come from another recipe and score otherwise. About .1 s an image on one CPU core: meant for a GPU.
+The weights are torchvision's IMAGENET1K_V1, the ones that `pretrained=True` gave when the paper was
+written; the newer V2 come from another recipe and score otherwise. About .1 s an image on one CPU
+core: meant for a GPU.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -22,34 +25,51 @@ SIDE = 224
 def encode(images: torch.Tensor, *, state: dict[str, torch.Tensor] | None = None) -> torch.Tensor:
     """Features float32 [n, 2048] on the CPU, unscaled, of uint8 images [n, 1 or 3, height, width].
 
-    `state` replaces the ImageNet weights (a state_dict of torchvision's resnet50): for tests, never chosen here.
-    Raises DataNotFound where the weights are neither in a data root nor to be downloaded.
+    `state` replaces the ImageNet weights (a state_dict of torchvision's resnet50): for tests, never
+    chosen here. Raises DataNotFound where the weights are neither in a data root nor to be
+    downloaded.
+    """
+    numbers = network(weights() if state is None else state, images.shape[1:], images.device)
+    chunk = 16 if images.device.type == "cpu" else 512
+    with torch.inference_mode():
+        return torch.cat(
+            [torch.empty(0, 2048), *(numbers(some).cpu() for some in images.split(chunk))])
+
+
+def network(state: dict[str, torch.Tensor], shape: torch.Size, device: torch.device) -> Callable:
+    """A differentiable function from images [n, *shape] on `device` to features [n, 2048] there.
+
+    state: a state_dict of torchvision's resnet50; where it is none (mean and scale alone, as
+    extractors keep them), the ImageNet weights.
     """
     import torchvision
 
-    network = torchvision.models.resnet50()
-    network.load_state_dict(weights() if state is None else state)
-    network.fc = torch.nn.Identity()
-    network.to(images.device, memory_format=torch.channels_last).eval()
-    chunk = 16 if images.device.type == "cpu" else 512
-    with torch.inference_mode():
-        return torch.cat([torch.empty(0, 2048), *(network(_prepared(some)).cpu() for some in images.split(chunk))])
+    resnet = torchvision.models.resnet50()
+    resnet.load_state_dict(state if "conv1.weight" in state else weights())
+    resnet.fc = torch.nn.Identity()
+    resnet.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    return lambda images: resnet(_prepared(images))
 
 
 def _prepared(images: torch.Tensor) -> torch.Tensor:
     """Colour, 224x224 by bilinear interpolation, ImageNet's mean and deviation."""
     pixels = images.float().div(255.0).expand(-1, 3, -1, -1)
     large = functional.interpolate(pixels, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
-    mean, deviation = (torch.tensor(v, device=images.device)[:, None, None] for v in (MEAN, DEVIATION))
+    mean, deviation = (torch.tensor(v, device=images.device)[:, None, None]
+                       for v in (MEAN, DEVIATION))
     return ((large - mean) / deviation).contiguous(memory_format=torch.channels_last)
 
 
 def weights() -> dict[str, torch.Tensor]:
-    """The ImageNet weights, from a data root, else downloaded into the cache; checked against their SHA-256."""
+    """The ImageNet weights, from a data root, else downloaded into the cache.
+
+    Checked against their SHA-256.
+    """
     places = [root / WEIGHTS for root in paths.data_roots()]
     path = next((place for place in places if place.is_file()), None) or _downloaded()
     if not files.sha256(path).startswith(SHA256):
-        raise DataNotFound(f"{path} is damaged: its SHA-256 should begin with {SHA256}; fetch {URL} again")
+        raise DataNotFound(
+            f"{path} is damaged: its SHA-256 should begin with {SHA256}; fetch {URL} again")
     return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -1,18 +1,21 @@
 """Single-layer features of Coates and Ng, from the public images alone.
 
-"The Importance of Encoding Versus Training with Sparse Coding and Vector Quantization" (ICML 2011), with the
-spherical k-means of "Learning Feature Representations with K-means" (2012).
+"The Importance of Encoding Versus Training with Sparse Coding and Vector Quantization" (ICML 2011),
+with the spherical k-means of "Learning Feature Representations with K-means" (2012).
 
-A patch p of D = 36 channels numbers is contrast-normalised, n = (p - mean(p)) / sqrt(var(p) + 10), whitened,
-w = Z (n - m), and compared with K unit centroids: z = C w. Its code is max(0, z - a) and max(0, -z - a), averaged
+A patch p of D = 36 channels numbers is contrast-normalised, n = (p - mean(p)) / sqrt(var(p) + 10),
+whitened, w = Z (n - m), and compared with K unit centroids: z = C w. Its code is max(0, z - a) and
+max(0, -z - a), averaged
 over the four quadrants of the image: 8 K numbers.
 
-Normalising and whitening fold into one convolution. With F = C Z and F' = F less each row's mean,
-F (p - mean(p)) = F' p, because F' has no response to a constant; so z = (F' * image) / s - F m, where
+Normalising and whitening fold into one convolution. With F = C Z and F' = F less each row's mean, F
+(p - mean(p)) = F' p, because F' has no response to a constant; so z = (F' * image) / s - F m, where
 s = sqrt(var(p) + 10) is one number a position, from box sums of the image and of its square.
 
 Measured on one core (EPYC, AVX-512), 256 filters, 32x32 colour: fit 4 s, then .34 ms an image.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch.nn import functional
@@ -20,14 +23,16 @@ from torch.nn import functional
 SIDE = 6  # of a patch, pixels
 CONTRAST = 10.0  # added to a patch's variance on the 0-255 scale (Coates and Ng)
 WHITEN = 0.1  # added to the eigenvalues of the patches' covariance (Coates and Ng)
-THRESHOLD = 0.25  # a: 63.6% in five folds of CIFAR-10 (JPEG)'s public split; 63.2 at 0, 63.2 at .5, 62.1 at 1.5
+# a: 63.6% in five folds of CIFAR-10 (JPEG)'s public split; 63.2 at 0, 63.2 at .5, 62.1 at 1.5
+THRESHOLD = 0.25
 SAMPLES = 200_000  # patches for whitening and k-means
 ITERATIONS = 15
 CHUNK = 4  # images at once on a CPU: the responses [4, 729, 256] are 3 MB; a GPU gets more
 
 
 def fit(images: torch.Tensor, *, filters: int = 256, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Filters [K, channels, 6, 6] and offsets [K], from public images uint8 [n, channels, height, width].
+    """Filters [K, channels, 6, 6] and offsets [K], from public images uint8 [n, channels, height,
+    width].
 
     Runs on the CPU wherever the images are, so that one machine's filters do not depend on its GPU.
     """
@@ -43,25 +48,36 @@ def fit(images: torch.Tensor, *, filters: int = 256, seed: int = 0) -> dict[str,
 
 def encode(fitted: dict[str, torch.Tensor], images: torch.Tensor) -> torch.Tensor:
     """Features float32 [n, 8 K] on the CPU, unscaled: (sign, quadrant, filter) in this order."""
-    device = images.device
-    filters = fitted["filters"].to(device).contiguous(memory_format=torch.channels_last)
-    offset, pool = fitted["offset"].to(device), _quadrants(*images.shape[2:]).to(device)
-    chunk = CHUNK if device.type == "cpu" else 512
-    coded = torch.empty(len(images), 8 * len(filters))
-    # Without TF32, a GPU's default for convolutions, which keeps three digits.
-    with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+    code = network(fitted, images.shape[1:], images.device)
+    chunk = CHUNK if images.device.type == "cpu" else 512
+    coded = torch.empty(len(images), 8 * len(fitted["filters"]))
+    with torch.inference_mode():
         for start in range(0, len(images), chunk):
-            some = _coded(images[start : start + chunk], filters, offset, pool)
+            some = code(images[start : start + chunk])
             coded[start : start + len(some)] = some.cpu()
     return coded
 
 
-def _coded(images: torch.Tensor, filters: torch.Tensor, offset: torch.Tensor, pool: torch.Tensor) -> torch.Tensor:
+def network(fitted: dict[str, torch.Tensor], shape: torch.Size, device: torch.device) -> Callable:
+    """A differentiable function from images [n, *shape] on `device` to features [n, 8 K] there."""
+    filters = fitted["filters"].to(device).contiguous(memory_format=torch.channels_last)
+    offset, pool = fitted["offset"].to(device), _quadrants(*shape[1:]).to(device)
+
+    def code(images: torch.Tensor) -> torch.Tensor:
+        # Without TF32, a GPU's default for convolutions, which keeps three digits.
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            return _coded(images, filters, offset, pool)
+    return code
+
+
+def _coded(images: torch.Tensor, filters: torch.Tensor, offset: torch.Tensor,
+           pool: torch.Tensor) -> torch.Tensor:
     pixels = images.float().contiguous(memory_format=torch.channels_last)
     responses = functional.conv2d(pixels, filters).permute(0, 2, 3, 1)  # channels last: a view
     z = torch.addcmul(-offset, responses, 1.0 / _contrast(pixels))  # [n, height, width, K]
     z = z.reshape(len(images), -1, len(filters))
-    # mean max(0, z - a) = mean max(z, a) - a; the two halves of the code need one pass each. pool [4, positions]
+    # mean max(0, z - a) = mean max(z, a) - a; the two halves of the code need one pass each. pool
+    # [4, positions]
     above = torch.matmul(pool, z.clamp_min(THRESHOLD)) - THRESHOLD
     below = -torch.matmul(pool, z.clamp_max(-THRESHOLD)) - THRESHOLD
     return torch.cat([above.flatten(1), below.flatten(1)], 1)
@@ -81,7 +97,10 @@ def _contrast(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def _quadrants(height: int, width: int) -> torch.Tensor:
-    """Weights [4, positions] that average each quadrant; middle rows of an odd number belong to both."""
+    """Weights [4, positions] that average each quadrant.
+
+    Middle rows of an odd number belong to both.
+    """
     rows, columns = height - SIDE + 1, width - SIDE + 1
     pool = torch.zeros(4, rows, columns)
     high, wide = -(-rows // 2), -(-columns // 2)
@@ -98,8 +117,10 @@ def _sample(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     top = torch.randint(height - SIDE + 1, (SAMPLES,), generator=generator)
     left = torch.randint(width - SIDE + 1, (SAMPLES,), generator=generator)
     step = torch.arange(SIDE)
-    rows, columns = (top[:, None] + step)[:, None, :, None], (left[:, None] + step)[:, None, None, :]
-    picked = images[which[:, None, None, None], torch.arange(channels)[None, :, None, None], rows, columns]
+    rows, columns = (top[:, None] + step)[:, None, :, None], (left[:, None] + step)[:, None,
+                                                                                    None, :]
+    picked = images[which[:, None, None, None],
+                    torch.arange(channels)[None, :, None, None], rows, columns]
     return picked.reshape(SAMPLES, -1).float()
 
 
@@ -117,9 +138,11 @@ def _whitening(patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _spherical_kmeans(points: torch.Tensor, k: int, generator: torch.Generator) -> torch.Tensor:
-    """Unit centroids [k, D]: each point belongs to the centroid with the largest |<c, x>|, with that coefficient.
+    """Unit centroids [k, D]: each point belongs to the centroid with the largest |<c, x>|, with
+    that coefficient.
 
-    Section 3 of Coates and Ng 2012. The old centroid is added (damping), which also keeps empty ones alive.
+    Section 3 of Coates and Ng 2012. The old centroid is added (damping), which also keeps empty
+    ones alive.
     """
     centroids = functional.normalize(torch.randn(k, points.shape[1], generator=generator))
     for _ in range(ITERATIONS):

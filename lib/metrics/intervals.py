@@ -6,6 +6,10 @@ test images of one model are not replications of a training.
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,12 +22,12 @@ class Interval:
     n: int
 
 
-def wilson(hits, trials, *, confidence=0.95) -> tuple[float, float]:
+def wilson(hits: float, trials: float, *, confidence: float = 0.95) -> tuple[float, float]:
     """Return Wilson's interval for a proportion: one run, not a set of runs."""
     return _binomial_interval(hits, trials, confidence, "wilson")
 
 
-def clopper_pearson(hits, trials, *, confidence=0.95) -> tuple[float, float]:
+def clopper_pearson(hits: float, trials: float, *, confidence: float = 0.95) -> tuple[float, float]:
     """Return the exact (conservative) interval for a proportion: one run."""
     return _binomial_interval(hits, trials, confidence, "exact")
 
@@ -38,7 +42,8 @@ def _binomial_interval(hits, trials, confidence, method):
     return float(found.low), float(found.high)
 
 
-def mean_interval(values, *, confidence=0.95, scale="identity", trials=1000) -> Interval:
+def mean_interval(values: "ArrayLike", *, confidence: float = 0.95, scale: str = "identity",
+                  trials: float = 1000) -> Interval:
     """Return the t interval of a mean over attack instances.
 
     values: one number an instance (average the seeds of an instance first); nan means not
@@ -49,7 +54,8 @@ def mean_interval(values, *, confidence=0.95, scale="identity", trials=1000) -> 
     return _t_interval(_scaled(values, scale, trials), confidence, 0.0, _back(scale, trials))
 
 
-def paired_interval(a, b, *, confidence=0.95, scale="identity", trials=1000) -> Interval:
+def paired_interval(a: "ArrayLike", b: "ArrayLike", *, confidence: float = 0.95,
+                    scale: str = "identity", trials: float = 1000) -> Interval:
     """Return the t interval of the mean difference a - b over instances, pair by pair.
 
     A pair with a nan is left out. scale "logit": differences of log odds as in
@@ -62,9 +68,8 @@ def paired_interval(a, b, *, confidence=0.95, scale="identity", trials=1000) -> 
     return _t_interval(a - b, confidence, 0.0, float)
 
 
-def prediction_interval(
-    values, *, confidence=0.95, scale="identity", trials=1000, count=1
-) -> Interval:
+def prediction_interval(values: "ArrayLike", *, confidence: float = 0.95, scale: str = "identity",
+                        trials: float = 1000, count: int = 1) -> Interval:
     """Return the t interval in which the mean of `count` further instances falls.
 
     What a single published number (count=1) is compared with; arguments as `mean_interval`.

@@ -2,8 +2,13 @@
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING
 
 from .intervals import wilson
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from torch import Tensor
 
 COLLAPSED_SHARE = 0.95  # of the predictions in one class
 
@@ -37,12 +42,18 @@ class AttackResult:
     tested: int
     collapsed: bool
 
+    @classmethod
+    def columns(cls) -> tuple[str, ...]:
+        """The names of the fields, in order."""
+        return tuple(item.name for item in dataclasses.fields(cls))
+
     def as_dict(self) -> dict:
         """The fields as plain values, in order."""
         return dataclasses.asdict(self)
 
 
-def attack(clean_logits, triggered_logits, labels, *, target, base=None) -> AttackResult:
+def attack(clean_logits: "Tensor | ArrayLike", triggered_logits: "Tensor | ArrayLike",
+           labels: "Tensor | ArrayLike", *, target: int, base: int | None = None) -> AttackResult:
     """Measure accuracy and attack success of one model.
 
     clean_logits: [test, classes] of the unstamped test images; labels: [test], the true
@@ -81,6 +92,23 @@ def attack(clean_logits, triggered_logits, labels, *, target, base=None) -> Atta
     )
 
 
+def clean_part(clean_logits: "Tensor | ArrayLike", labels: "Tensor | ArrayLike"
+              ) -> dict[str, float]:
+    """accuracy, loss, tested and collapsed, as `attack` has them, without any attack.
+
+    clean_logits: [test, classes]; labels: [test], the true classes. Numpy or torch.
+    """
+    clean, labels = _array(clean_logits), _array(labels)
+    _check_logits(clean, labels)
+    called = _predictions(clean)
+    return {
+        "accuracy": float((called == labels).mean()),
+        "loss": _cross_entropy(clean, labels),
+        "tested": len(labels),
+        "collapsed": _collapsed(called, called, labels, clean.shape[1]),
+    }
+
+
 def _array(values):
     import numpy
 
@@ -90,8 +118,7 @@ def _array(values):
     return numpy.asarray(values)
 
 
-def _population(clean, labels, target, base):
-    """Mask [test] of the attacked images, with every check on shapes and classes."""
+def _check_logits(clean, labels):
     if clean.ndim != 2 or labels.shape != clean.shape[:1] or not len(labels):
         raise ValueError(
             f"clean_logits have shape {clean.shape} and labels {labels.shape}: expected "
@@ -100,6 +127,12 @@ def _population(clean, labels, target, base):
     classes = clean.shape[1]
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"labels must be whole numbers from 0 to {classes - 1}")
+
+
+def _population(clean, labels, target, base):
+    """Mask [test] of the attacked images, with every check on shapes and classes."""
+    _check_logits(clean, labels)
+    classes = clean.shape[1]
     for name, value in (("target", target), ("base", base)):
         if value is not None and value not in range(classes):
             raise ValueError(f"{name} is {value!r}: expected a class from 0 to {classes - 1}")

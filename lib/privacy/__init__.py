@@ -3,7 +3,13 @@
 from .bounds import attack_success_cap, dpsgd_attack_success_cap, group_privacy
 from .dpsgd import dpsgd_epsilon, dpsgd_noise_multiplier, shuffled_epsilon
 from .guarantee import Guarantee
-from .pate import answer_probability, gnmax_rdp, pate_epsilon, released_pate_epsilon, released_selection_noise
+from .pate import (
+    answer_probability,
+    gnmax_rdp,
+    pate_epsilon,
+    released_pate_epsilon,
+    released_selection_noise,
+)
 from .summary import epsilon_table, measured_caps
 
 VERSION = 1  # raise it when any epsilon changes: rows hold epsilons and noise calibrated to them

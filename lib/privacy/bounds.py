@@ -8,13 +8,13 @@ so every cap bounds the MEAN attack success of models trained this way, not one 
 import math
 
 from . import checks
-from .mixture import group_loss
+from .mixture import ROUNDING, group_loss
 
 _LEAST_NOISE = 0.01
 _VACUOUS = 0.9999
 
 
-def group_privacy(epsilon, delta, k) -> tuple[float, float]:
+def group_privacy(epsilon: float, delta: float, k: int) -> tuple[float, float]:
     """Return (epsilon_k, delta_k) for two data sets that are k adjacent steps apart.
 
     (k epsilon, delta (e^(k epsilon) - 1) / (e^epsilon - 1)), the k-fold iteration of the
@@ -34,7 +34,7 @@ def group_privacy(epsilon, delta, k) -> tuple[float, float]:
     return k * epsilon, math.exp(min(0.0, math.log(delta) + growth))
 
 
-def attack_success_cap(clean_rate, epsilon, delta, k) -> float:
+def attack_success_cap(clean_rate: float, epsilon: float, delta: float, k: int) -> float:
     """Return the largest attack success that (epsilon, delta) allows k adjacent steps.
 
     The one-step bound min(1, e^eps p + delta, 1 - e^-eps (1 - p - delta)), iterated k times
@@ -62,13 +62,13 @@ def _one_step(rate, epsilon, delta):
 
 
 def dpsgd_attack_success_cap(
-    clean_rate,
-    noise_multiplier,
-    sample_rate,
-    steps,
-    k,
+    clean_rate: float,
+    noise_multiplier: float,
+    sample_rate: float,
+    steps: int,
+    k: int,
     *,
-    adjacency="add-remove",
+    adjacency: str = "add-remove",
 ) -> float:
     """Return the largest attack success that k poisoned records can reach against DP-SGD.
 
@@ -105,7 +105,7 @@ def dpsgd_attack_success_cap(
         return ceiling  # sound, and saves the grids of groups that nothing holds back
     sides = ((k, k),) if adjacency == "replace-one" else ((k, 0), (0, k))
     profile = _Profile([group_loss(noise_multiplier, sample_rate, steps, *s) for s in sides])
-    return max(rate, min(ceiling, profile.cap(rate)))
+    return max(rate, min(ceiling, profile.cap(rate) + steps * ROUNDING))
 
 
 def _gaussian_cap(rate, mu):
@@ -121,10 +121,10 @@ class _Profile:
     def __init__(self, losses):
         self._losses = losses
 
-    def delta(self, epsilon):
+    def delta(self, epsilon: float) -> float:
         return max(float(loss.get_delta_for_epsilon(float(epsilon))) for loss in self._losses)
 
-    def cap(self, rate):
+    def cap(self, rate: float) -> float:
         """The smallest of both bounds; each is unimodal, as delta is convex in e^epsilon."""
         grown = _least(lambda e: rate * math.exp(e) + self.delta(e), -math.log(rate))
         left = _least(lambda e: 1 - math.exp(-e) * (1 - rate - self.delta(e)), 30.0)

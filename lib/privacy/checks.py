@@ -2,12 +2,14 @@
 
 import math
 import numbers
+from collections.abc import Sequence
 
 ADJACENCIES = ("add-remove", "replace-one")
 ACCOUNTANTS = ("pld", "rdp", "prv")
 
 
-def number(name, value, *, low=-math.inf, high=math.inf, open_low=False, open_high=False):
+def number(name: str, value: float, *, low: float = -math.inf, high: float = math.inf,
+           open_low: bool = False, open_high: bool = False) -> float:
     """`value` as a float inside the range; nan and anything that is no number is refused."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ValueError(f"{name} is {value!r}: expected a number")
@@ -20,7 +22,7 @@ def number(name, value, *, low=-math.inf, high=math.inf, open_low=False, open_hi
     return value
 
 
-def count(name, value, *, low=0):
+def count(name: str, value: float, *, low: int = 0) -> int:
     """`value` as an int, at least `low`; 3.0 passes, 3.5 and True do not."""
     whole = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not whole or not math.isfinite(value) or value != int(value) or value < low:
@@ -28,19 +30,19 @@ def count(name, value, *, low=0):
     return int(value)
 
 
-def choice(name, value, allowed):
+def choice(name: str, value: str, allowed: Sequence[str]) -> str:
     """`value`, if it is one of the allowed names."""
     if value not in allowed:
         raise ValueError(f"{name} is {value!r}: expected one of {', '.join(map(repr, allowed))}")
     return value
 
 
-def noise_multiplier(value):
+def noise_multiplier(value: float) -> float:
     """A noise multiplier: 0 (no noise) to inf."""
     return number("noise_multiplier", value, low=0.0)
 
 
-def sample_rate(value):
+def sample_rate(value: float) -> float:
     """A Poisson sampling probability in (0, 1].
 
     0 is refused, though it would cost nothing: it is nearly always an integer division
@@ -49,6 +51,6 @@ def sample_rate(value):
     return number("sample_rate", value, low=0.0, high=1.0, open_low=True)
 
 
-def delta(value):
+def delta(value: float) -> float:
     """A delta strictly between 0 and 1: Gaussian noise has no finite epsilon at delta 0."""
     return number("delta", value, low=0.0, high=1.0, open_low=True, open_high=True)

@@ -38,13 +38,13 @@ class Guarantee:
     steps: int | None = None
     note: str = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         checks.number("epsilon", self.epsilon, low=0.0)
         checks.number("delta", self.delta, low=0.0, high=1.0)
         checks.choice("adjacency", self.adjacency, ADJACENCIES)
 
     @classmethod
-    def none(cls, why) -> "Guarantee":
+    def none(cls, why: str) -> "Guarantee":
         """No guarantee, and why."""
         return cls(epsilon=math.inf, adjacency="none", note=why)
 
@@ -57,11 +57,11 @@ class Guarantee:
         """The fields as plain values, in order."""
         return dataclasses.asdict(self)
 
-    def __str__(self):
+    def __str__(self) -> str:
         if not self.holds:
             return f"no guarantee: {self.note or self._reason()}"
-        kind = [self.adjacency, self.sampler, self.accountant]
-        kind = ", ".join(_NAMES.get(word, word) for word in kind if word)
+        words = [word for word in (self.adjacency, self.sampler, self.accountant) if word]
+        kind = ", ".join(_NAMES.get(word, word) for word in words)
         settings = ", ".join(f"{name} {value:.3g}" for name, value in self._settings())
         note = f"; {self.note}" if self.note else ""
         inside = f"{kind}; {settings}" if settings else kind

@@ -1,19 +1,22 @@
 """Epsilon of PATE: noisy votes of teachers that were trained on disjoint parts of the private data.
 
-Per query (Confident-GNMax, Papernot et al. 2018, Algorithm 1): if the largest count plus N(0, selection_noise^2)
-reaches the threshold, the answer is the largest of all counts plus N(0, result_noise^2) each, drawn anew; else there is
-no answer. Both noises are standard deviations.
+Per query (Confident-GNMax, Papernot et al. 2018, Algorithm 1): if the largest count plus N(0,
+selection_noise^2) reaches the threshold, the answer is the largest of all counts plus N(0,
+result_noise^2) each, drawn anew; else there is no answer. Both noises are standard deviations.
 
-Adjacency: replace-one, with a partition by index. One record changes one teacher, so one vote of every query may move:
-the largest count by at most 1, the vector of counts by sqrt(2) in L2. Under a partition by the content of a record the
-old and the new record may belong to two teachers: twice these sensitivities, for which nothing here accounts.
+Adjacency: replace-one, with a partition by index. One record changes one teacher, so one vote of
+every query may move: the largest count by at most 1, the vector of counts by sqrt(2) in L2. Under a
+partition by the content of a record the old and the new record may belong to two teachers: twice
+these sensitivities, for which nothing here accounts.
 
-Data-dependent costs (Theorem 6) are a NON-PRIVATE DIAGNOSTIC: they are computed from the votes, which the guarantee is
-to protect, and hold for these votes against their neighbours, not the other way round. Publish data-independent ones.
+Data-dependent costs (Theorem 6) are a NON-PRIVATE DIAGNOSTIC: they are computed from the votes,
+which the guarantee is to protect, and hold for these votes against their neighbours, not the other
+way round. Publish data-independent ones.
 """
 
 import functools
 import math
+from typing import Any
 
 from . import checks
 from .dpsgd import dpsgd_epsilon
@@ -22,55 +25,72 @@ _ROWS = 256  # queries at a time: what they need stays in cache
 _ROUNDING = 8 * 2.0**-52
 
 
-def pate_epsilon(votes, *, threshold, selection_noise, result_noise, delta, answered=None, data_dependent=False) -> float:
-    """Return the epsilon at `delta` of answering queries by Confident-GNMax; replace-one, see above.
+def pate_epsilon(votes: Any, *, threshold: float | None, selection_noise: float,
+                 result_noise: float, delta: float, answered: Any = None,
+                 data_dependent: bool = False) -> float:
+    """Return the epsilon at `delta` of answering queries by Confident-GNMax.
 
-    votes: counts [queries, classes]. threshold: in votes; None for no selection step (then selection_noise is ignored).
+    replace-one, see above.
+
+    votes: counts [queries, classes]. threshold: in votes; None for no selection step (then
+    selection_noise is ignored).
     answered: mask [queries], or the number of answered queries; None for all of them.
 
-    Data-independent: the exact Gaussian composition mu^2 = queries / selection_noise^2 + 2 answers / result_noise^2
-    (Dong et al. 2022, Corollary 3.3); every query pays for its selection, answered or not. With `answered=None` it is a
-    promise. The number of answers is itself an outcome: with a realised one the value is an odometer reading, and a
-    promise only if that many answers was a limit fixed beforehand.
+    Data-independent: the exact Gaussian composition mu^2 = queries / selection_noise^2 + 2 answers
+    / result_noise^2 (Dong et al. 2022, Corollary 3.3); every query pays for its selection, answered
+    or not. With `answered=None` it is a promise. The number of answers is itself an outcome: with a
+    realised one the value is an odometer reading, and a promise only if that many answers was a
+    limit fixed beforehand.
 
-    data_dependent: Renyi costs of Theorem 6 (Papernot et al. 2018) for both steps, orders 1.01 to 500, converted once
-    by Balle et al. 2020 (Theorem 21; as in Canonne et al. 2020, Proposition 12). `answered=None`: the EXPECTED cost, every
-    answer charged by its probability, as the paper reports; a mean and no bound, even for these votes. A number of answers is
-    charged by the dearest queries. Loose where votes are flat: it can then exceed the exact data-independent value.
+    data_dependent: Renyi costs of Theorem 6 (Papernot et al. 2018) for both steps, orders 1.01 to
+    500, converted once by Balle et al. 2020 (Theorem 21; as in Canonne et al. 2020, Proposition
+    12). `answered=None`: the EXPECTED cost, every answer charged by its probability, as the paper
+    reports; a mean and no bound, even for these votes. A number of answers is charged by the
+    dearest queries. Loose where votes are flat: it can then exceed the exact data-independent
+    value.
 
-    A noise of 0 that is used: inf. ValueError: a noise below 0, a threshold above the votes of every query, votes that
-    are not whole and non-negative, an `answered` that does not fit, delta outside (0, 1).
+    A noise of 0 that is used: inf. ValueError: a noise below 0, a threshold above the votes of
+    every query, votes that are not whole and non-negative, an `answered` that does not fit, delta
+    outside (0, 1).
     """
     votes = vote_counts(votes)
     noises = _noises(votes, threshold, selection_noise, result_noise)
-    return _epsilon(votes, *noises, checks.delta(delta), _answers(answered, len(votes)), data_dependent, as_released=False)
+    return _epsilon(votes, *noises, checks.delta(delta), _answers(answered, len(votes)),
+                    data_dependent, as_released=False)
 
 
-def released_pate_epsilon(votes, *, threshold, selection_noise, result_noise, delta, answered=None, data_dependent=False) -> float:
-    """Return what `pate_epsilon` returns, for the selection that Razmi et al. released: noise on every count, then the maximum.
+def released_pate_epsilon(votes: Any, *, threshold: float | None, selection_noise: float,
+                          result_noise: float, delta: float, answered: Any = None,
+                          data_dependent: bool = False) -> float:
+    """Return what `pate_epsilon` returns, for the selection that Razmi et al. released: noise on
+    every count, then the maximum.
 
-    The noisy counts are a Gaussian mechanism of sensitivity sqrt(2), the comparison its post-processing: twice the
-    cost of the 2018 selection step. Arguments as there.
+    The noisy counts are a Gaussian mechanism of sensitivity sqrt(2), the comparison its
+    post-processing: twice the cost of the 2018 selection step. Arguments as there.
     """
     votes = vote_counts(votes)
     noises = _noises(votes, threshold, selection_noise, result_noise)
-    return _epsilon(votes, *noises, checks.delta(delta), _answers(answered, len(votes)), data_dependent, as_released=True)
+    return _epsilon(votes, *noises, checks.delta(delta), _answers(answered, len(votes)),
+                    data_dependent, as_released=True)
 
 
-def released_selection_noise(selection_noise) -> float:
-    """Return the 2018 selection noise that costs, data-independently, what the released selection costs with this one.
+def released_selection_noise(selection_noise: float) -> float:
+    """Return the 2018 selection noise that costs, data-independently, what the released selection
+    costs with this one.
 
-    It is selection_noise / sqrt(2). Not for data-dependent costs or answer probabilities, which differ: `released_pate_epsilon`.
+    It is selection_noise / sqrt(2). Not for data-dependent costs or answer probabilities, which
+    differ: `released_pate_epsilon`.
     """
     return checks.number("selection_noise", selection_noise, low=0.0) / math.sqrt(2)
 
 
-def answer_probability(votes, threshold, selection_noise, *, as_released=False):
+def answer_probability(votes: Any, threshold: float | None, selection_noise: float, *,
+                       as_released: bool = False) -> Any:
     """Return the probability [queries] that a query is answered.
 
-    Phi((max n - T) / s1); as released, with noise on every count, 1 - prod_j Phi((T - n_j) / s1), which is larger: of
-    200 votes spread evenly over 10 classes T 150 and s1 120 answer .14 and .78. threshold None: 1. Without noise 1 from
-    the threshold on, else 0.
+    Phi((max n - T) / s1); as released, with noise on every count, 1 - prod_j Phi((T - n_j) / s1),
+    which is larger: of 200 votes spread evenly over 10 classes T 150 and s1 120 answer .14 and .78.
+    threshold None: 1. Without noise 1 from the threshold on, else 0.
     """
     import numpy
     from scipy.special import ndtr
@@ -87,23 +107,27 @@ def answer_probability(votes, threshold, selection_noise, *, as_released=False):
     return ndtr((top - threshold) / noise)
 
 
-def gnmax_rdp(votes, result_noise, orders):
-    """Return the data-dependent Renyi cost [queries, orders] of answering each query (a non-private diagnostic).
+def gnmax_rdp(votes: Any, result_noise: float, orders: Any) -> Any:
+    """Return the data-dependent Renyi cost [queries, orders] of answering each query (a non-private
+    diagnostic).
 
-    The smaller of order / result_noise^2 and Theorem 6 of Papernot et al. 2018, with their Proposition 7 for the
-    probability of another answer than the most voted class and Proposition 10 for the two orders of the theorem. It
-    bounds D_order(outputs on these votes || outputs on any neighbour's). votes: counts [queries, classes]; orders above 1.
+    The smaller of order / result_noise^2 and Theorem 6 of Papernot et al. 2018, with their
+    Proposition 7 for the probability of another answer than the most voted class and Proposition 10
+    for the two orders of the theorem. It bounds D_order(outputs on these votes || outputs on any
+    neighbour's). votes: counts [queries, classes]; orders above 1.
     """
     votes, orders = vote_counts(votes), _check_orders(orders)
     noise = checks.number("result_noise", result_noise, low=0.0)
     return _likely_rdp(_log_other_answer(votes, noise), noise, orders)
 
 
-def selection_rdp(votes, threshold, selection_noise, orders, *, as_released=False):
-    """Return the data-dependent Renyi cost [queries, orders] of deciding which queries to answer, as `gnmax_rdp`.
+def selection_rdp(votes: Any, threshold: float | None, selection_noise: float, orders: Any, *,
+                  as_released: bool = False) -> Any:
+    """Return the data-dependent Renyi cost [queries, orders] of deciding which queries to answer,
+    as `gnmax_rdp`.
 
-    The likely outcome is an answer or none, whichever is likelier. Data-independent part: order / (2 s1^2); as
-    released order / s1^2.
+    The likely outcome is an answer or none, whichever is likelier. Data-independent part: order /
+    (2 s1^2); as released order / s1^2.
     """
     import numpy
 
@@ -111,11 +135,15 @@ def selection_rdp(votes, threshold, selection_noise, orders, *, as_released=Fals
     threshold, noise, _ = _noises(votes, threshold, selection_noise, 1.0)
     if threshold is None:
         return numpy.zeros((len(votes), len(orders)))
-    return _likely_rdp(_log_other_decision(votes, threshold, noise, as_released), _on_vector(noise, as_released), orders)
+    return _likely_rdp(_log_other_decision(votes, threshold, noise, as_released),
+                       _on_vector(noise, as_released), orders)
 
 
-def vote_counts(votes, rows="queries"):
-    """`votes` as numpy float64 [rows, classes]; anything but whole, non-negative numbers of that shape is refused."""
+def vote_counts(votes: Any, rows: str = "queries") -> Any:
+    """`votes` as numpy float64 [rows, classes].
+
+    Anything but whole, non-negative numbers of that shape is refused.
+    """
     import numpy
 
     if hasattr(votes, "detach"):
@@ -123,25 +151,40 @@ def vote_counts(votes, rows="queries"):
     try:
         counts = numpy.asarray(votes, dtype=float)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"votes is a {type(votes).__name__} that is no table of numbers: expected counts [{rows}, classes]") from error
+        raise ValueError(
+            f"votes is a {type(votes).__name__} that is no table of numbers: expected counts"
+            f" [{rows}, classes]"
+        ) from error
     if counts.ndim != 2 or counts.shape[1] == 0:
-        raise ValueError(f"votes has shape {list(counts.shape)}: expected [{rows}, classes] with at least one class")
+        raise ValueError(
+            f"votes has shape {list(counts.shape)}: expected [{rows}, classes] with at least one"
+            " class"
+        )
     good = numpy.isfinite(counts) & (counts >= 0) & (counts == numpy.floor(counts))
     if not good.all():
         row, label = numpy.argwhere(~good)[0]
-        raise ValueError(f"votes holds {counts[row, label]:g} (row {row}, class {label}): expected whole numbers, 0 or more")
+        raise ValueError(
+            f"votes holds {counts[row, label]:g} (row {row}, class {label}): expected whole"
+            " numbers, 0 or more"
+        )
     return counts
 
 
 def _noises(votes, threshold, selection_noise, result_noise):
-    """(threshold, selection noise, result noise), checked; the first two None without a selection step."""
+    """(threshold, selection noise, result noise), checked.
+
+    The first two None without a selection step.
+    """
     result_noise = checks.number("result_noise", result_noise, low=0.0)
     if threshold is None:
         return None, None, result_noise
     most = float(votes.sum(axis=1).max()) if len(votes) else math.inf
     threshold = checks.number("threshold", threshold, low=0.0)
     if math.isinf(threshold) or threshold > most:
-        raise ValueError(f"threshold is {threshold:g}: expected at most the number of votes of a query, {most:g}; lower it, or ask more teachers")
+        raise ValueError(
+            f"threshold is {threshold:g}: expected at most the number of votes of a query,"
+            f" {most:g}; lower it, or ask more teachers"
+        )
     return threshold, checks.number("selection_noise", selection_noise, low=0.0), result_noise
 
 
@@ -157,11 +200,13 @@ def _answers(answered, queries):
     if answered.ndim == 0:
         number = checks.count("answered", answered.item())
         if number > queries:
-            raise ValueError(f"answered is {number}: expected at most the number of queries, {queries}")
+            raise ValueError(
+                f"answered is {number}: expected at most the number of queries, {queries}")
         return number
     if answered.dtype != bool or answered.shape != (queries,):
         raise ValueError(
-            f"answered has shape {list(answered.shape)} of {answered.dtype}: expected a mask of {queries} booleans, or how many of them were answered"
+            f"answered has shape {list(answered.shape)} of {answered.dtype}: expected a mask of"
+            f" {queries} booleans, or how many of them were answered"
         )
     return answered
 
@@ -171,19 +216,23 @@ def _check_orders(orders):
 
     orders = numpy.asarray(orders, dtype=float)
     if orders.ndim != 1 or not (numpy.isfinite(orders) & (orders > 1)).all():
-        raise ValueError(f"orders is {orders.tolist()!r}: expected a list of finite numbers above 1")
+        raise ValueError(
+            f"orders is {orders.tolist()!r}: expected a list of finite numbers above 1")
     return orders
 
 
-def _epsilon(votes, threshold, selection_noise, result_noise, delta, answered, data_dependent, *, as_released):
+def _epsilon(votes, threshold, selection_noise, result_noise, delta, answered, data_dependent, *,
+             as_released):
     import numpy
 
     selections = 0 if threshold is None else len(votes)
     answers = len(votes) if answered is None else int(numpy.sum(answered))
     if (selections and selection_noise == 0) or (answers and result_noise == 0):
-        return math.inf  # first of all: by Theorem 6 a noise-free answer that never changes would cost nothing
+        # first of all: by Theorem 6 a noise-free answer that never changes would cost nothing
+        return math.inf
     if data_dependent:
-        return _data_dependent_epsilon(votes, threshold, selection_noise, result_noise, delta, answered, as_released)
+        return _data_dependent_epsilon(votes, threshold, selection_noise, result_noise, delta,
+                                       answered, as_released)
     mu = 0.0
     if selections:  # squared sensitivity 1; of the whole vector 2
         mu = math.sqrt((2 if as_released else 1) * selections) / selection_noise
@@ -191,10 +240,12 @@ def _epsilon(votes, threshold, selection_noise, result_noise, delta, answered, d
         mu = math.hypot(mu, math.sqrt(2 * answers) / result_noise)
     if mu == 0 or math.isinf(mu):
         return mu
-    return dpsgd_epsilon(1 / mu, 1.0, 1, delta)  # one full batch is the Gaussian mechanism, by its exact formula
+    # one full batch is the Gaussian mechanism, by its exact formula
+    return dpsgd_epsilon(1 / mu, 1.0, 1, delta)
 
 
-def _data_dependent_epsilon(votes, threshold, selection_noise, result_noise, delta, answered, as_released):
+def _data_dependent_epsilon(votes, threshold, selection_noise, result_noise, delta, answered,
+                            as_released):
     import numpy
     from dp_accounting.rdp import rdp_privacy_accountant
 
@@ -202,13 +253,15 @@ def _data_dependent_epsilon(votes, threshold, selection_noise, result_noise, del
     total = numpy.zeros(len(orders))
     if threshold is not None:
         log_q = _log_other_decision(votes, threshold, selection_noise, as_released)
-        total += _sum_rdp(log_q, _on_vector(selection_noise, as_released), orders, numpy.ones(len(votes)))
+        total += _sum_rdp(log_q, _on_vector(selection_noise, as_released), orders,
+                          numpy.ones(len(votes)))
     if answered is None:
         answered = answer_probability(votes, threshold, selection_noise, as_released=as_released)
     if numpy.any(answered):
         log_q = _log_other_answer(votes, result_noise)
         if numpy.ndim(answered) == 0:
-            total += numpy.sort(_likely_rdp(log_q, result_noise, orders), axis=0)[-answered:].sum(axis=0)
+            total += numpy.sort(_likely_rdp(log_q, result_noise, orders),
+                                axis=0)[-answered:].sum(axis=0)
         else:
             total += _sum_rdp(log_q, result_noise, orders, numpy.asarray(answered, dtype=float))
     return float(rdp_privacy_accountant.compute_epsilon(orders, total, delta)[0])
@@ -218,16 +271,23 @@ def _data_dependent_epsilon(votes, threshold, selection_noise, result_noise, del
 def _orders():
     import numpy
 
-    return numpy.concatenate([numpy.arange(101, 200) / 100, numpy.arange(4, 200) / 2, numpy.geomspace(100, 500, 100)])
+    return numpy.concatenate(
+        [numpy.arange(101, 200) / 100,
+         numpy.arange(4, 200) / 2,
+         numpy.geomspace(100, 500, 100)])
 
 
 def _on_vector(selection_noise, as_released):
-    """The noise that on the vector of counts (sensitivity sqrt(2)) costs what the selection step costs."""
+    """The noise that on the vector of counts (sensitivity sqrt(2)) costs what the selection step
+    costs.
+    """
     return selection_noise * (1.0 if as_released else math.sqrt(2))
 
 
 def _log_other_answer(votes, noise):
-    """log of a bound [queries] on the probability that GNMax does not answer with the most voted class."""
+    """log of a bound [queries] on the probability that GNMax does not answer with the most voted
+    class.
+    """
     import numpy
     from scipy.special import log_ndtr
 
@@ -243,7 +303,8 @@ def _log_other_answer(votes, noise):
 
 
 def _log_other_decision(votes, threshold, noise, as_released):
-    """log of a bound [queries] on the probability of the less likely decision, to answer or not to."""
+    """log of a bound [queries] on the probability of the less likely decision, to answer or not to.
+    """
     import numpy
     from scipy.special import log_ndtr
 
@@ -272,15 +333,18 @@ def _sum_rdp(log_q, noise, orders, weights):
     paying = weights > 0  # 0 times an infinite cost would be nan
     log_q, weights = log_q[paying], weights[paying]
     chunks = [slice(start, start + _ROWS) for start in range(0, len(log_q), _ROWS)]
-    return sum((weights[rows] @ _likely_rdp(log_q[rows], noise, orders) for rows in chunks), numpy.zeros(len(orders)))
+    return sum((weights[rows] @ _likely_rdp(log_q[rows], noise, orders) for rows in chunks),
+               numpy.zeros(len(orders)))
 
 
 def _likely_rdp(log_q, noise, orders):
-    """Renyi cost [queries, orders] of a mechanism of cost order / noise^2 that is likely to have one certain outcome.
+    """Renyi cost [queries, orders] of a mechanism of cost order / noise^2 that is likely to have
+    one certain outcome.
 
-    Papernot et al. 2018, Theorem 6: q bounds the probability of all other outcomes; its two orders are mu_2 =
-    noise sqrt(log 1/q) and mu_1 = mu_2 + 1 (Proposition 10). Where a condition of the theorem fails, or a number leaves
-    the range of floats, order / noise^2 stands, which always holds.
+    Papernot et al. 2018, Theorem 6: q bounds the probability of all other outcomes; its two orders
+    are mu_2 = noise sqrt(log 1/q) and mu_1 = mu_2 + 1 (Proposition 10). Where a condition of the
+    theorem fails, or a number leaves the range of floats, order / noise^2 stands, which always
+    holds.
     """
     import numpy
 
@@ -290,7 +354,8 @@ def _likely_rdp(log_q, noise, orders):
         independent = orders / noise / noise + 0.0 * numpy.zeros_like(log_q)
         mu = noise * numpy.sqrt(-log_q)
         epsilon_1, epsilon_2 = (mu + 1) / noise / noise, mu / noise / noise
-        rising = (mu - 1) * epsilon_2 - 2 * mu * numpy.arctanh(1 / mu)  # up to here the bound rises with q
+        # up to here the bound rises with q
+        rising = (mu - 1) * epsilon_2 - 2 * mu * numpy.arctanh(1 / mu)
         holds = (mu > 1) & (orders < mu + 1) & (log_q <= rising)  # mu > 1 is also q e^epsilon_2 < 1
         log_moved = (log_q + epsilon_2) * (1 - 1 / mu)  # bounds log q on a neighbour's votes
         log_rest = numpy.log1p(-numpy.exp(log_q))
@@ -300,4 +365,5 @@ def _likely_rdp(log_q, noise, orders):
         # With much noise the terms cancel almost wholly: what rounding may have taken is put back.
         terms = numpy.exp(log_q) + numpy.exp(log_moved) + numpy.exp(other - both)
         bound = (both + _ROUNDING * (1 - log_q) * orders * terms) / (orders - 1)
-        return numpy.where(holds & (bound < independent), bound, independent)  # no nan is below anything
+        # no nan is below anything
+        return numpy.where(holds & (bound < independent), bound, independent)

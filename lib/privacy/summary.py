@@ -1,20 +1,31 @@
-"""What a noise multiplier means under each reading: sampler, adjacency, tuning, and the cap on attack success."""
+"""What a noise multiplier means under each reading: sampler, adjacency, tuning, and the cap on
+attack success.
+"""
 
 import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from .bounds import dpsgd_attack_success_cap
 from .dpsgd import dpsgd_epsilon, shuffled_epsilon
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 DELTA = 1e-5
 
 
-def epsilon_table(noise_multipliers, *, n, batch_size, epochs, tuning_runs, poisons=(), clean_rate=0.01):
-    """One line a noise multiplier, for DP-SGD on `n` records: epsilons at delta 1e-5 (PLD) and caps.
+def epsilon_table(noise_multipliers: Iterable[float], *, n: int, batch_size: float, epochs: int,
+                  tuning_runs: int, poisons: Iterable[int] = (),
+                  clean_rate: float = 0.01) -> "DataFrame":
+    """One line a noise multiplier, for DP-SGD on `n` records: epsilons at delta 1e-5 (PLD) and
+    caps.
 
-    Columns: add-remove and replace-one with Poisson batches; shuffled batches (zero-out, no amplification); add-remove
-    with `tuning_runs` further trainings on nine tenths of the records charged in full (sequential composition, each at
-    the larger of the two sampling rates); for each k of `poisons` the largest attack success that k records replaced in
-    place permit, from `clean_rate` (replace-one). Returns a DataFrame. Multipliers must be above 0.
+    Columns: add-remove and replace-one with Poisson batches; shuffled batches (zero-out, no
+    amplification); add-remove with `tuning_runs` further trainings on nine tenths of the records
+    charged in full (sequential composition, each at the larger of the two sampling rates); for each
+    k of `poisons` the largest attack success that k records replaced in place permit, from
+    `clean_rate` (replace-one). Returns a DataFrame. Multipliers must be above 0.
     """
     import pandas
 
@@ -27,12 +38,16 @@ def epsilon_table(noise_multipliers, *, n, batch_size, epochs, tuning_runs, pois
                 "replace-one": dpsgd_epsilon(z, rate, steps, DELTA, adjacency="replace-one"),
                 "shuffled": shuffled_epsilon(z, math.ceil(epochs), DELTA),
                 "tuning included": dpsgd_epsilon(z, tuning_rate, (1 + tuning_runs) * steps, DELTA)}
-        caps = {f"cap, k = {k}": dpsgd_attack_success_cap(clean_rate, z, rate, steps, k, adjacency="replace-one") for k in poisons}
+        caps = {
+            f"cap, k = {k}": dpsgd_attack_success_cap(clean_rate, z, rate, steps, k,
+                                                      adjacency="replace-one") for k in poisons
+        }
         lines.append(line | caps)
     return pandas.DataFrame(lines)
 
 
-def measured_caps(frame, *, n, batch_size, epochs, poisons):
+def measured_caps(frame: "DataFrame", *, n: int, batch_size: float, epochs: int,
+                  poisons: Iterable[int]) -> "DataFrame":
     """Caps on attack success from measured clean rates: one line a noise multiplier of DP-SGD.
 
     frame: rows in training worlds P and C (`world`, `noise_multiplier`, `success`), one an attack

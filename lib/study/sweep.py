@@ -1,4 +1,6 @@
-"""Train what is missing of a list of requests: in groups, on one process or several, each row written as it comes."""
+"""Train what is missing of a list of requests: in groups, on one process or several, each row
+written as it comes.
+"""
 
 import functools
 import heapq
@@ -16,9 +18,9 @@ from pathlib import Path
 from statistics import fmean
 
 from lib import ledger, paths
-from lib.attacks import untouched
+from lib.parts import name_of
 from lib.study.cluster import ClusterProblem, GroupLost, on_cluster
-from lib.study.runs import Run, from_dict, part_name
+from lib.study.runs import Run, from_dict
 
 GROUP_SECONDS = 120  # what a kill may cost
 FIRST_GROUP = 8  # models of a shape that was never timed, a thread
@@ -32,7 +34,10 @@ class WorkerDied(RuntimeError):
 
 
 def missing(requests: list[dict], *, retry_failed: bool = False) -> list[Run]:
-    """The runs among `requests` that no row answers, each once; a failed row is an answer unless retried."""
+    """The runs among `requests` that no row answers, each once.
+
+    A failed row is an answer unless retried.
+    """
     found: dict[str, Run] = {}
     for request in requests:
         row = ledger.find(request["key"])[0]
@@ -41,15 +46,18 @@ def missing(requests: list[dict], *, retry_failed: bool = False) -> list[Run]:
     return list(found.values())
 
 
-def train(requests: list[dict], *, budget: float | None = None, jobs: int | None = 1, retry_failed: bool = False,
-          untimed: Collection[str] = (), cluster: str | None = None, report: Callable[[str], None] = print) -> int:
-    """Train what is missing of `requests` ({"notebook", "key", "run"}), a line on `report` for each finished group.
+def train(requests: list[dict], *, budget: float | None = None, jobs: int | None = 1,
+          retry_failed: bool = False, untimed: Collection[str] = (), cluster: str | None = None,
+          report: Callable[[str], None] = print) -> int:
+    """Train what is missing of `requests` ({"notebook", "key", "run"}), a line on `report` for each
+    finished group.
 
-    budget: seconds; no group is started that would not end in time by what was measured so far, and one that does not
-    is given up. Without a budget nothing that is measured on the way decides what trains together, so that the same
-    sweep makes the same rows bit for bit. jobs: processes, each with its share of the threads; None: two on a CPU, since
-    small models use one core better than two threads do, and one on a GPU. untimed: keys of rows whose times do not
-    count either, such as those that this command has made before. cluster: address of a Dask scheduler, whose workers
+    budget: seconds; no group is started that would not end in time by what was measured so far, and
+    one that does not is given up. Without a budget nothing that is measured on the way decides what
+    trains together, so that the same sweep makes the same rows bit for bit. jobs: processes, each
+    with its share of the threads; None: two on a CPU, since small models use one core better than
+    two threads do, and one on a GPU. untimed: keys of rows whose times do not count either, such as
+    those that this command has made before. cluster: address of a Dask scheduler, whose workers
     train in place of these processes. Returns how many rows were made.
     """
     todo = missing(requests, retry_failed=retry_failed)
@@ -57,19 +65,23 @@ def train(requests: list[dict], *, budget: float | None = None, jobs: int | None
         return 0
     jobs = jobs or _usual_jobs()
     alone = {request["key"] for request in requests if request.get("alone")}
-    sweep = Sweep(todo, budget, alone=alone, untimed=untimed, first=FIRST_GROUP if cluster else _first_group(jobs))
+    sweep = Sweep(todo, budget, alone=alone, untimed=untimed,
+                  first=FIRST_GROUP if cluster else _first_group(jobs))
     lost, until = 0, None if budget is None else sweep.started + budget
-    with on_cluster(cluster, todo[0], report=report, until=until) if cluster else _submitter(jobs, apart=budget is not None) as (submit, places):
+    with on_cluster(cluster, todo[0], report=report, until=until) if cluster else _submitter(
+            jobs, apart=budget is not None) as (submit, places):
         running: dict[Future, list[Run]] = {}
         while True:
             for batch in itertools.islice(sweep.batches(), max(0, places() - len(running))):
                 running[submit(batch)] = batch
             if not running:
                 break
-            done = wait(running, timeout=sweep.patience(most=LOOK), return_when=FIRST_COMPLETED).done
+            done = wait(running, timeout=sweep.patience(most=LOOK),
+                        return_when=FIRST_COMPLETED).done
             if not done and sweep.patience() == 0:  # the budget is over
                 break
-            for future in sorted(done, key=lambda future: future.exception() is not None):  # good rows first
+            # good rows first
+            for future in sorted(done, key=lambda future: future.exception() is not None):
                 batch = running.pop(future)
                 try:
                     report(sweep.finish(batch, _rows_of(future)))
@@ -77,7 +89,8 @@ def train(requests: list[dict], *, budget: float | None = None, jobs: int | None
                     lost += len(batch)
                     report(f"LOST: {_named(batch[0])}, {len(batch)} runs: {problem}")
     if lost:
-        raise ClusterProblem(f"{lost} of {len(todo)} runs ended the workers that trained them; the others are kept")
+        raise ClusterProblem(
+            f"{lost} of {len(todo)} runs ended the workers that trained them; the others are kept")
     if sweep.left():
         report(f"budget: {sweep.left()} of {len(todo)} runs left for another time")
     return sweep.done
@@ -87,22 +100,24 @@ def _rows_of(future: Future) -> list[dict]:
     try:
         return future.result()
     except BrokenExecutor:
-        raise WorkerDied("a training process was killed (out of memory?); what was finished is kept: "
-                         "start again, with fewer --jobs if it happens again") from None
+        raise WorkerDied(
+            "a training process was killed (out of memory?); what was finished is kept: "
+            "start again, with fewer --jobs if it happens again") from None
 
 
 class Sweep:
     """The queue of groups, how fast each goes, and how many runs are done."""
 
-    def __init__(self, todo: list[Run], budget: float | None, *, alone: Collection[str] = (), untimed: Collection[str] = (),
-                 first: int = FIRST_GROUP):
+    def __init__(self, todo: list[Run], budget: float | None, *, alone: Collection[str] = (),
+                 untimed: Collection[str] = (), first: int = FIRST_GROUP) -> None:
         self.total, self.done, self.started, self.first = len(todo), 0, time.monotonic(), first
         self.budget, self.queue = budget, dict(groups(todo, alone=alone))
         known = known_seconds(untimed if budget is None else ())
         self.speeds = {shape: known[shape] for shape in map(_shape, todo) if shape in known}
 
     def batches(self) -> Iterator[list[Run]]:
-        """What to train next: of each group about two minutes of work that the budget still holds."""
+        """What to train next: of each group about two minutes of work that the budget still holds.
+        """
         for name in list(self.queue):
             while group := self.queue[name]:
                 batch = _batch(group, self._count(self.seconds(group)))
@@ -140,26 +155,32 @@ class Sweep:
 
     def patience(self, *, most: float = math.inf) -> float:
         """Seconds until the budget is over, `most` at most; infinite without one."""
-        return most if self.budget is None else min(most, max(0.0, self.budget - (time.monotonic() - self.started)))
+        return most if self.budget is None else min(
+            most, max(0.0, self.budget - (time.monotonic() - self.started)))
 
     def _seconds_left(self) -> float | None:
-        """Seconds of the budget for training; the first groups also wait for their processes to start."""
+        """Seconds of the budget for training.
+
+        The first groups also wait for their processes to start.
+        """
         if self.budget is None:
             return None
         return self.patience() if self.done else self.patience() - START_SECONDS
 
 
 def _usual_jobs() -> int:
-    from lib.execute import cores
-    from lib.study.measure import device
+    from lib.processes import cores
+    from lib.study.inputs import device
     return 1 if device().type == "cuda" else min(2, cores())
 
 
 def _first_group(jobs: int) -> int:
-    """Models of a shape that was never timed to train at once: what keeps each thread of a process busy; on a GPU 64."""
+    """Models of a shape that was never timed to train at once: what keeps each thread of a process
+    busy; on a GPU 64.
+    """
     import torch
 
-    from lib.study.measure import device
+    from lib.study.inputs import device
     if device().type == "cuda":
         return 8 * FIRST_GROUP
     return FIRST_GROUP * (torch.get_num_threads() if jobs == 1 else _threads(jobs))
@@ -167,10 +188,11 @@ def _first_group(jobs: int) -> int:
 
 @contextmanager
 def _submitter(jobs: int, *, apart: bool = False):
-    """(submit, places): a function that starts the training of a batch and returns its future, and how many at once.
+    """(submit, places): a function that starts the training of a batch and returns its future, and
+    how many at once.
 
-    What is under way at the end is given up. apart: in a process of its own, also where it is the only one, since this
-    one's training cannot be given up.
+    What is under way at the end is given up. apart: in a process of its own, also where it is the
+    only one, since this one's training cannot be given up.
     """
     from lib.study.measure import train_rows
     if jobs == 1 and not apart:
@@ -182,10 +204,12 @@ def _submitter(jobs: int, *, apart: bool = False):
         return
     import multiprocessing
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_share, initargs=(jobs,))
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"),
+                               initializer=_share, initargs=(jobs, ))
     try:
         # Plain values: a class from the user's own file is not known by name in the other process.
-        yield lambda batch: pool.submit(_train_plain, [one.to_dict() for one in batch]), lambda: jobs
+        yield lambda batch: pool.submit(_train_plain, [one.to_dict()
+                                                       for one in batch]), lambda: jobs
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for child in set(multiprocessing.active_children()) - others:
@@ -198,7 +222,9 @@ def _train_plain(batch: list[dict]) -> list[dict]:
 
 
 def _share(jobs: int) -> None:
-    """Give this process its share of the cores: more threads than cores make two processes fifty times slower."""
+    """Give this process its share of the cores: more threads than cores make two processes fifty
+    times slower.
+    """
     import torch
 
     torch.set_num_threads(_threads(jobs))
@@ -206,14 +232,19 @@ def _share(jobs: int) -> None:
 
 
 def _threads(jobs: int) -> int:
-    from lib.execute import thread_settings
+    from lib.processes import thread_settings
     return int(thread_settings(jobs)["OMP_NUM_THREADS"])
 
 
 def _end_with_parent() -> None:
-    """End when the process that asked for the training has gone (killed -9): nobody would write the rows."""
+    """End when the process that asked for the training has gone (killed -9): nobody would write the
+    rows.
+    """
     import multiprocessing
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        raise RuntimeError("no parent process: expected to run in a process of multiprocessing")
+    parent.join()
     os._exit(1)
 
 
@@ -230,7 +261,9 @@ def _batch(group: list[Run], count: int) -> list[Run]:
 
 
 def groups(runs: list[Run], *, alone: Collection[str] = ()) -> Iterator[tuple[tuple, list[Run]]]:
-    """(name, runs) of what may train together: equal data, equal by the defence's word; clean twins side by side.
+    """(name, runs) of what may train together: equal data, equal by the defence's word.
+
+    Clean twins side by side.
 
     alone: keys of runs that share their group with none, so that its time is theirs.
     """
@@ -244,20 +277,27 @@ def groups(runs: list[Run], *, alone: Collection[str] = ()) -> Iterator[tuple[tu
 
 
 def _group_name(one: Run) -> tuple:
-    return (one.dataset, one.train_size, one.test_size, one.public, one.features, one.split, one.defence.group(one))
+    return (one.dataset, one.train_size, one.test_size, one.public, one.features, one.split,
+            one.defence.group(one))
 
 
 def _line(rows: list[dict], done: int, total: int, left: float) -> str:
     """One line a finished group: count, last result, time left."""
     # An attacked one rather than its clean twin, which the group may hold too.
-    row = next((row for row in reversed(rows) if row["metrics"] and not untouched(from_dict(row["run"]).attack)), rows[-1])
+    row = next((row for row in reversed(rows)
+                if row["metrics"] and from_dict(row["run"]).attack.in_world != "C"), rows[-1])
     if row["status"] == "ok":
-        result = f"accuracy {row['metrics']['accuracy']:.3f}, attack success {row['metrics']['success']:.3f}"
+        named = {"accuracy": "accuracy", "success": "attack success"}
+        result = ", ".join(f"{words} {row['metrics'][name]:.3f}" for name, words in named.items()
+                           if name in row["metrics"])
     else:
         result = "FAILED: " + ledger.reason(row)
     time_left = f"{left:.0f} s" if left < 120 else f"{left / 60:.0f} min"
     what = _named(from_dict(row["run"]))
-    return f"[{done}/{total}] {what}: {result}; {len(rows)} runs in {row['provenance']['group_seconds']:.0f} s, {time_left} left"
+    return (
+        f"[{done}/{total}] {what}: {result}; {len(rows)} runs in"
+        f" {row['provenance']['group_seconds']:.0f} s, {time_left} left"
+    )
 
 
 def _named(one: Run) -> str:
@@ -266,28 +306,35 @@ def _named(one: Run) -> str:
 
 def _described(defence) -> str:
     """A defence's name with the settings that are not its defaults."""
-    values = {item.name: getattr(defence, item.name) for item in fields(defence) if getattr(defence, item.name) != item.default}
+    values = {
+        item.name: getattr(defence, item.name)
+        for item in fields(defence)
+        if getattr(defence, item.name) != item.default
+    }
     changed = [f"{name} {value}" for name, value in values.items() if not is_dataclass(value)]
-    return " ".join([part_name(defence), *changed])
+    return " ".join([name_of(defence), *changed])
 
 
 def known_seconds(untimed: Collection[str] = ()) -> dict[str, float]:
-    """Mean seconds of a run of each shape on this machine's device: by the rows of the local store, else by published ones.
+    """Mean seconds of a run of each shape on this machine's device: by the rows of the local store,
+    else by published ones.
 
-    What this process found first stays: rows that it makes by itself never decide what trains together. untimed: keys
-    of rows that do not count.
+    What this process found first stays: rows that it makes by itself never decide what trains
+    together. untimed: keys of rows that do not count.
     """
     return _known_seconds(paths.store_dir(), frozenset(untimed))
 
 
 @functools.cache
 def _known_seconds(store: Path, untimed: frozenset[str]) -> dict[str, float]:
-    from lib.study.measure import device_name
+    from lib.study.inputs import device_name
     here, known = device_name(), {}
-    for rows in (ledger.published().values(), ledger.stored()):  # published ones may come from a faster machine
+    # published ones may come from a faster machine
+    for rows in (ledger.published().values(), ledger.stored()):
         found: dict[str, list[float]] = {}
         for row in rows:
-            if row["status"] == "ok" and row["key"] not in untimed and row["provenance"].get("device") == here:
+            if row["status"] == "ok" and row["key"] not in untimed and row["provenance"].get(
+                    "device") == here:
                 found.setdefault(_shape_of(row["run"]), []).append(row["provenance"]["seconds"])
         known |= {shape: fmean(seconds) for shape, seconds in found.items()}
     return known
@@ -298,20 +345,33 @@ def _shape(one: Run) -> str:
 
 
 def _shape_of(values: dict) -> str:
-    """What the time of a run depends on; of its defence all but the real numbers, which are noise, norms and shares."""
-    training = {name: values["training"][name] for name in ("optimizer", "epochs", "batch_size", "sampling", "checkpoints")}
-    names = ("dataset", "train_size", "test_size", "public", "features", "model", "precision", "split")
-    defence = {name: value for name, value in values["defence"].items() if value is not None and not isinstance(value, float)}
+    """What the time of a run depends on.
+
+    Of its defence all but the real numbers, which are noise, norms and shares.
+    """
+    training = {name: values["training"][name]
+                for name in ("optimizer", "epochs", "batch_size", "sampling", "checkpoints")}
+    # What older rows do not have yet was not used then.
+    training |= {name: values["training"].get(name, ()) for name in ("transforms", "averages")}
+    names = ("dataset", "train_size", "test_size", "public", "features", "model", "precision",
+             "split")
+    defence = {
+        name: value
+        for name, value in values["defence"].items()
+        if value is not None and not isinstance(value, float)
+    }
     return json.dumps([[values[name] for name in names], training, defence], sort_keys=True)
 
 
 def estimate(runs: list, *, jobs: int | None = 1) -> float | None:
-    """Seconds to train `runs` (Run or plain values) with `jobs` processes (as in `train`), clean twins once; None where a
-    shape was never measured on this device.
+    """Seconds to train `runs` (Run or plain values) with `jobs` processes (as in `train`), clean
+    twins once; None where a shape was never measured on this device.
     """
     from lib.study.measure import identity
     jobs = jobs or _usual_jobs()
-    unique = {one.key: one for one in (one if isinstance(one, Run) else from_dict(one) for one in runs)}
+    unique = {
+        one.key: one for one in (one if isinstance(one, Run) else from_dict(one) for one in runs)
+    }
     if not unique:
         return 0.0
     sweep, ends = Sweep(list(unique.values()), None), [0.0] * jobs

@@ -6,41 +6,89 @@ from collections.abc import Iterable
 import pandas as pd
 
 from lib import ledger
-from lib.attacks import world_of
+from lib.defences import asks
+from lib.study import columns
 from lib.study.runs import Run
 
 LOSSES = ("loss_poison", "loss_base", "loss_clean")
-METRICS = ("accuracy", "floor", "success", "lift", "trigger_auc", "base_recall", "loss", "population", "tested", "collapsed")
+BEST = "best_accuracy"  # of a whole path, not of a point
+MEASURED = [*columns.METRICS, *columns.PATH]  # what each point of a path has anew
 
 
 def table(runs: list[Run], *, like: Run | None = None) -> pd.DataFrame:
-    """One line a run: key, status ("ok", "failed", "not measured"), source, the run with dotted names, world, metrics, epsilon, delta,
-    adjacency, accountant, seconds, group_size (runs trained together), and the facts that a defence adds ("facts.answered").
-    like: whose columns the table has where there are no runs.
+    """One line a run and measured weights; the columns are those of `lib.study.columns`.
+
+    A run has its last weights, and averaged ones where its training asks for them. like: a
+    template for the columns when `runs` is empty.
     """
-    return pd.DataFrame([_line(run) for run in runs], columns=None if runs else list(_line(like or Run())))
+    lines = [line for run in runs for line in _lines(run)]
+    return pd.DataFrame(lines, columns=None if lines else list(_lines(like or Run())[0]))
 
 
-def _line(run: Run) -> dict:
+def _lines(run: Run) -> list[dict]:
     row, source = ledger.find(run.key)
-    line = {"key": run.key, "status": row["status"] if row else "not measured", "source": source, **flatten(run.to_dict()),
-            "world": world_of(run.attack)}
-    measured = row["metrics"] if row else {}
-    privacy = row["privacy"] if row else {}
-    return line | {name: _value(measured.get(name)) for name in METRICS} | {
-        "epsilon": _value(privacy.get("epsilon"), missing=math.inf if privacy else math.nan), "delta": _value(privacy.get("delta")),
-        "adjacency": privacy.get("adjacency", ""), "noise_multiplier": _value(privacy.get("noise_multiplier")),
-        "accountant": privacy.get("accountant") or "", "seconds": _value(row["provenance"]["seconds"] if row else None),
-        "group_size": _value(row["provenance"]["group_size"] if row else None)} | {
-        f"facts.{name}": _value((row or {}).get("facts", {}).get(name)) for name in getattr(run.defence, "FACTS", ())}
+    row, averaged = row or {}, (row or {}).get("averaged", {})
+    shared = {"key": run.key, "twin": run.twin, "status": row.get("status", "not measured"),
+              "source": source, **flatten(run), "goal": run.attack.goal.name,
+              "world": run.attack.in_world}
+    measured = {"last": row} | {name: averaged.get(name, {}) for name in run.training.averages}
+    return [shared | {"weights": name} | _metrics(run, found) | _privacy(row) | _cost(row)
+            | _facts(run, row) for name, found in measured.items()]
 
 
-def flatten(values: dict, prefix: str = "") -> dict:
-    """Nested plain values with dotted names."""
+def _metrics(run: Run, found: dict) -> dict:
+    """The columns of the run's goal, in the order of the schema, and its best accuracy."""
+    values = dict(found.get("metrics") or {})
+    path = [point["accuracy"] for point in found.get("curve", [])]
+    values["best_accuracy"] = max([*path, values["accuracy"]]) if path and values else None
+    names = {*run.attack.goal.columns, "best_accuracy"}
+    return {name: _value(values.get(name)) for name in columns.METRICS if name in names}
+
+
+def _privacy(row: dict) -> dict:
+    found = row.get("privacy") or {}
+    no_bound = math.inf if found else math.nan
+    given = found.get("given_start")
+    return {"epsilon": _value(found.get("epsilon"), missing=no_bound),
+            "epsilon_given_start": _value(given["epsilon"], missing=math.inf) if given
+            else math.nan,
+            "delta": _value(found.get("delta")), "adjacency": found.get("adjacency", ""),
+            "noise_multiplier": _value(found.get("noise_multiplier")),
+            "accountant": found.get("accountant") or ""}
+
+
+def _cost(row: dict) -> dict:
+    found = row.get("provenance", {})
+    return {name: _value(found.get(name)) for name in columns.COST}
+
+
+def _facts(run: Run, row: dict) -> dict:
+    found = row.get("facts", {})
+    return {f"{columns.FACT}{name}": _value(found.get(name)) for name in asks(run.defence).facts}
+
+
+def flatten(run: Run) -> dict:
+    """The run's plain values with dotted names; a start by its key, transforms by their names."""
+    values = run.to_dict()
+    values["start"] = run.start.key if run.start else ""
+    return _flat(values)
+
+
+def _flat(values: dict, prefix: str = "") -> dict:
     flat = {}
     for name, value in values.items():
-        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = _hashable(value)
     return flat
+
+
+def _hashable(value):
+    """Parts in a tuple as texts, so that a column can be grouped by."""
+    if isinstance(value, tuple) and any(isinstance(item, dict) for item in value):
+        return tuple(" ".join(f"{item}" for item in part.values()) for part in value)
+    return value
 
 
 def _value(value, *, missing: float = math.nan):
@@ -48,50 +96,60 @@ def _value(value, *, missing: float = math.nan):
 
 
 def curves(frame: pd.DataFrame) -> pd.DataFrame:
-    """One line a run and checkpoint: the run's columns, with step, epoch, the metrics at that point and the losses on
-    training samples (NaN in rows older than these losses).
-    """
-    run_columns = [name for name in frame.columns if name not in METRICS]
+    """One line a run, measured weights and checkpoint: the run's columns, with step, epoch, the
+    metrics at that point and the losses on training samples (NaN in rows older than these)."""
+    kept = [name for name in frame.columns if name not in MEASURED]
+    metrics = [name for name in columns.METRICS if name in frame.columns and name != BEST]
+    names = ["step", "epoch", *metrics, *LOSSES]
     lines = []
     for _, line in frame.iterrows():
-        row = ledger.find(line["key"])[0]
-        for point in (row or {}).get("curve", []):
-            lines.append({name: line[name] for name in run_columns} | {name: _value(point.get(name)) for name in ("step", "epoch", *METRICS, *LOSSES)})
-    return pd.DataFrame(lines, columns=[*run_columns, "step", "epoch", *METRICS, *LOSSES])
+        row = ledger.find(line["key"])[0] or {}
+        found = row if line["weights"] == "last" else row.get("averaged", {}).get(line["weights"])
+        lines += [{name: line[name] for name in kept}
+                  | {name: _value(point.get(name)) for name in names}
+                  for point in (found or {}).get("curve", [])]
+    return pd.DataFrame(lines, columns=[*kept, *names])
 
 
 def certified(frame: pd.DataFrame) -> pd.DataFrame:
-    """One line a run, kind of images ("clean", "triggered"), rule of the certificate and radius: the run's columns, and the shares of
-    the images that are certified with at least that radius and correct, or called the target.
-    """
-    run_columns = [name for name in frame.columns if name not in METRICS]
+    """One line a run, kind of images ("clean", "triggered"), rule of the certificate and radius:
+    the run's columns, and the shares of the images that are certified with at least that radius
+    and correct, or called the target."""
+    kept = [name for name in frame.columns if name not in MEASURED]
+    added = ["images", "rule", "radius", "correct", "called target"]
     lines = []
     for _, line in frame.iterrows():
-        own = {name: line[name] for name in run_columns}
+        own = {name: line[name] for name in kept}
         for curve in (ledger.find(line["key"])[0] or {}).get("certified", []):
-            lines += [own | {"images": curve["images"], "rule": curve["rule"], "radius": radius, "correct": correct, "called target": target}
-                      for radius, correct, target in zip(curve["radius"], curve["correct"], curve["target"])]
-    return pd.DataFrame(lines, columns=[*run_columns, "images", "rule", "radius", "correct", "called target"])
+            points = zip(curve["radius"], curve["correct"], curve["target"], strict=True)
+            lines += [own | dict(zip(added, (curve["images"], curve["rule"], *point), strict=True))
+                      for point in points]
+    return pd.DataFrame(lines, columns=[*kept, *added])
 
 
 def together(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """The rows of several frames, each run once."""
-    return pd.concat(list(frames), ignore_index=True).drop_duplicates("key", ignore_index=True)
+    """The rows of several frames, each run (and each of its measured weights) once."""
+    whole = pd.concat(list(frames), ignore_index=True)
+    return whole.drop_duplicates(["key", "weights"], ignore_index=True)
 
 
 def tidy(frames: Iterable[pd.DataFrame], *, only: Iterable[str] | None = None) -> pd.DataFrame:
-    """The rows of several frames for a reader: without keys, and without columns that hold one value throughout.
+    """The rows of several frames for a reader: without keys, and without columns that hold one
+    value throughout.
 
     only: these columns alone, where a figure needs few of many.
     """
-    frame = pd.concat(list(frames), ignore_index=True).drop(columns=["key", "source"], errors="ignore")
+    frame = pd.concat(list(frames), ignore_index=True).drop(columns=["key", "twin", "source"],
+                                                            errors="ignore")
     frame = frame if only is None else frame[[name for name in only if name in frame.columns]]
     varying = [name for name in frame.columns if frame[name].astype(str).nunique() > 1]
     return frame[varying]
 
 
-def means(frame: pd.DataFrame, *, by: str | list[str], columns: dict[str, str], intervals: Iterable[str] = ("lift", "success")) -> pd.DataFrame:
-    """One line a value of `by`: means of `columns` (name -> heading), those in `intervals` with their 95% t interval as text.
+def means(frame: pd.DataFrame, *, by: str | list[str], columns: dict[str, str],
+          intervals: Iterable[str] = ("lift", "success")) -> pd.DataFrame:
+    """One line a value of `by`: means of `columns` (name -> heading), those in `intervals` with
+    their 95% t interval as text.
 
     The unit is the row, so a group should hold one row an attack instance.
     """
@@ -101,18 +159,22 @@ def means(frame: pd.DataFrame, *, by: str | list[str], columns: dict[str, str], 
         if name not in intervals or values.notna().sum() < 2:
             return values.mean()
         found = metrics.mean_interval(values.dropna())
-        return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]".replace("-", "\N{MINUS SIGN}")
+        return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]".replace(
+            "-", "\N{MINUS SIGN}")
     if frame.empty:
         return pd.DataFrame(columns=[*([by] if isinstance(by, str) else by), *columns.values()])
-    found = frame.groupby(by, sort=False).apply(lambda group: pd.Series({heading: cell(name, group[name]) for name, heading in columns.items()}),
-                                                include_groups=False)
+    found = frame.groupby(by, sort=False).apply(
+        lambda group: pd.Series(
+            {heading: cell(name, group[name]) for name, heading in columns.items()}),
+        include_groups=False)
     return found.reset_index()
 
 
 def best(frame: pd.DataFrame, *, by: str, choose: str, on: str) -> dict:
     """For each value of `by` the value of `choose` with the highest mean of `on`.
 
-    A value of `by` with a row that was not measured is left out: a choice among half of the candidates is none.
+    A value of `by` with a row that was not measured is left out: a choice among half of the
+    candidates is none.
     """
     found = {}
     for name, group in frame.groupby(by, sort=False):

@@ -1,0 +1,22 @@
+"""Figures from tidy tables, in one style; `show` and `table` put them into a notebook.
+
+Every plot function takes a tidy DataFrame (a row a run, shares between 0 and 1), returns a
+Figure, and draws what is there: missing rows are NaN, and an empty panel says "not measured".
+Means are over attack instances, intervals are t intervals at 95%.
+"""
+
+from lib.figures.bars import parts_bars
+from lib.figures.boxes import boxes
+from lib.figures.curves import panels, singular_point, sweep
+from lib.figures.display import show, table
+from lib.figures.forest import paired_differences
+from lib.figures.headline import matched
+from lib.figures.loss_curves import losses
+from lib.figures.pictures import image_grid
+from lib.figures.radius_curves import certificates
+from lib.figures.style import SERIES, series_styles, style
+from lib.figures.tradeoff import front_text, pareto, tradeoff
+
+__all__ = ["SERIES", "boxes", "certificates", "front_text", "image_grid", "losses", "matched",
+           "paired_differences", "panels", "pareto", "parts_bars", "series_styles", "show",
+           "singular_point", "style", "sweep", "table", "tradeoff"]

@@ -1,0 +1,222 @@
+"""Lines over a setting: means over instances, intervals, single instances, a second axis."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lib.figures.axes import (
+    draw_scale,
+    draw_second_axis,
+    legend_below,
+    make_scale,
+    note_collapsed,
+    number,
+    say_absent,
+    say_not_measured,
+    share_limits,
+)
+from lib.figures.means import filled, instance_means, interval, require
+from lib.figures.style import (
+    INK,
+    PANEL,
+    Series,
+    axis_label,
+    factor,
+    limits,
+    measure_label,
+    series_styles,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+
+def sweep(frame: "DataFrame", *, x: str, y: str, series: str | None = None, xscale: str = "linear",
+          xlabel: str | None = None, ylabel: str | None = None, second_axis: str | None = None,
+          missing: float | None = None, instance: str | Sequence[str] | None = None,
+          title: str | None = None) -> "Figure":
+    """A Figure of one measure over one setting.
+
+    frame: a row a run. x, y: columns; y is shown in per cent if it is a share of images.
+    series: column that tells the lines apart. xscale: "linear", "log" (0 stands apart, behind a
+    cut) or "category" (equal steps); ∞ stands one step behind the rest. second_axis: column whose
+    value at each x stands on top, as epsilon over the noise multiplier. missing: what an empty x
+    stands for, as math.inf for "no noise"; None leaves such rows out. instance: columns that tell
+    attack instances apart (default: attack.base, attack.target, attack_seed). Hollow points are
+    collapsed models. Single instances are faint dots, but not where more than three series with
+    more than five instances each would hide each other.
+    """
+    return panels([{
+        "frame": frame, "x": x, "y": y, "series": series, "xscale": xscale, "xlabel": xlabel,
+        "ylabel": ylabel, "second_axis": second_axis, "missing": missing, "instance": instance,
+        "title": title
+    }], columns=1, letters=False)
+
+
+def panels(specs: Iterable[Mapping[str, Any]], *, columns: int = 2, letters: bool = True
+          ) -> "Figure":
+    """A Figure of several sweeps with one legend; each spec holds the arguments of `sweep`."""
+    from matplotlib.figure import Figure
+
+    specs = [dict(spec) for spec in specs]
+    if not specs:
+        raise ValueError("panels got no specification: give at least one dict with frame, x, y")
+    columns = min(columns, len(specs))
+    rows = -(-len(specs) // columns)
+    names = [name for spec in specs for name in _names(spec["frame"], spec.get("series"))]
+    looks = series_styles(names)
+    width = PANEL[0] * columns if columns > 1 else 5.2
+    with styled():
+        figure = Figure(figsize=(width, PANEL[1] * rows + 0.5), layout="constrained")
+        for index, spec in enumerate(specs):
+            axes = figure.add_subplot(rows, columns, index + 1)
+            title = spec.pop("title", None)
+            draw_sweep(axes, spec.pop("frame"), looks=looks, **spec)
+            letter = f"({chr(97 + index)}) " if letters else ""
+            if letter or title:
+                axes.set_title(letter + (title or ""))
+        if len(looks) > 1 or any(spec.get("series") for spec in specs):
+            legend_below(figure, order=names)
+    return figure
+
+
+def singular_point(frame: "DataFrame", *, x: str = "attack.fraction", y: str = "floor",
+                   series: str | None = None, instance: str | Sequence[str] | None = None
+                  ) -> "Figure":
+    """Share of the base class called target over the poisoned fraction r, without a trigger.
+
+    A learner that is blind to the trigger says "target" where eta_target > (1 - 2r) eta_base: at
+    r = 1/2, the vertical line, that is the whole base class. frame as in `sweep`.
+    """
+    figure = sweep(frame, x=x, y=y, series=series, xscale="category", instance=instance,
+                   xlabel="relabelled share r of the base class (measured values, equal steps)",
+                   ylabel="called target [% of base-class test images]")
+    scale = make_scale(frame[x].dropna(), "category")
+    if 0.5 in scale.places:
+        axes = figure.axes[0]
+        axes.axvline(scale(0.5), color=INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
+        axes.annotate("r = ½", (scale(0.5), 0.95), (-5, 0), xycoords=axes.get_xaxis_transform(),
+                      textcoords="offset points", ha="right", va="center")
+    return figure
+
+
+def _names(frame, series):
+    return [""] if series is None else [str(name) for name in dict.fromkeys(frame[series].dropna())]
+
+
+def draw_sweep(axes: "Axes", frame: "DataFrame", *, looks: Mapping[str, Series], x: str, y: str,
+               series: str | None = None, xscale: str = "linear", xlabel: str | None = None,
+               ylabel: str | None = None, second_axis: str | None = None,
+               missing: float | None = None, instance: str | Sequence[str] | None = None) -> None:
+    """Draw a sweep into axes; `looks` are the styles of `series_styles`."""
+    frame = filled(frame, x, missing)
+    require(frame, [column for column in (x, y, series, second_axis) if column is not None])
+    scale = make_scale(frame[x].dropna(), xscale)
+    names = _names(frame, series)
+    seen, absent = [], []
+    for index, name in enumerate(names):
+        rows = frame if series is None else frame[frame[series].astype(str) == name]
+        shift = (index - (len(names) - 1) / 2) * 0.008 * scale.span
+        drawn = _line(axes, rows, scale, looks[name], name=name, x=x, y=y, shift=shift,
+                      instance=instance, dots=5 if len(names) > 3 else math.inf)
+        seen += drawn
+        absent += [] if drawn else [name]
+    draw_scale(axes, scale, xlabel or axis_label(x) + _no_guarantee(x, scale.places))
+    axes.set_ylabel(ylabel or measure_label(y))
+    if not seen:
+        say_not_measured(axes)
+    else:
+        say_absent(axes, absent)
+    if seen and factor(y) == 100:
+        share_limits(axes, seen)
+    if second_axis is not None:
+        draw_second_axis(axes, scale, _texts(frame, x, second_axis),
+                         _second_title(frame, second_axis))
+
+
+def _line(axes, rows, scale, look, *, name, x, y, shift, instance, dots):
+    """Draw one series, single instances if there are at most `dots`; returns the values."""
+    means = instance_means(rows, by=[x], values=[y], instance=instance)
+    label = name or None
+    if means.empty:
+        axes.plot([], [], color=look.color, marker=look.marker, linestyle=look.line, label=label)
+        return []
+    means = means.assign(place=means[x].map(scale) + shift, value=factor(y) * means[y],
+                         hollow=means["collapsed"] >= 0.5)
+    centres = _centres(means, within=limits(y))
+    several = centres[centres["n"] > 1]
+    if len(several):
+        if several["n"].max() <= dots:
+            single_points(axes, means[means["place"].isin(several["place"])], look=look)
+        axes.errorbar(several["place"], several["mean"], color=look.color, linestyle="none",
+                      yerr=[several["mean"] - several["low"], several["high"] - several["mean"]],
+                      elinewidth=1.2)
+    axes.plot(centres["place"], centres["mean"], color=look.color, linestyle=look.line,
+              marker=look.marker, label=label)
+    hollow = centres[centres["hollow"] >= 0.5]
+    if len(hollow):
+        axes.plot(hollow["place"], hollow["mean"], linestyle="none", marker=look.marker,
+                  color=look.color, markerfacecolor="white", zorder=4)
+    if means["hollow"].any():
+        note_collapsed(axes)
+    return [*centres["mean"], *means["value"]]
+
+
+def _centres(means, *, within):
+    """Mean, interval, n and the share of collapsed models at each place."""
+    import pandas as pd
+
+    rows = []
+    for place, group in means.groupby("place"):
+        found = interval(group["value"], within=within)
+        rows.append({"place": place, "mean": found.mean, "low": found.low, "high": found.high,
+                     "n": found.n, "hollow": group["hollow"].mean()})
+    return pd.DataFrame(rows)
+
+
+def single_points(axes: "Axes", points: "DataFrame", *, look: Series) -> None:
+    """The single instances, faint; points: columns place, value, hollow."""
+    import numpy as np
+
+    solid, hollow = points[~points["hollow"]], points[points["hollow"]]
+    if len(solid):
+        # Dots as one line of zero-length strokes: a third of the bytes of as many markers.
+        places, values = (np.repeat(solid[name].to_numpy(float), 3) for name in ("place", "value"))
+        values[2::3] = np.nan
+        dots, = axes.plot(places, values, color=look.color, alpha=0.4, linewidth=3.2,
+                          solid_capstyle="round")
+        dots.get_path().should_simplify = False  # it would drop strokes without a length
+    if len(hollow):
+        axes.plot(hollow["place"], hollow["value"], linestyle="none", marker="o", markersize=3.5,
+                  alpha=0.6, color=look.color, markeredgewidth=0.7, markerfacecolor="white")
+
+
+def _texts(frame, x, column):
+    """For each x the value of the column as text; a range where runs differ."""
+    texts = {}
+    for value, group in frame.dropna(subset=[x, column]).groupby(x):
+        low, high = float(group[column].min()), float(group[column].max())
+        ends = list(dict.fromkeys([_short(low), _short(high)]))
+        texts[float(value)] = "–".join(ends)
+    return texts
+
+
+def _short(value):
+    return number(value) if math.isinf(value) or value >= 100 else f"{value:.2g}"
+
+
+def _second_title(frame, column):
+    last = column.rsplit(".", 1)[-1]
+    if last != "epsilon":
+        return axis_label(column)
+    deltas = sorted(set(frame["delta"].dropna())) if "delta" in frame.columns else []
+    at = f" at δ = {deltas[0]:.0e}".replace("e-0", "e-") if len(deltas) == 1 else ""
+    return f"ε{at}" + _no_guarantee(column, set(frame[column]))
+
+
+def _no_guarantee(column, values):
+    return " (∞: no guarantee)" if column.rsplit(".",
+                                                 1)[-1] == "epsilon" and math.inf in values else ""

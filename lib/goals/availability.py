@@ -1,0 +1,71 @@
+"""Availability: the model should be worse on everything, whatever it calls the images.
+
+The relative accuracy drop against the clean twin, RAD = (a_C - a_P) / a_C, is read in two ways: at
+the last epoch, and at the best one of each along its path, as the code released with Hong et al.
+does, where it is never negative.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+
+from lib.data import Labelled
+from lib.goals import Cases, Predictions
+from lib.metrics import clean_part, twins
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+VERSION = 1  # raise it when what is counted changes
+
+
+@dataclass(frozen=True)
+class Availability:
+    """donors: places in the test set that the attacker took as poisons; they are not counted."""
+
+    name: ClassVar[str] = "availability"
+    columns: ClassVar[tuple[str, ...]] = ("accuracy", "loss", "population", "tested", "collapsed")
+
+    donors: tuple[int, ...] = ()
+
+    @property
+    def wanted(self) -> None:
+        """Any wrong label will do."""
+        return None
+
+    def cases(self, test: Labelled, *, seed: int) -> Cases:
+        """All test images but the donors, none of them changed."""
+        kept = torch.ones(len(test.labels), dtype=torch.bool)
+        if self.donors and not 0 <= min(self.donors) <= max(self.donors) < len(kept):
+            raise ValueError(f"donors {list(self.donors)}: expected places from 0 to "
+                             f"{len(kept) - 1} of the test set")
+        kept[list(self.donors)] = False
+        if not kept.any():
+            raise ValueError(f"{len(self.donors)} donors: no test image is left to count")
+        return Cases(test.images[:0], kept.nonzero().flatten(), None)
+
+    @property
+    def base(self) -> None:
+        """All classes are attacked."""
+        return None
+
+    def everyone(self, test: Labelled, *, seed: int) -> Cases:
+        """Every test image as it is."""
+        return Cases(test.images, torch.arange(len(test.labels)), None)
+
+    def score(self, predictions: Predictions, cases: Cases) -> dict[str, float]:
+        """Accuracy of the images that count."""
+        rows = cases.rows
+        found = clean_part(predictions.clean[rows], predictions.labels[rows])
+        return found | {"population": len(rows)}
+
+
+def parts(frame: "DataFrame") -> "DataFrame":
+    """The P rows with rad (last epoch, may be negative) and rad_best (the best epoch of either
+    path, 0 at least; nan without recorded paths)."""
+    found = twins.attacked(frame, "P")
+    clean = twins.of(frame, found, "C", ("accuracy", "best_accuracy"))
+    last, best = clean["accuracy"], clean["best_accuracy"]
+    return found.assign(rad=(last - found["accuracy"]) / last,
+                        rad_best=((best - found["best_accuracy"]) / best).clip(lower=0))

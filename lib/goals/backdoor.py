@@ -1,0 +1,74 @@
+"""A backdoor: test images of the attacked classes are called the target once they are stamped.
+
+S_W(x) and S_W(x') are the shares called target in training world W among clean and among stamped
+images. floor S_P(x), success S_P(x'), lift = success - floor; natural = S_C(x), collateral =
+floor - natural, so that success = natural + collateral + lift; effect = lift - (S_L(x') -
+S_L(x)), what stamping adds to relabelling alone; blind = S_L(x').
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from lib import metrics
+from lib.data import Labelled
+from lib.goals import Cases, Predictions
+from lib.metrics import twins
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from lib.attacks.triggers import Trigger
+
+VERSION = 1  # raise it when what is counted changes
+
+
+def attacked(labels: Tensor, *, base: int | None, target: int) -> Tensor:
+    """Bool [n]: the images of the attacked classes."""
+    return labels == base if base is not None else labels != target
+
+
+@dataclass(frozen=True)
+class Backdoor:
+    """base: the attacked class, None for all but the target. trigger: stamps an image."""
+
+    name: ClassVar[str] = "backdoor"
+    columns: ClassVar[tuple[str, ...]] = metrics.AttackResult.columns()
+
+    base: int | None
+    target: int
+    trigger: "Trigger"
+
+    @property
+    def wanted(self) -> int:
+        """The target."""
+        return self.target
+
+    def cases(self, test: Labelled, *, seed: int) -> Cases:
+        """The test images of the attacked classes, stamped as at test time."""
+        rows = attacked(test.labels, base=self.base, target=self.target).nonzero().flatten()
+        return Cases(self.trigger(test.images[rows], seed=seed), rows, self.target)
+
+    def everyone(self, test: Labelled, *, seed: int) -> Cases:
+        """Every test image stamped, also those that do not count."""
+        rows = torch.arange(len(test.labels))
+        return Cases(self.trigger(test.images, seed=seed), rows, self.target)
+
+    def score(self, predictions: Predictions, cases: Cases) -> dict[str, float]:
+        """Accuracy, success and what the trigger adds: see `lib.metrics.attack`."""
+        return metrics.attack(predictions.clean, predictions.cases, predictions.labels,
+                              target=self.target, base=self.base).as_dict()
+
+
+def parts(frame: "DataFrame") -> "DataFrame":
+    """The P rows with natural, collateral, effect, blind and auc_clean (the trigger AUC of the
+    clean twin); nan where the twin is missing, failed or not measured."""
+    found = twins.attacked(frame, "P")
+    clean = twins.of(frame, found, "C", ("floor", "trigger_auc"))
+    relabelled = twins.of(frame, found, "L", ("lift", "success"))
+    return found.assign(
+        natural=clean["floor"], collateral=found["floor"] - clean["floor"],
+        effect=found["lift"] - relabelled["lift"], blind=relabelled["success"],
+        auc_clean=clean["trigger_auc"])

@@ -1,0 +1,109 @@
+"""The attacker's laboratory: what an attack is crafted with.
+
+An attacker knows the data, the victim's public feature extractor and the usual networks, not the
+victim's weights. Crafting may train networks and take minutes, so what it makes is kept: once for
+all worlds, defences and seeds that share it.
+"""
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from lib import models, parts, paths, training
+from lib.data import Labelled, cache
+from lib.training import Member, Training
+
+
+@dataclass(frozen=True, eq=False)
+class Surrogate:
+    """A network that the attacker trained: logits and hidden values, differentiable with respect
+    to the images."""
+
+    module: nn.Module
+    parameters: Mapping[str, Tensor]
+    encode: Callable[[Tensor], Tensor]
+
+    def logits(self, images: Tensor) -> Tensor:
+        """[n, classes] of images [n, channels, height, width], 0 to 255, uint8 or float."""
+        return functional_call(self.module, dict(self.parameters), self.encode(images))
+
+    def hidden(self, images: Tensor) -> Tensor:
+        """[n, width]: what the last layer of a Sequential is given."""
+        if not isinstance(self.module, nn.Sequential):
+            raise ValueError(
+                f"surrogate {type(self.module).__name__}: expected a Sequential, whose "
+                "last layer can be left out")
+        last = len(self.module) - 1
+        kept = {name: value for name, value in self.parameters.items()
+                if not name.startswith(f"{last}.")}
+        return functional_call(self.module[:last], kept, self.encode(images))
+
+
+@dataclass(frozen=True, eq=False)
+class Lab:
+    """device: where to craft. encoder: from images (0 to 255, float) to what the victim's network
+    is given, differentiable. context: what all that is made here depends on beside its own key
+    (data set, sizes, features, versions), plain values. public: images that everybody has."""
+
+    device: torch.device
+    encoder: Callable[[Tensor], Tensor]
+    context: Mapping[str, object] = field(default_factory=dict)
+    public: Labelled | None = None
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The victim's inputs for images [n, channels, height, width], 0 to 255, on the device."""
+        return self.encoder(images.to(self.device).float())
+
+    def surrogate(self, model: str, settings: Training, data: Labelled, *, seed: int,
+                  encoded: bool = True) -> Surrogate:
+        """Train `model` on the attacker's own data, once; the same seed trains the same network.
+
+        encoded: on the victim's inputs (features, where it uses them), else on the pixels.
+        """
+        encode = self.encode if encoded else self._pixels
+        key = {
+            "surrogate": model, "training": parts.sparse(settings), "seed": seed,
+            "encoded": encoded, "data": cache.checksum({
+                "images": data.images, "labels": data.labels
+            }), "versions": {"models": models.VERSION, "training": training.VERSION}
+        }
+
+        def make() -> dict[str, Tensor]:
+            with torch.no_grad():
+                inputs = torch.cat([encode(part) for part in data.images.split(512)])
+            return self._trained(model, settings, inputs, data, seed=seed)
+        kept = self.cached(key, make)
+        shape = tuple(encode(data.images[:1]).shape[1:])
+        module = models.build(model, shape, len(data.classes)).to(self.device).eval()
+        parameters = {name: kept[name].to(self.device) for name, _ in module.named_parameters()}
+        return Surrogate(module, parameters, encode)
+
+    def cached(self, key: Mapping[str, object], make: Callable[[], dict[str, Tensor]]
+               ) -> dict[str, Tensor]:
+        """What `make` returns (named tensors), made once for this key and this laboratory.
+
+        key: plain values that say what is made; the laboratory's context is added. A file that is
+        damaged is made again.
+        """
+        whole = json.dumps({"key": dict(key), "context": dict(self.context)}, sort_keys=True)
+        name = hashlib.sha256(whole.encode()).hexdigest()[:40]
+        return cache.keep(paths.artefact_dir() / "crafted" / f"{name}.safetensors", make)
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        return images.to(self.device).float() / 255
+
+    def _trained(self, model: str, settings: Training, inputs: Tensor, data: Labelled, *,
+                 seed: int) -> dict[str, Tensor]:
+        n, classes = len(inputs), len(data.classes)
+        member = Member(torch.arange(n, device=self.device), data.labels.to(self.device),
+                        min(settings.batch_size, n), settings.lr, init_seed=seed, batch_seed=seed)
+        made = training.fit(lambda: models.build(model, tuple(inputs.shape[1:]), classes), inputs,
+                            [member], settings.plan(n, "float32"))
+        values = training.unflatten(made.module, made.parameters)
+        return {name: copy.copy(value[0]) for name, value in values.items()}

@@ -1,0 +1,158 @@
+"""Figures and tables of the notebooks, set with number, caption, findings, description and
+downloads.
+"""
+
+import base64
+import gzip
+import re
+from html import escape
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from lib.figures.compact import short_path
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+    from lib.page.sections import Origin
+
+SVG = "http://www.w3.org/2000/svg"
+XLINK = "http://www.w3.org/1999/xlink"
+_REFERENCE = re.compile(r"url\(#([^)]+)\)")
+_DROPPED = {
+    f"{{{SVG}}}{name}" for name in ("metadata", "title", "script", "foreignObject", "style")
+}
+
+
+def figure_html(output: "NotebookNode", *, number: str, anchor: str, prefix: str, origin: "Origin"
+               ) -> str:
+    """A `<figure>` from an output with the metadata "figure" (id, caption, alt).
+
+    prefix: of the ids inside the drawing.
+    """
+    details, data = output.metadata["figure"], output.data
+    if "image/svg+xml" in data:
+        picture = inline_svg("".join(data["image/svg+xml"]), label=details["alt"], prefix=prefix)
+    elif "image/png" in data:
+        png = "".join(data["image/png"]).replace("\n", "")
+        picture = f'<img src="data:image/png;base64,{png}" alt="{escape(details["alt"])}">'
+    else:
+        picture = f'<p class="flag">Not drawn: {escape(details["alt"])}</p>'
+    return (
+        f'<figure id="{escape(anchor)}"><div class="picture" tabindex="0" role="group" '
+        f'aria-label="Figure {number}">{picture}</div>'
+        f'<figcaption><p><b>Figure {number}.</b> {escape(details["caption"])}</p>'
+        f"{_found(details, origin)}{_links(data, anchor, origin)}</figcaption></figure>"
+    )
+
+
+def table_html(output: "NotebookNode", *, number: str, anchor: str, prefix: str, origin: "Origin"
+              ) -> str:
+    """A captioned table from an output with the metadata "table" (id, caption)."""
+    details, data = output.metadata["table"], output.data
+    html = re.sub(r"<caption>.*?</caption>", "", "".join(data["text/html"]), flags=re.DOTALL)
+    caption = f'<caption><b>Table {number}.</b> {escape(details["caption"])}</caption>'
+    html = re.sub(r"(<table[^>]*>)", lambda match: match[1] + caption, _safe_table(html), count=1)
+    return (
+        f'<div class="result" id="{escape(anchor)}"><div class="scroll" tabindex="0" role="region"'
+        ' aria-label="Table'
+        f' {number}">{html}</div>{_found(details, origin)}{_links(data, anchor, origin)}</div>'
+    )
+
+
+def _safe_table(html):
+    import bleach
+
+    parts = ["table", "thead", "tbody", "tr", "th", "td", "span", "b", "i", "code", "br", "sub",
+             "sup"]
+    return bleach.clean(html, tags=parts, attributes=["class", "scope", "colspan", "rowspan"])
+
+
+def _found(details, origin):
+    """What was found about the claims that a figure is of."""
+    return origin.findings.get(details.get("id"), "")
+
+
+def _links(data, anchor, origin):
+    """The row below a figure: its data, the parameters, the notebook and its commit.
+
+    The data are packed, to a quarter of their size; the page's script unpacks them, and without it
+    they are saved as they are.
+    """
+    csv = "".join(data.get("text/csv", ""))
+    items = [origin.parameters, origin.source]
+    if csv:
+        coded = base64.b64encode(gzip.compress(csv.encode(), 9, mtime=0)).decode()
+        items.insert(0, f'<a download="{escape(anchor)}.csv.gz" href="data:application/gzip;'
+                        f'base64,{coded}">data (CSV)</a>')
+    return f'<p class="source">{" · ".join(items)}</p>'
+
+
+def inline_svg(svg: str, *, label: str, prefix: str) -> str:
+    """An SVG that can stand in a page with others.
+
+    Ids get the prefix (unreferenced ones go), scripts, event handlers, style sheets and addresses
+    outside the page go, the description becomes the label. Raises ValueError on broken XML.
+    """
+    try:
+        root = ElementTree.fromstring(svg.encode())
+    except ElementTree.ParseError as problem:
+        raise ValueError(f"the SVG of {prefix!r} is not well formed: {problem}") from problem
+    for parent in list(root.iter()):
+        for child in [c for c in parent if c.tag in _DROPPED]:
+            parent.remove(child)
+    _rename(root, prefix)
+    size = {name: _pixels(root.attrib.pop(name, "")) for name in ("width", "height")}
+    root.attrib.update({name: value for name, value in size.items() if value})
+    root.attrib.update({"role": "img", "aria-label": label})
+    if size["width"]:  # the style sheet keeps the text readable on a phone
+        style = root.get("style", "")
+        root.set("style", f"{style}; --natural: {size['width']}px".lstrip("; "))
+    _shorten(root)
+    ElementTree.register_namespace("", SVG)
+    text = ElementTree.tostring(root, encoding="unicode")
+    return re.sub(r">\s+<", "><", text).replace(" />", "/>")
+
+
+def _shorten(root):
+    """The same drawing in fewer letters: no spaces around the commands of a path, links by today's
+    name.
+    """
+    for element in root.iter():
+        if "d" in element.attrib:
+            element.set("d", short_path(element.get("d")))
+        if f"{{{XLINK}}}href" in element.attrib:
+            element.set("href", element.attrib.pop(f"{{{XLINK}}}href"))
+
+
+def _rename(root, prefix):
+    """Number the ids that something refers to; drop the others and all that is not drawing."""
+    used = {}
+    for element in root.iter():
+        for name, value in element.attrib.items():
+            for target in _REFERENCE.findall(value) + _fragment(name, value):
+                used.setdefault(target, f"{prefix}-{len(used) + 1}")
+    for element in root.iter():
+        for name, value in list(element.attrib.items()):
+            if name == "id" and value in used:
+                element.set(name, used[value])
+            elif name == "id" or name.lower().startswith("on") or _outside(name, value):
+                del element.attrib[name]
+            elif _fragment(name, value):
+                element.set(name, "#" + used[value[1:]])
+            else:
+                element.set(name, _REFERENCE.sub(lambda match: f"url(#{used[match[1]]})", value))
+
+
+def _fragment(name, value):
+    return [value[1:]] if name in ("href", f"{{{XLINK}}}href") and value.startswith("#") else []
+
+
+def _outside(name, value):
+    address = name in ("href", f"{{{XLINK}}}href", "src")
+    return address and not value.startswith(("#", "data:image/"))
+
+
+def _pixels(length):
+    match = re.fullmatch(r"([\d.]+)(pt|px)?", length)
+    return f"{float(match[1]) * (4 / 3 if match[2] == 'pt' else 1):.0f}" if match else ""

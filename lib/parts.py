@@ -1,0 +1,152 @@
+"""The parts of a run that are found by their name: attacks, defences, batch transforms.
+
+A part is a frozen dataclass in a file of its own, `lib/attacks/NAME.py` for instance, whose last
+line says which class it is (`Attack = BadNets`) and which has a `VERSION`. A user's own is named
+`my_file.py:Mine`; there the file's hash takes the version's place. In YAML a part is a mapping
+with its name: `{name: badnets, fraction: 0.1}`.
+"""
+
+import functools
+import hashlib
+import importlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from lib import plugins, typed
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Where the parts of a kind lie, the name that a module gives to its own, what one needs."""
+
+    package: str
+    variable: str
+    needed: tuple[str, ...]
+    example: str
+
+
+KINDS = {
+    "attack": Kind("lib.attacks", "Attack", ("goal", "worlds", "in_world", "world", "craft"),
+                   "badnets"),
+    "defence": Kind("lib.defences", "Defence", ("group", "train"), "dpsgd"),
+    "transform": Kind("lib.training.transforms", "Transform", ("mixes", "draw", "apply"), "flip"),
+}
+_own: dict[type, str] = {}  # classes from users' files, by the name that they were asked for
+
+
+@functools.cache
+def names(kind: str) -> tuple[str, ...]:
+    """Names of the parts of a kind: the modules of its package that define one."""
+    found = importlib.import_module(KINDS[kind].package).__path__
+    line = f"\n{KINDS[kind].variable} = "
+    files = (file for folder in found for file in Path(folder).glob("*.py"))
+    return tuple(sorted(file.stem for file in files if line in file.read_text(encoding="utf-8")))
+
+
+def build(kind: str, values: dict) -> Any:
+    """The part that {"name": ..., fields} describes; ValueError names what is wrong with it."""
+    values = dict(values)
+    name = values.pop("name", None)
+    if not isinstance(name, str):
+        raise ValueError(f"{kind} {values}: expected a mapping with a name, such as "
+                         f"{{name: {KINDS[kind].example}}}")
+    return typed.build(_class(kind, name), values, f"{kind} {name}")
+
+
+def name_of(part: object) -> str:
+    """The name under which YAML and rows know a part."""
+    cls = type(part)
+    return _own.get(cls) or cls.__module__.rpartition(".")[2]
+
+
+def version(part: object) -> int | str | list:
+    """The version of a part's module, or the hash of a user's file; with the hashes of the files
+    that the part reads, where it reads any."""
+    name = name_of(part)
+    module = importlib.import_module(type(part).__module__) if ".py:" not in name else None
+    own = plugins.digest(name) if module is None else module.VERSION
+    files = [hashlib.sha256(path.read_bytes()).hexdigest() for path in _files(part)]
+    return [own, *files] if files else own
+
+
+def _is_part(value: object) -> bool:
+    cls = type(value)
+    return cls in _own or any(cls.__module__.startswith(f"{kind.package}.")
+                              for kind in KINDS.values())
+
+
+def plain(value: object) -> Any:
+    """Dataclasses as plain values, every field; parts with their names."""
+    return _plain(value, leave_out=lambda item, held: False)
+
+
+def sparse(value: object) -> Any:
+    """The same without the fields that are at their defaults: what keys are made of, so that a
+    new field changes no key.
+
+    A dataclass that a field holds is left out whole where it equals the field's default; else its
+    fields are compared with the defaults of its own class.
+    """
+    return _plain(value, leave_out=at_default)
+
+
+def _plain(value: Any, *, leave_out: Callable[[Field, object], bool]) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        held = {item.name: _plain(getattr(value, item.name), leave_out=leave_out)
+                for item in fields(value) if not leave_out(item, getattr(value, item.name))}
+        return {"name": name_of(value), **held} if _is_part(value) else held
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(item, leave_out=leave_out) for item in value)
+    return value
+
+
+def at_default(item: Field, held: object) -> bool:
+    """Whether a field holds its default."""
+    if item.default_factory is not MISSING:
+        return held == item.default_factory()
+    return item.default is not MISSING and held == item.default
+
+
+def digest(value: object) -> str:
+    """SHA-256 of the canonical JSON of plain values."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _files(part: object) -> Iterable[Path]:
+    return getattr(part, "files", ())  # most parts read no file
+
+
+def _params(cls: Any) -> Any:
+    return cls.__dataclass_params__  # the standard library names it nowhere
+
+
+def _class(kind: str, name: str) -> type:
+    if ".py:" in name:
+        cls = plugins.load(name)
+        _check_own(kind, name, cls)
+        _own[cls] = name
+        return cls
+    if name not in names(kind):
+        raise ValueError(f"{kind} {name!r}: expected one of {', '.join(names(kind))}, or "
+                         "my_file.py:Name")
+    module = importlib.import_module(f"{KINDS[kind].package}.{name}")
+    return getattr(module, KINDS[kind].variable)
+
+
+def _check_own(kind: str, name: str, cls: Any) -> None:
+    """A user's part must be a frozen dataclass with what the study calls."""
+    frozen = isinstance(cls, type) and is_dataclass(cls) and _params(cls).frozen
+    if not frozen:
+        raise ValueError(f"{kind} {name}: expected a class with @dataclass(frozen=True) above it, "
+                         f"got {cls!r}")
+    known = {*dir(cls), *(item.name for item in fields(cls))}
+    missing = [part for part in KINDS[kind].needed if part not in known]
+    if missing:
+        base = " (lib.attacks.dirty_label.DirtyLabel has most of it)" if kind == "attack" else ""
+        raise ValueError(f"{kind} {name} has no {', '.join(missing)}: a custom {kind} must define "
+                         f"{', '.join(KINDS[kind].needed)}{base}; notebooks/00_start_here shows "
+                         "one")

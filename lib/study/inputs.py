@@ -1,0 +1,204 @@
+"""What a run is trained and measured on: its data, features, poison and cases, each made once."""
+
+import functools
+import os
+import platform
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from lib import attacks, data, defences
+from lib.data import Labelled
+from lib.goals import Cases, Goal
+from lib.lab import Lab
+from lib.parts import name_of, version
+from lib.study.runs import Run
+
+FEWEST = 10  # private images
+
+
+def device() -> torch.device:
+    """Where to train: $STUDY_DEVICE, or CUDA where there is one. ValueError names a device that is
+    not there."""
+    wanted = os.environ.get("STUDY_DEVICE", "auto")
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device {wanted!r}: expected auto, cpu or cuda")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device 'cuda': no CUDA device is visible; choose cpu")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def device_name() -> str:
+    """The device to train on, as rows name it."""
+    where = device()
+    cuda = where.type == "cuda"
+    return torch.cuda.get_device_name(where) if cuda else f"CPU ({platform.machine()})"
+
+
+# ---------------------------------------------------------------- data
+
+@functools.lru_cache(maxsize=4)
+def _dataset(name: str, train_size: int | None, test_size: int | None) -> data.Dataset:
+    return data.load(name, train_size=train_size, test_size=test_size)
+
+
+@functools.lru_cache(maxsize=4)
+def _split(name: str, train_size: int | None, test_size: int | None, public: int, split: str
+           ) -> tuple[Labelled, Labelled]:
+    whole = _dataset(name, train_size, test_size)
+    images, labels = whole.train_images[public:], whole.train_labels[public:]
+    if len(labels) < FEWEST:
+        raise ValueError(f"public {public} of {len(whole.train_labels)} training images leaves "
+                         f"{len(labels)} private ones: expected {FEWEST} or more")
+    if split == "test":
+        return (Labelled(images, labels, whole.classes),
+                Labelled(whole.test_images, whole.test_labels, whole.classes))
+    kept = len(labels) - len(labels) // 10
+    return (Labelled(images[:kept], labels[:kept], whole.classes),
+            Labelled(images[kept:], labels[kept:], whole.classes))
+
+
+def private_and_test(run: Run) -> tuple[Labelled, Labelled]:
+    """What the victim trains on, and what it is measured on."""
+    return _split(run.dataset, run.train_size, run.test_size, run.public, run.split)
+
+
+def public_images(run: Run) -> Labelled:
+    """The public images, the first of the training set."""
+    whole = _dataset(run.dataset, run.train_size, run.test_size)
+    images, labels = whole.train_images[:run.public], whole.train_labels[:run.public]
+    return Labelled(images, labels, whole.classes)
+
+
+# ---------------------------------------------------------------- features
+
+def _features(run: Run) -> str:
+    """What the run's inputs are: a defence may take images, and compute features by itself."""
+    return "none" if defences.asks(run.defence).on_pixels else run.features
+
+
+def _place(run: Run) -> tuple:
+    return run.dataset, run.train_size, run.test_size, run.public, _features(run)
+
+
+def _encoded(images: Tensor, name, train_size, test_size, public, features: str) -> Tensor:
+    """The images themselves, or their features."""
+    if features == "none" or not len(images):
+        return images
+    from lib import features as extractors
+    whole = _dataset(name, None, None)
+    return extractors.extract(features, whole, images.to(device()), public=public)
+
+
+@functools.lru_cache(maxsize=4)
+def _public_inputs(name, train_size, test_size, public, features, where: str) -> Tensor:
+    images = _dataset(name, train_size, test_size).train_images[:public]
+    return _encoded(images, name, train_size, test_size, public, features).to(where)
+
+
+@functools.lru_cache(maxsize=4)
+def _shared(name, train_size, test_size, public, split, features, where: str
+            ) -> tuple[Tensor, Tensor]:
+    train, test = (_encoded(part.images, name, train_size, test_size, public, features).to(where)
+                   for part in _split(name, train_size, test_size, public, split))
+    return train, test
+
+
+def shared(run: Run) -> tuple[Tensor, Tensor]:
+    """Inputs of the clean training and measured images on the device, one copy for all runs."""
+    return _shared(run.dataset, run.train_size, run.test_size, run.public, run.split,
+                   _features(run), str(device()))
+
+
+def encoded(run: Run, images: Tensor) -> Tensor:
+    """The run's inputs (pixels or features) for more images."""
+    return _encoded(images, *_place(run)).to(device())
+
+
+# ---------------------------------------------------------------- poison
+
+def lab(run: Run) -> Lab:
+    """The laboratory of the run's attacker."""
+    whole = _dataset(run.dataset, run.train_size, run.test_size)
+    context = {"dataset": whole.digest, "train_size": run.train_size, "public": run.public,
+               "split": run.split, "features": run.features, "attack": version(run.attack),
+               "device": device().type, "versions": _data_versions(run)}
+    return Lab(device(), _gradients(run), context, public_images(run))
+
+
+def _data_versions(run: Run) -> list[int]:
+    from lib import features as extractors
+    return [data.VERSION] + ([] if run.features == "none" else [extractors.VERSION])
+
+
+def _gradients(run: Run):
+    """The victim's inputs as a differentiable function of float images, made when first asked."""
+    if run.features == "none":
+        return lambda images: images / 255
+    from lib import features as extractors
+
+    @functools.cache
+    def network():
+        return extractors.differentiable(run.features, _dataset(run.dataset, None, None),
+                                         public=run.public, device=device())
+    return lambda images: network()(images)
+
+
+def poisoned(run: Run) -> attacks.Poisoned:
+    """The run's training set, its images replaced by features where it uses them, with what its
+    defence asks for and the weights that it starts with."""
+    asked = defences.asks(run.defence)
+    images = run.attack.craft(private_and_test(run)[0], seed=run.attack_seed, lab=lab(run))
+    found = _with_inputs(run, images, shared(run)[0])
+    if asked.pixels:
+        found = replace(found, pixels=images)
+    if asked.public:
+        found = replace(found, public=_public(run))
+    if _features(run) != run.features:
+        found = replace(found, encode=_encoder(run))
+    return found
+
+
+def _encoder(run: Run):
+    from lib import features as extractors
+    return extractors.encoder(run.features, _dataset(run.dataset, None, None), public=run.public,
+                              device=device())
+
+
+def _public(run: Run) -> attacks.Poisoned:
+    """The public records as the same attack leaves them: the same trigger and share, rows drawn
+    among them."""
+    if not run.public:
+        raise ValueError(f"defence {name_of(run.defence)}: public 0: expected some of the training "
+                         "images to be public")
+    images = run.attack.craft(public_images(run), seed=run.attack_seed, lab=lab(run))
+    return _with_inputs(run, images, _public_inputs(*_place(run), str(device())))
+
+
+def _with_inputs(run: Run, images: attacks.Poisoned, clean: Tensor) -> attacks.Poisoned:
+    """The attacked set on the device, its images replaced by features where the run uses them."""
+    stamped = encoded(run, images.stamped) if len(images.stamped) else clean[:0]
+    moved = {name: getattr(images, name).to(clean.device)
+             for name in ("rows", "labels", "mask", "truth")}
+    return replace(images, clean=clean, stamped=stamped, **moved)
+
+
+# ---------------------------------------------------------------- cases
+
+def cases(run: Run) -> tuple[Cases, Tensor]:
+    """The test images that count for the attacker's goal, and their inputs on the device."""
+    return _cases(run.attack.goal, run.attack_seed, run.split, False, *_place(run))
+
+
+def everyone(run: Run) -> tuple[Cases, Tensor]:
+    """The same for every test image, as the attacker would show it."""
+    return _cases(run.attack.goal, run.attack_seed, run.split, True, *_place(run))
+
+
+@functools.lru_cache(maxsize=8)
+def _cases(goal: Goal, seed: int, split: str, everyone: bool, *place) -> tuple[Cases, Tensor]:
+    # Keyed by the goal: runs that differ in training, world or strength share one entry.
+    test = _split(*place[:4], split)[1]
+    found = (goal.everyone if everyone else goal.cases)(test, seed=seed)
+    return found, _encoded(found.images, *place).to(device())

@@ -1,0 +1,37 @@
+"""The trainer: settings, and many models of one shape trained at once.
+
+`Training` is how a model is trained as plain values, `fit` trains one model a `Member` by a
+`Schedule`, and the `Ensemble` that it returns predicts.
+"""
+
+from lib.training.batches import as_input, gather, generator, member_batches
+from lib.training.ensemble import Ensemble
+from lib.training.fit import Step, fit, products, slack
+from lib.training.modules import flatten, initialise, unflatten
+from lib.training.optimizers import Rule
+from lib.training.schedule import Member, Schedule, check
+from lib.training.settings import Training
+from lib.training.workers import spread
+
+__all__ = [
+    "Ensemble",
+    "Member",
+    "Rule",
+    "Schedule",
+    "Step",
+    "Training",
+    "as_input",
+    "check",
+    "fit",
+    "flatten",
+    "gather",
+    "generator",
+    "initialise",
+    "member_batches",
+    "products",
+    "slack",
+    "spread",
+    "unflatten",
+]
+
+VERSION = 1

@@ -1,0 +1,237 @@
+"""Train many models of one shape at once.
+
+Every model has its own rows, labels, seeds, learning rate, batches, clipping norm and noise. A
+model's random draws come from generators of its own: alone or in a group it draws the same numbers
+bit for bit.
+
+The private step (Abadi et al. 2016, algorithm 1, with Poisson sampling): clip each sample's
+gradient over all parameters together, add up, add one draw of Gaussian noise to the sum, divide by
+the expected batch size.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from lib.training import averages, batches, modules, sizes, transforms
+from lib.training.ensemble import Ensemble
+from lib.training.modules import initialise
+from lib.training.optimizers import Optimizer
+from lib.training.schedule import Member, Schedule, check
+from lib.training.steps import coefficients, direct
+from lib.training.workers import spread
+
+
+def fit(
+    build: Callable[[], nn.Module], pool: Tensor, members: Sequence[Member], schedule: Schedule
+) -> Ensemble:
+    """Train one model a member on its rows of `pool` [n, ...], in groups that fit memory.
+
+    `build()` returns a fresh module (randomly initialised from torch's global generator).
+    Raises ValueError for a member or a schedule out of range.
+    """
+    check(members, schedule)
+    module = initialise(build, 0).to(pool.device)
+    modules.check(module, clipped=any(member.private for member in members))
+    modules.check_averages(module, schedule.averages)
+    modules.check_starts(module, [member.start for member in members if member.start is not None])
+    transforms.check_inputs(schedule.transforms, tuple(pool.shape[1:]))
+    numbers = len(modules.flatten(module))
+    result = {
+        kept: torch.empty(len(members), numbers, device=pool.device)
+        for kept in itertools.product(("last", *schedule.averages), ("end", *schedule.snapshots))
+    }
+    groups = _groups(module, pool, members, schedule)
+
+    def train(places):
+        return _fit_group(build, module, pool, [members[place] for place in places], schedule)
+
+    with products(schedule.precision):
+        trained = spread(train, groups, device=pool.device, alone=schedule.exact)
+        for places, found in zip(groups, trained):
+            for kept, states in found.items():
+                result[kept][places] = states
+    own = [_ensemble(module, result, weights) for weights in schedule.averages]
+    return _ensemble(module, result, "last", dict(zip(schedule.averages, own)))
+
+
+def _ensemble(
+    module: nn.Module, kept: dict, weights: str, averages: dict[str, Ensemble] | None = None
+) -> Ensemble:
+    """The models with these weights, from states by (weights, step)."""
+    steps = {step: states for (name, step), states in kept.items() if name == weights}
+    return Ensemble(module, steps.pop("end"), steps, averages)
+
+
+def _groups(
+    module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule
+) -> list[list[int]]:
+    """Places of the members that train together.
+
+    In an exact schedule every shape follows from a member alone: groups hold members of one number
+    of places for rows and one batch size, are equally wide, and the last one is filled up with its
+    last member again.
+    """
+    alike: dict[tuple, list[int]] = {}
+    for place, member in enumerate(members):
+        shape = (schedule.rows([member]), member.shuffled_batch) if schedule.exact else ()
+        alike.setdefault(shape, []).append(place)
+    groups = []
+    for places in alike.values():
+        width = sizes.models_at_once(module, pool, [members[place] for place in places], schedule)
+        groups += [places[start : start + width] for start in range(0, len(places), width)]
+        if schedule.exact:
+            groups[-1] = groups[-1] + groups[-1][-1:] * (width - len(groups[-1]))
+    return groups
+
+
+@contextmanager
+def products(precision: str) -> Iterator[None]:
+    """Allow rounded factors in matrix products for the duration, if `precision` is "fast"."""
+    before, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    # On CPUs "medium" hands the products to oneDNN, whose float32 kernels are twice as fast.
+    torch.set_float32_matmul_precision("medium" if precision == "fast" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "fast"
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+        torch.backends.cudnn.allow_tf32 = convolutions
+
+
+def slack(precision: str) -> float:
+    """Factor on clipping norms: bfloat16 lengthens a gradient by (1 + 2^-8)^2 at most."""
+    return 1 - 2**-7 if precision == "fast" else 1.0
+
+
+def _fit_group(
+    build: Callable[[], nn.Module],
+    module: nn.Module,
+    pool: Tensor,
+    members: Sequence[Member],
+    schedule: Schedule,
+) -> dict[tuple[str, int | str], Tensor]:
+    """States of the group by which weights they are and the step, "end" for the last."""
+    states = torch.stack([start(build, member).to(pool.device) for member in members])
+    drawn = [batches.member_batches(member, schedule.sampling, pool.device) for member in members]
+    noise = [batches.generator("noise", member.noise_seed, pool.device) for member in members]
+    step = Step(
+        modules.duplicate(module), states, pool, members, schedule
+    )  # groups run side by side
+    means = averages.averages(
+        schedule.averages,
+        step.space.numbers(),
+        step.steps,
+        schedule.snapshots,
+        decay=schedule.ema_decay,
+    )
+    longest, wanted, kept = max(step.steps), set(schedule.snapshots), {}
+    for number in range(longest):
+        step([next(batch) for batch in drawn], noise, number)
+        for mean in means.values():
+            mean.add(step.space.numbers(), number + 1)
+        if number + 1 in wanted:
+            kept |= _states(step, means, number + 1)
+    final = _states(step, means, "end")
+    late = {
+        (weights, after): states
+        for after in wanted
+        if after > longest
+        for (weights, _), states in final.items()
+    }
+    return kept | final | late
+
+
+def _states(step: "Step", means: dict, name: int | str) -> dict[tuple[str, int | str], Tensor]:
+    """The group's last weights and their averages now, under the `name` of a step."""
+    values = {"last": step.space.numbers()} | {
+        weights: mean.mean for weights, mean in means.items()
+    }
+    return {(weights, name): step.space.states(value).clone() for weights, value in values.items()}
+
+
+def start(build: Callable[[], nn.Module], member: Member) -> Tensor:
+    """The member's first weights and buffers [parameters and buffers]."""
+    if member.start is not None:
+        return member.start.clone()
+    return modules.flatten(initialise(build, member.init_seed))
+
+
+class Step:
+    """One update of a group: gradient sums, noise, division, optimizer."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        states: Tensor,
+        pool: Tensor,
+        members: Sequence[Member],
+        schedule: Schedule,
+    ) -> None:
+        device = pool.device
+        if coefficients.applies(module, pool, members, schedule):
+            self.space = coefficients.Coefficients(module, states, pool, members, schedule)
+        else:
+            bounds = torch.tensor(
+                [member.clipping_norm * slack(schedule.precision) for member in members],
+                device=device,
+            )
+            self.space = direct.Direct(module, states, pool, members, schedule, bounds)
+        self.schedule, self.poisson = schedule, schedule.sampling == "poisson"
+        self.sizes = [parameter.numel() for parameter in module.parameters()]
+        self.trained = [parameter.requires_grad for parameter in module.parameters()]
+        self.optimizer = Optimizer(self.space.coordinates, schedule.rule, self._frozen())
+        self.rates = torch.tensor([member.lr for member in members], device=device)
+        self.steps = [
+            schedule.steps if member.steps is None else member.steps for member in members
+        ]
+        self.expected = torch.tensor([member.batch_size for member in members], device=device)
+        self.shares = self._shares(members).to(device)
+        self.shape = tuple(pool.shape[1:])
+        self.randoms = [
+            batches.generator("transforms", member.batch_seed, device) for member in members
+        ]
+        self.noise = [member.noise for member in members]
+        self.draw = states.new_empty(max(self.sizes))
+        # Alone or in company, an exact member's batch has one length.
+        self.longest = members[0].shuffled_batch if schedule.exact else None
+
+    @staticmethod
+    def _shares(members: Sequence[Member]) -> Tensor:
+        """Nominal records over rows of each member: what a shuffled batch's size counts for."""
+        return torch.tensor([member.nominal / len(member.rows) for member in members])
+
+    def __call__(self, drawn: list[Tensor], noise: list[torch.Generator], number: int) -> None:
+        indices, present = batches.pad(drawn, longest=self.longest)
+        resting = [model for model, steps in enumerate(self.steps) if number >= steps]
+        width, chosen = indices.shape[1], self.schedule.transforms
+        draws = batches.draws(chosen, drawn, self.shape, self.randoms, width) if chosen else ()
+        sums = self.space.gradient_sums(indices, present, resting, draws)
+        for model, scale in enumerate(self.noise):
+            if scale:
+                # parameter by parameter, as Opacus draws; a frozen one gets no noise
+                for part in itertools.compress(sums[model].split(self.sizes), self.trained):
+                    part.add_(self.draw[: len(part)].normal_(generator=noise[model]), alpha=scale)
+        # Poisson: the expected size, as the realised one depends on the data; shuffled do not.
+        sums.div_((self.expected if self.poisson else present.sum(1) * self.shares).view(-1, 1))
+        self.optimizer.step(sums, self._rates(number))
+
+    def _frozen(self) -> list[slice]:
+        """Columns of the parameters that are not trained."""
+        ends = list(itertools.accumulate(self.sizes))
+        return [
+            slice(end - size, end)
+            for end, size, trained in zip(ends, self.sizes, self.trained)
+            if not trained
+        ]
+
+    def _rates(self, number: int) -> Tensor:
+        factors = [self.schedule.factor(number, steps) for steps in self.steps]
+        return self.rates * (
+            factors[0]
+            if len(set(factors)) == 1
+            else torch.tensor(factors, device=self.rates.device)
+        )

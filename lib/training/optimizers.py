@@ -1,0 +1,81 @@
+"""SGD, RMSProp and Adam for many models at once, equal to `torch.optim` with its defaults.
+
+`torch.optim` has one learning rate a parameter group; a hundred models with a learning rate each
+would be a hundred groups and, on a GPU, a hundred times the launches. Parameters are `[models,
+parameters]`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The update rule that all models of a group share (`torch.optim`'s names and defaults)."""
+
+    name: str = "sgd"
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+
+NAMES = ("sgd", "rmsprop", "adam")
+
+
+class Optimizer:
+    """Update `parameters` [models, parameters] in place; state has the same shape.
+
+    frozen: columns that stay as they are, without weight decay.
+    """
+
+    def __init__(self, parameters: Tensor, rule: Rule, frozen: Sequence[slice] = ()) -> None:
+        self.parameters, self.rule, self.step_count = parameters, rule, 0
+        self.frozen = list(frozen)
+        self.first = torch.zeros_like(parameters) if rule.name == "adam" or rule.momentum else None
+        self.second = torch.zeros_like(parameters) if rule.name in ("rmsprop", "adam") else None
+
+    def step(self, gradients: Tensor, rates: Tensor) -> None:
+        """One update with `gradients` [models, parameters] (overwritten) and `rates` [models]."""
+        self.step_count += 1
+        if self.rule.weight_decay:
+            gradients.add_(self.parameters, alpha=self.rule.weight_decay)
+        for columns in self.frozen:
+            gradients[:, columns] = 0.0
+        getattr(self, "_" + self.rule.name)(gradients, rates.view(-1, 1))
+
+    def _sgd(self, gradients: Tensor, rates: Tensor) -> None:
+        if self.first is not None:
+            # torch.optim.SGD starts the buffer at the first gradient: the same as from zeros.
+            torch.add(gradients, self.first, alpha=self.rule.momentum, out=self.first)
+            update = (
+                gradients.add_(self.first, alpha=self.rule.momentum)
+                if self.rule.nesterov
+                else self.first
+            )
+        else:
+            update = gradients
+        self.parameters.addcmul_(update, rates, value=-1)
+
+    def _rmsprop(self, gradients: Tensor, rates: Tensor) -> None:
+        second = self._moment("second", self.second)
+        second.mul_(0.99).addcmul_(gradients, gradients, value=0.01)
+        update = gradients.div_(second.sqrt().add_(1e-8))
+        if self.first is not None:
+            update = self.first.mul_(self.rule.momentum).add_(update)
+        self.parameters.addcmul_(update, rates, value=-1)
+
+    def _adam(self, gradients: Tensor, rates: Tensor) -> None:
+        first = self._moment("first", self.first)
+        second = self._moment("second", self.second)
+        first.lerp_(gradients, 0.1)
+        second.mul_(0.999).addcmul_(gradients, gradients, value=0.001)
+        scale = (second / (1 - 0.999**self.step_count)).sqrt_().add_(1e-8)
+        self.parameters.addcmul_(first / scale, rates / (1 - 0.9**self.step_count), value=-1)
+
+    def _moment(self, name: str, state: Tensor | None) -> Tensor:
+        if state is None:
+            raise ValueError(f"rule {self.rule.name}: no {name} moment is kept for it")
+        return state

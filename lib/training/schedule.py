@@ -1,0 +1,144 @@
+"""What to train: the members of a group, and what they share."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from lib.training import averages
+from lib.training.losses import LABELS
+from lib.training.optimizers import NAMES, Rule
+from lib.training.transforms import Transform
+
+BLOCK = 32  # rows of an exact group, which then depend on a member's own number of rows alone
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of the ensemble.
+
+    rows: int64 [n], places in the pool. labels: int64 [n], or float [n, classes] for soft labels or
+    evidence (`Schedule.labels`). batch_size: the expected size; Poisson sampling takes each record
+    with probability batch_size / n. clipping_norm: bound on each sample's gradient, `math.inf` for
+    none. noise: standard deviation of the noise on the *sum* of the gradients, in the gradient's
+    units (noise multiplier x clipping norm). records: how many records there are nominally, None
+    for as many as rows. More rows are appended ones; all are sampled at the rate batch_size /
+    records, and sums are divided as if only the nominal ones were there. steps: updates of this
+    member, None for the schedule's number; it then rests while others go on. start: parameters to
+    begin with [parameters], None to draw them from `init_seed`. input_noise: standard deviation of
+    Gaussian noise on the inputs, drawn once from `input_seed`: the member trains on this one noisy
+    copy of its rows, which exists only while its group trains.
+    """
+
+    rows: Tensor
+    labels: Tensor
+    batch_size: float
+    lr: float
+    init_seed: int = 0
+    batch_seed: int = 0
+    noise_seed: int = 0
+    clipping_norm: float = math.inf
+    noise: float = 0.0
+    steps: int | None = None
+    start: Tensor | None = None
+    input_noise: float = 0.0
+    input_seed: int = 0
+    records: int | None = None
+
+    @property
+    def nominal(self) -> int:
+        """Records that sampling rate and expected batch refer to."""
+        return len(self.rows) if self.records is None else self.records
+
+    @property
+    def shuffled_batch(self) -> int:
+        """Records in a shuffled batch: appended ones in proportion: epochs keep their steps."""
+        if self.records is None:
+            return round(self.batch_size)
+        return max(1, round(self.batch_size * len(self.rows) / self.records))
+
+    @property
+    def private(self) -> bool:
+        return math.isfinite(self.clipping_norm)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What the models of a group share: steps, sampling, update rule, when to look.
+
+    steps: number of updates (of members that do not name their own). sampling: "poisson" or
+    "shuffle". ramp: share of the steps in which the learning rate climbs to its full height. decay:
+    (share of the steps, factor) pairs on the learning rate. snapshots: steps after which the
+    parameters are kept. precision: "float32", or "fast", which lets the hardware round the factors
+    of matrix products to bfloat16 or TF32; norms, sums and noise stay float32. labels: what the
+    members' labels are, see `lib.training.losses`. exact: the bits of a model depend on its own
+    member alone, not on the members beside it (on one device, with one number of threads); needs
+    shuffled batches. averages: further weights to keep, "tail" and "ema" (with ema_decay), see
+    `lib.training.averages`. transforms: of the images of every batch, in turn.
+    """
+
+    steps: int
+    rule: Rule = field(default_factory=Rule)
+    sampling: str = "poisson"
+    decay: tuple[tuple[float, float], ...] = ()
+    snapshots: tuple[int, ...] = ()
+    precision: str = "float32"
+    labels: str = "targets"
+    ramp: float = 0.0
+    exact: bool = False
+    averages: tuple[str, ...] = ()
+    ema_decay: float = 0.9999
+    transforms: tuple[Transform, ...] = ()
+
+    def rows(self, members: Sequence[Member]) -> int:
+        """Places for each member's rows: those of the largest; if exact up to the next `BLOCK`."""
+        most = max(len(member.rows) for member in members)
+        return -(-most // BLOCK) * BLOCK if self.exact else most
+
+    def factor(self, step: int, steps: int) -> float:
+        """Factor on the rate at `step` (from 0) of a member with `steps` updates; 0 after them."""
+        if step >= steps:
+            return 0.0
+        climbed = min(1.0, (step + 1) / (self.ramp * steps)) if self.ramp else 1.0
+        return climbed * math.prod(factor for share, factor in self.decay if step >= share * steps)
+
+
+def check(members: Sequence[Member], schedule: Schedule) -> None:
+    """Raise ValueError for a member or a schedule out of range."""
+    for name, value, choices in (
+        ("optimizer", schedule.rule.name, NAMES),
+        ("sampling", schedule.sampling, ("poisson", "shuffle")),
+        ("precision", schedule.precision, ("float32", "fast")),
+        ("labels", schedule.labels, LABELS),
+    ):
+        if value not in choices:
+            raise ValueError(f"{name} {value!r}: expected one of {', '.join(choices)}")
+    averages.check(schedule.averages, schedule.ema_decay)
+    if schedule.exact and schedule.sampling != "shuffle":
+        raise ValueError(
+            f"exact with sampling {schedule.sampling!r}: expected 'shuffle'; "
+            "the largest Poisson batch depends on the others"
+        )
+    for member in members:
+        n = len(member.rows)
+        if member.records is not None and member.records < 1:
+            raise ValueError(
+                f"records {member.records} of a member: expected 1 or more, or None for its rows"
+            )
+        if not 0 < member.batch_size <= member.nominal:
+            raise ValueError(
+                f"batch_size {member.batch_size}: expected between 1 and "
+                f"the {member.nominal} training images"
+            )
+        if not (member.clipping_norm > 0 and member.noise >= 0 and member.lr > 0):
+            raise ValueError(
+                f"clipping norm {member.clipping_norm}, noise {member.noise}, lr {member.lr}: "
+                "expected a norm and a rate above 0, noise of 0 or more"
+            )
+        if not 0 <= member.input_noise < math.inf:
+            raise ValueError(f"input_noise {member.input_noise} of a member: expected 0 or more")
+        if len(member.labels) != n:
+            raise ValueError(f"{len(member.labels)} labels for {n} rows: expected one label a row")
+        if member.steps is not None and member.steps < 1:
+            raise ValueError(f"steps {member.steps} of a member: expected 1 or more")

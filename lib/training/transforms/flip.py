@@ -1,0 +1,39 @@
+"""Horizontal flips."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Each image is mirrored left to right with `probability`."""
+
+    mixes: ClassVar[str] = "none"
+
+    probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(
+                f"transform flip: probability {self.probability}: expected between 0 and 1"
+            )
+
+    def draw(
+        self, count: int, shape: tuple[int, ...], random: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Which images are mirrored, bool [count]."""
+        return {
+            "mirrored": torch.rand(count, generator=random, device=random.device) < self.probability
+        }
+
+    def apply(self, x: Tensor, labels: Tensor, draws: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Mirror the drawn images; labels stay."""
+        return torch.where(draws["mirrored"][:, :, None, None, None], x.flip(-1), x), labels
+
+
+Transform = Flip

@@ -1,0 +1,66 @@
+"""From plain values (YAML, a row) to typed dataclasses.
+
+Numbers from YAML are checked, since `1e-5` arrives as a string there, and an int where a float is
+declared becomes one, so that equal runs have equal keys.
+"""
+
+import functools
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from typing import Any, ClassVar, Protocol, TypeVar
+
+hints = functools.cache(typing.get_type_hints)  # of a class; they cost more than the rest of a run
+builders: dict[object, Callable] = {}  # a Protocol: what makes one of its parts from a mapping
+
+
+class Dataclass(Protocol):
+    """Anything that `dataclass` made."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+Made = TypeVar("Made", bound=Dataclass)
+
+
+def build(cls: type[Made], values: dict, where: str) -> Made:
+    """A dataclass from plain values; ValueError names an unknown key or a wrong type."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{where} {values!r}: expected a mapping of names to values")
+    known = {item.name for item in fields(cls)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(f"{where}: unknown key {unknown[0]!r}; expected one of "
+                         f"{', '.join(sorted(known))}")
+    return cls(**{name: typed(value, hints(cls)[name], f"{where} {name}")
+                  for name, value in values.items()})
+
+
+def check(part: Dataclass, where: str) -> None:
+    """Raise ValueError where a field has not its declared type; ints become floats in place."""
+    for item in fields(part):
+        value = getattr(part, item.name)
+        found = typed(value, hints(type(part))[item.name], f"{where} {item.name}")
+        if found is not value:
+            object.__setattr__(part, item.name, found)
+
+
+def typed(value: Any, hint: Any, where: str) -> Any:
+    """`value` if it has the declared type (as a float where one is declared), else ValueError."""
+    value = value.item() if hasattr(value, "item") else value  # numpy's numbers are plain ones
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
+        return tuple(typed(item, typing.get_args(hint)[0], where) for item in value)
+    if hint in builders:
+        return builders[hint](value) if isinstance(value, dict) else value
+    if isinstance(value, dict) and isinstance(allowed[0], type) and is_dataclass(allowed[0]):
+        return build(allowed[0], value, where)
+    if object in allowed or any(map(is_dataclass, allowed)) or type(value) in allowed:
+        return value
+    if type(value) is int and float in allowed:
+        return float(value)
+    names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in allowed)
+    number = isinstance(value, str) and float in allowed
+    more = "; in YAML write 1.0e-5, since 1e-5 is a string" if number else ""
+    raise ValueError(f"{where} {value!r}: expected {names}{more}")

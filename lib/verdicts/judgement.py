@@ -1,0 +1,202 @@
+"""From values to verdicts: one value an attack instance, a threshold, the positive control."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from lib.verdicts import rows
+from lib.verdicts.claim import Beside, Claim, Frames, Measurement, Part, Verdicts
+from lib.verdicts.verdict import NOT_MEASURED, TRIALS, Verdict, signs, verdict, worst
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from pandas import DataFrame
+
+    from lib.metrics import Interval
+
+Judge = Callable[[Part, str], Verdict]  # of a part, on lift or another metric
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a claim's own module makes of the rows at one poisoned share: the judge of a part, and
+    the rows used.
+
+    `judge(part, column) -> Verdict` on lift or another metric; `beside`: further verdicts, `note`:
+    in words.
+    """
+
+    judge: Judge
+    frame: "DataFrame"
+    beside: tuple[Beside, ...] = ()
+    note: str = ""
+
+
+Build = Callable[["DataFrame", Claim], Found | None]  # from the poisoned rows of one set-up
+
+
+def control(frame: "DataFrame", least: float, *, column: str = "lift") -> bool | None:
+    """Whether the undefended effect was there: its interval lies above `least`.
+
+    None where it was not measured.
+
+    Undefended rows, else clipping alone; rows of any optimiser in this set-up.
+    """
+    plain = rows.undefended(frame)
+    if plain.empty:
+        plain = rows.clipped(frame)
+        plain = plain[rows.optional(plain, "defence.noise_multiplier") == 0]
+    return shows(plain, least, column=column)
+
+
+def shows(frame: "DataFrame", least: float, *, column: str = "lift") -> bool | None:
+    """Whether the interval of `column` over instances (one instance: its value) lies above `least`.
+
+    None without rows.
+    """
+    if frame.empty:
+        return None
+    values = rows.per_unit(frame, column).to_numpy()
+    result = estimate(values)
+    return bool((result.low if len(values) > 1 else result.mean) > least)
+
+
+def every(*passed: bool | None) -> bool | None:
+    """Several controls as one: failed if one failed, else None if one was not measured."""
+    return False if False in passed else None if None in passed else True
+
+
+def estimate(values: "ArrayLike", *, scale: str = "identity") -> "Interval":
+    """The 95% t interval over attack instances; values that are NaN are left out."""
+    from lib import metrics
+
+    return metrics.mean_interval(values, scale=scale, trials=TRIALS)
+
+
+def decide(
+    part: Part, values: "ArrayLike", *, passed: bool | None, scale: str = "identity"
+) -> Verdict:
+    """The verdict on one part of a claim, from one value an instance.
+
+    Not measured without a value.
+    """
+    import numpy as np
+
+    if not np.isfinite(np.asarray(values, dtype=float)).any():
+        return NOT_MEASURED
+    return verdict(
+        estimate(values, scale=scale),
+        part.threshold,
+        beyond=part.beyond,
+        control_passed=passed,
+        scale=scale,
+        unit="%" if part.percent else "",
+    )
+
+
+def guarded(
+    part: Part, values: "ArrayLike", *, passed: bool | None, scale: str = "identity"
+) -> Verdict:
+    """`decide`, where "holds" needs the positive control as well: nothing defends against an attack
+    that was not there.
+    """
+    found = decide(part, values, passed=passed, scale=scale)
+    if found.outcome != "holds" or passed:
+        return found
+    why = (
+        "the positive control was not measured" if passed is None else "the positive control failed"
+    )
+    return replace(found, outcome="inconclusive", reason=why)
+
+
+def measure(
+    frames: Frames,
+    claim: Claim,
+    build: Build,
+    *,
+    fraction: float,
+    also: float | None = None,
+    metric: str = "lift",
+    beside: tuple[str, ...] = rows.BESIDE,
+) -> Measurement:
+    """Measure a claim on the rows with `fraction` of the base class poisoned, and beside it on
+    those with `also`.
+
+    `build(attacked, claim) -> Found | None` gets the poisoned rows of the set-up nearest to the
+    published one.
+    """
+    frame = rows.prepared(frames[claim.notebook])
+    found = _at(frame, claim, build, fraction)
+    if found is None:
+        return unmeasured(claim)
+    known = tuple(
+        name for name in beside if name in found.frame and found.frame[name].notna().any()
+    )
+    result = assemble(claim, found.judge, found.frame, metric=metric, beside=known)
+    other = None if also is None else _at(frame, claim, build, also)
+    more = (
+        ()
+        if other is None
+        else line_beside(
+            claim, other.judge, f"{metric}, {also:.0%} of the base class", metric=metric
+        )
+    )
+    return replace(result, beside=result.beside + found.beside + more, note=found.note)
+
+
+def _at(frame: "DataFrame", claim: Claim, build: Build, fraction: float) -> Found | None:
+    attacked = rows.attacked(frame, claim, fraction)
+    return build(attacked, claim) if len(attacked) else None
+
+
+def line_beside(
+    claim: Claim, judge: Judge, name: str, *, metric: str = "lift"
+) -> tuple[Beside, ...]:
+    """One line for `Measurement.beside`, by another judge of the same parts.
+
+    None where nothing was measured.
+    """
+    both = verdicts(claim, judge, metric)
+    return ((name, *both),) if any(one is not None and one.n for one in both) else ()
+
+
+def verdicts(claim: Claim, judge: Judge, column: str) -> Verdicts:
+    """The verdicts on direction and size (None: none is claimed): every part must meet its own."""
+    direction, size = (
+        combined(parts, judge, column) if parts else None for parts in (claim.direction, claim.size)
+    )
+    return direction, size
+
+
+def combined(parts: tuple[Part, ...], judge: Judge, column: str) -> Verdict:
+    """Parts as one verdict: the worst of one-sided ones, the signs of two-sided ones."""
+    join = signs if parts[0].beyond == "either" else worst
+    return join({part.name: judge(part, column) for part in parts})
+
+
+def assemble(
+    claim: Claim,
+    judge: Judge,
+    frame: "DataFrame",
+    *,
+    metric: str = "success",
+    beside: tuple[str, ...] = ("lift",),
+) -> Measurement:
+    """Put a claim's parts together.
+
+    `judge(part, column) -> Verdict` on attack success or on another metric.
+    """
+    if frame.empty:
+        return unmeasured(claim)
+    return Measurement(
+        *verdicts(claim, judge, metric),
+        tuple((name, *verdicts(claim, judge, name)) for name in beside),
+        rows.setup_label(frame.iloc[0], claim.setup),
+        len(frame),
+    )
+
+
+def unmeasured(claim: Claim) -> Measurement:
+    return Measurement(
+        NOT_MEASURED if claim.direction else None, NOT_MEASURED if claim.size else None
+    )
