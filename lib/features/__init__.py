@@ -10,6 +10,8 @@ image first; then the features of the stamped image are computed.
 | patches, patches:FILTERS | whitened 6x6 patches, k-means, quadrants | 8 FILTERS; 2,048 |
 | resnet-public, resnet-public:EPOCHS | a small ResNet trained on the public images | 512 |
 | imagenet-resnet50 | torchvision's ResNet-50, ImageNet weights V1, at 224x224 | 2,048 |
+| imagenet-lite0, imagenet-lite0:SIDE | EfficientNet-Lite0, ImageNet, at SIDE x SIDE; 160 | 1,280 |
+| timm:NAME | any pretrained network of timm, as timm:resnet18.a1_in1k | its own |
 
 Patches: k-means with a soft threshold, summed over quadrants (Coates and Ng 2011).
 
@@ -18,6 +20,7 @@ constant, so that the mean squared L2 norm over the public images is NORM. Both 
 artefacts: the fitted extractor, and the features of each set of images.
 """
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable
@@ -26,54 +29,84 @@ import torch
 
 from lib import paths
 from lib.data import Dataset, cache, restriction
-from lib.features import imagenet, patches, public_resnet
+from lib.features import backbones, chunks, imagenet, lite0, patches, public_resnet
 
 VERSION = 1  # raise it when any extractor's numbers change
 
 Encoder = Callable[[torch.Tensor], torch.Tensor]  # from images to features [n, d]
 
 NORM = 256.0  # mean squared L2 norm of a public image's features
+FITTED = {"patches": patches, "resnet-public": public_resnet}  # on the public images
+NAMES = ("patches, patches:FILTERS, resnet-public, resnet-public:EPOCHS, imagenet-resnet50,"
+         " imagenet-lite0, imagenet-lite0:SIDE or timm:NAME")
 DIGITS = ("strokes", "strokes-colour", "mnist")  # their mirror images are no digits
 
 
 def extract(name: str, dataset: Dataset, images: torch.Tensor, *, public: int) -> torch.Tensor:
     """Features float32 [n, d] on the CPU, of uint8 images [n, channels, height, width].
 
-    name: `patches`, `patches:FILTERS`, `resnet-public`, `resnet-public:EPOCHS` or
-    `imagenet-resnet50`.
+    name: one of the table above.
     dataset, public: the extractor is fitted on the first `public` training images. The computation
     runs on the device of `images`. Raises ValueError for an unknown name, a wrong type of images,
-    or a `public` outside 1..len(training images), and DataNotFound where ImageNet weights are not
-    to be had.
+    or a `public` outside 1..len(training images), and DataNotFound where pretrained weights are
+    not to be had. A progress line appears in the terminal; a killed extraction resumes.
     """
     _check(dataset, images, public)
     encode = encoder(name, dataset, public=public, device=images.device)
     key = _sha(_fit_key(name, dataset, public), cache.checksum({"images": images}))
-    return cache.keep(_place(name, key), lambda: {"features": encode(images)})["features"]
+    return chunks.keep(name, _place(name, key), encode, images,
+                       lambda features: {"features": features})["features"]
 
 
 def encoder(name: str, dataset: Dataset, *, public: int, device: torch.device) -> Encoder:
     """A function from images on `device` (0 to 255, also floats, as noisy ones are) to features,
     which are not kept.
     """
-    fitted, kind = _fitted(name, dataset, public, device), _named(name)[0]
-    return lambda images: (_encode(kind, fitted, images) - fitted["mean"]) * fitted["scale"]
+    fitted = _fitted(name, dataset, public, device)
+    raw = _raw(name, fitted, dataset.train_images.shape[1:], device)
+    return lambda images: (raw(images) - fitted["mean"]) * fitted["scale"]
 
 
 def differentiable(name: str, dataset: Dataset, *, public: int, device: torch.device) -> Encoder:
     """The same function with gradients: from float images on `device` (0 to 255) to features
     there, for an attacker who moves pixels. The whole batch goes through at once."""
     kept = {key: value.to(device) for key, value in _fitted(name, dataset, public, device).items()}
-    network = {"patches": patches, "resnet-public": public_resnet, "imagenet-resnet50": imagenet}[
-        _named(name)[0]].network(kept, dataset.train_images.shape[1:], device)
+    network = _network(name, kept, dataset.train_images.shape[1:], device)
     return lambda images: (network(images) - kept["mean"]) * kept["scale"]
+
+
+def _network(name: str, fitted: dict[str, torch.Tensor], shape: torch.Size,
+             device: torch.device) -> Encoder:
+    """Features before they are standardised, [n, d] on `device`, with gradients."""
+    kind, setting = _named(name)
+    if kind == "timm":
+        return backbones.network(str(setting), device)
+    if kind == "imagenet-lite0":
+        return lite0.network(int(setting), device)
+    return {**FITTED, "imagenet-resnet50": imagenet}[kind].network(fitted, shape, device)
+
+
+def _raw(name: str, fitted: dict[str, torch.Tensor], shape: torch.Size,
+         device: torch.device) -> Encoder:
+    """Features before they are standardised, float32 [n, d] on the CPU."""
+    kind = _named(name)[0]
+    if kind in FITTED:
+        return lambda images: FITTED[kind].encode(fitted, images)
+    # Loaded when first used: features that are kept need no weights.
+    network = functools.cache(lambda: _network(name, fitted, shape, device))
+    return lambda images: chunks.encode(network(), images)
 
 
 def _fitted(name: str, dataset: Dataset, public: int, device: torch.device
            ) -> dict[str, torch.Tensor]:
-    kind, setting = _named(name)
-    return cache.keep(_place(name, _fit_key(name, dataset, public)),
-                      lambda: _fit(kind, setting, dataset, public, device))
+    """The extractor's tensors, with `mean` [d] and `scale` [d] that bring its features to NORM."""
+    path = _place(name, _fit_key(name, dataset, public))
+    images = dataset.train_images[:public].to(device)
+    if _named(name)[0] in FITTED:
+        return cache.keep(path, lambda: _fit(name, dataset, images))
+    # Pretrained weights are not fitted here, and not copied.
+    raw = _raw(name, {}, images.shape[1:], device)
+    return chunks.keep(name, path, raw, images, _standard)
 
 
 def _fit_key(name: str, dataset: Dataset, public: int) -> str:
@@ -81,19 +114,20 @@ def _fit_key(name: str, dataset: Dataset, public: int) -> str:
     return _sha(f"{kind}:{setting}", str(VERSION), dataset.digest, str(public))
 
 
-def _named(name: str) -> tuple[str, int]:
-    """The kind of extractor and its setting: filters or epochs."""
-    found = re.fullmatch(r"(patches|resnet-public)(?::([1-9]\d{0,3}))?|(imagenet-resnet50)",
-                         str(name))
-    if found is None:
-        raise ValueError(
-            f"features {name!r} are unknown: expected patches, patches:FILTERS, resnet-public,"
-            " resnet-public:EPOCHS or imagenet-resnet50"
-        )
-    if found[3]:
-        return found[3], 0
-    default = {"patches": 256, "resnet-public": public_resnet.EPOCHS}[found[1]]
-    return found[1], int(found[2] or default)
+def _named(name: str) -> tuple[str, int | str]:
+    """The kind of extractor and its setting: filters, epochs, pixels or a network's name."""
+    kind, colon, setting = str(name).partition(":")
+    default = {"patches": 256, "resnet-public": public_resnet.EPOCHS, "imagenet-resnet50": 0,
+               "imagenet-lite0": lite0.SIDE}
+    if kind in default and not colon:
+        return kind, default[kind]
+    if kind == "timm" and re.fullmatch(r"\w+\.\w+", setting):  # without weights it would drift
+        return kind, setting
+    whole = int(setting) if re.fullmatch(r"[1-9]\d{0,3}", setting) else 0
+    if whole and (kind in FITTED or (kind == "imagenet-lite0" and whole in lite0.SIDES)):
+        return kind, whole
+    raise ValueError(f"features {name!r} are unknown: expected {NAMES} (SIDE 96 to 224 pixels;"
+                     " NAME with its weights, as resnet18.a1_in1k)")
 
 
 def _check(dataset: Dataset, images: torch.Tensor, public: int) -> None:
@@ -109,26 +143,17 @@ def _check(dataset: Dataset, images: torch.Tensor, public: int) -> None:
         )
 
 
-def _fit(kind: str, setting: int, dataset: Dataset, public: int,
-         device: torch.device) -> dict[str, torch.Tensor]:
-    """The extractor's tensors, with `mean` [d] and `scale` [d] that bring its features to NORM."""
-    images, labels = dataset.train_images[:public].to(device), dataset.train_labels[:public].to(
-        device)
-    fitted = {}  # ImageNet's weights are not fitted here, and not copied
+def _fit(name: str, dataset: Dataset, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Tensors learnt from public images, on their device, with `mean` and `scale`."""
+    kind, setting = _named(name)
     if kind == "patches":
-        fitted = patches.fit(images, filters=setting)
-    elif kind == "resnet-public":
+        fitted = patches.fit(images, filters=int(setting))
+    else:
+        labels = dataset.train_labels[:len(images)].to(images.device)
         flips = restriction(dataset.name)[0] not in DIGITS
-        fitted = public_resnet.fit(images, labels, classes=len(dataset.classes), epochs=setting,
-                                   flips=flips)
-    return {**fitted, **_standard(_encode(kind, fitted, images))}
-
-
-def _encode(kind: str, fitted: dict[str, torch.Tensor], images: torch.Tensor) -> torch.Tensor:
-    """Features before they are standardised, float32 [n, d] on the CPU."""
-    if kind == "imagenet-resnet50":
-        return imagenet.encode(images)
-    return {"patches": patches, "resnet-public": public_resnet}[kind].encode(fitted, images)
+        fitted = public_resnet.fit(images, labels, classes=len(dataset.classes),
+                                   epochs=int(setting), flips=flips)
+    return {**fitted, **_standard(FITTED[kind].encode(fitted, images))}
 
 
 def _standard(features: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -22,25 +22,12 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's 
 SIDE = 224
 
 
-def encode(images: torch.Tensor, *, state: dict[str, torch.Tensor] | None = None) -> torch.Tensor:
-    """Features float32 [n, 2048] on the CPU, unscaled, of uint8 images [n, 1 or 3, height, width].
-
-    `state` replaces the ImageNet weights (a state_dict of torchvision's resnet50): for tests, never
-    chosen here. Raises DataNotFound where the weights are neither in a data root nor to be
-    downloaded.
-    """
-    numbers = network(weights() if state is None else state, images.shape[1:], images.device)
-    chunk = 16 if images.device.type == "cpu" else 512
-    with torch.inference_mode():
-        return torch.cat(
-            [torch.empty(0, 2048), *(numbers(some).cpu() for some in images.split(chunk))])
-
-
 def network(state: dict[str, torch.Tensor], shape: torch.Size, device: torch.device) -> Callable:
     """A differentiable function from images [n, *shape] on `device` to features [n, 2048] there.
 
     state: a state_dict of torchvision's resnet50; where it is none (mean and scale alone, as
-    extractors keep them), the ImageNet weights.
+    extractors keep them), the ImageNet weights. Raises DataNotFound where these are neither in a
+    data root nor to be downloaded.
     """
     import torchvision
 

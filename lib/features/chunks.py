@@ -1,0 +1,72 @@
+"""Long extractions: chunks that fit in memory, a progress line in a terminal, and parts that are
+kept, so that a killed extraction resumes where it stopped.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from lib.data import cache
+
+PART = 4096  # images kept at a time, until all are done
+SHOWN = 256  # images on a CPU between two moves of the progress line; chunk sizes divide both
+QUIET = 5.0  # seconds before the progress line appears
+
+
+def encode(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Features float32 [n, d] on the CPU, of images [n, channels, height, width] on any device."""
+    if not len(images):
+        return encode(network, images.new_zeros(1, *images.shape[1:]))[:0]
+    chunk = 16 if images.device.type == "cpu" else 512
+    with torch.inference_mode():
+        return torch.cat([network(some).cpu() for some in images.split(chunk)])
+
+
+def keep(name: str, path: Path, extract: Callable[[Tensor], Tensor], images: Tensor,
+         finish: Callable[[Tensor], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What `finish` makes of the features of all images, read from `path` or made and kept there.
+
+    Features of PART images at a time wait beside it, and are removed at the end.
+    """
+    found = cache.keep(path, lambda: finish(_extracted(name, path, extract, images)))
+    for start in range(0, len(images), PART):
+        _part(path, start).unlink(missing_ok=True)
+    return found
+
+
+def _extracted(name: str, path: Path, extract: Callable[[Tensor], Tensor], images: Tensor
+               ) -> Tensor:
+    if len(images) <= PART:  # one part: the whole is kept at once
+        with _progress(name, len(images)) as bar:
+            return _shown(bar, extract, images)
+    parts = []
+    with _progress(name, len(images)) as bar:
+        for start in range(0, len(images), PART):
+            some = images[start : start + PART]
+            parts.append(cache.keep(
+                _part(path, start),
+                lambda some=some: {"features": _shown(bar, extract, some)})["features"])
+            bar.update(start + len(some) - bar.n)  # a part that was read counts too
+    return torch.cat(parts)
+
+
+def _shown(bar: tqdm, extract: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Extract some images at a time, and move the progress line."""
+    found = []
+    for some in images.split(SHOWN if images.device.type == "cpu" else PART):
+        found.append(extract(some))
+        bar.update(len(some))
+    return torch.cat(found)
+
+
+def _progress(name: str, images: int) -> tqdm:
+    """A line on standard error if that is a terminal: a notebook's outputs and logs stay clean."""
+    return tqdm(desc=f"features {name}", total=images, unit=" images", delay=QUIET, disable=None,
+                leave=False)
+
+
+def _part(path: Path, start: int) -> Path:
+    return path.with_name(f"{path.stem}-from-{start}{path.suffix}")
