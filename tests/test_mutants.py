@@ -342,8 +342,8 @@ MUTANTS = [
     mutant(
         "k in place of 2k in the table",
         TABLE,
-        'clean_rate, z, rate, steps, k, adjacency="replace-one")',
-        "clean_rate, z, rate, steps, k)",
+        'adjacency="replace-one") for k in poisons',
+        'adjacency="add-remove") for k in poisons',
         TABLED,
     ),
     mutant(
