@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, optimize, special, stats
 
+from lib.privacy import dpsgd as account
 from lib.privacy import (
     Guarantee,
     attack_success_cap,
@@ -21,7 +22,6 @@ from lib.privacy import (
     group_privacy,
     shuffled_epsilon,
 )
-from lib.privacy import dpsgd as account
 from lib.privacy.mixture import INTERVAL, fine_interval, group_loss, loss_spread, rounding
 
 DELTA = 1e-5
@@ -207,7 +207,7 @@ def exact_delta(z, q, steps, epsilon, above, below):
     delta = E[(1 - e^(epsilon - L))+] is the integral of E[e^(s (L - epsilon))] / (s (s + 1))
     / (2 pi i) along Re s = c > 0; at the saddle point even tiny values keep their digits.
     """
-    x = np.linspace(-14 * z - below, 14 * z + above, 3001)
+    x = np.linspace(-14 * z - below, 14 * z + above, 1001)
     up, down = np.arange(above + 1), np.arange(below + 1)
 
     def tilt(counts, sign):
@@ -230,11 +230,12 @@ def exact_delta(z, q, steps, epsilon, above, below):
     mean = mass @ loss
     scale = math.sqrt(steps * (mass @ (loss - mean) ** 2) + c**-2)
     bulk = math.sqrt(steps) * q * min((above + below) / z, 1.0)
-    t = np.linspace(0, max(14 / scale, min(14 / bulk, 4000 / scale)), 6001)
-    waves = np.concatenate([np.exp(1j * np.outer(some, loss - mean)) @ mass for some in np.split(t[:-1], 20)])
-    turned = np.exp(steps * np.log(waves) + 1j * t[:-1] * (steps * mean - epsilon))
-    s = c + 1j * t[:-1]
-    area = integrate.trapezoid((turned / (s * (s + 1))).real, t[:-1]) / math.pi
+    end = max(14 / scale, min(14 / bulk, 4000 / scale))
+    t = np.linspace(0, end, 1 + min(6000, max(600, math.ceil(20 * end * scale))))
+    waves = [np.exp(1j * np.outer(some, loss - mean)) @ mass for some in np.array_split(t, 20)]
+    turned = np.exp(steps * np.log(np.concatenate(waves)) + 1j * t * (steps * mean - epsilon))
+    s = c + 1j * t
+    area = integrate.trapezoid((turned / (s * (s + 1))).real, t) / math.pi
     return math.exp(steps * moment - c * epsilon) * area
 
 
@@ -273,7 +274,8 @@ def test_small_epsilons_are_tight_upper_bounds(z, q, steps, delta, adjacency):
 
 @pytest.mark.parametrize("adjacency", SIDES)
 @pytest.mark.parametrize(
-    "z, q, steps, slack", [(4.0, 0.01, 10_000, 0.05), (30.0, 0.001, 10**6, 0.08), (20.0, 0.01, 1000, 0.02)]
+    "z, q, steps, slack",
+    [(4.0, 0.01, 10_000, 0.05), (30.0, 0.001, 10**6, 0.08), (20.0, 0.01, 1000, 0.02)],
 )
 def test_rounding_never_makes_a_tiny_delta_cheaper(z, q, steps, slack, adjacency):
     """Composed by floats alone, a million steps lose or invent 6e-11 of delta."""
@@ -295,7 +297,7 @@ def test_caps_of_narrow_losses_are_tight_upper_bounds(k, both):
     assert_tight(epsilon, z, q, steps, delta, sides, 1.5e-3)
 
 
-@settings(checked, max_examples=15)
+@settings(checked, max_examples=6)
 @given(z=st.floats(1, 500), q=st.floats(1e-6, 1e-2), steps=st.integers(1, 20_000))
 def test_a_finer_interval_never_costs_more(z, q, steps):
     found = dpsgd_epsilon(z, q, steps, DELTA)
@@ -311,7 +313,8 @@ def test_the_interval_is_halved_within_its_limits():
     assert interval(8.0, 0.0128, 1) == INTERVAL  # the narrowest loss of the published rows
     for z, q in ((20.0, 0.01), (100.0, 0.01), (15.0, 1e-3)):
         found = interval(z, q, 1)
-        assert 10 <= q / z / found <= 20 and math.log2(INTERVAL / found) == int(math.log2(INTERVAL / found))
+        assert 10 <= q / z / found <= 20
+        assert math.log2(INTERVAL / found).is_integer()
     assert interval(1000.0, 0.001, 1, grid=10_000) == INTERVAL  # 10,000 points of 1e-4 are 1
     assert interval(1000.0, 0.001, 10**6) > interval(1000.0, 0.001, 1)
 
@@ -319,8 +322,9 @@ def test_the_interval_is_halved_within_its_limits():
 def published():
     """(z, q, steps, delta, adjacency, epsilon) of the rows that were accounted by PLD."""
     folder = Path(__file__).parents[1] / "notebooks" / "results"
-    lines = [json.loads(line) for file in sorted(folder.glob("*.jsonl")) for line in file.open(encoding="utf-8")]
-    rows = [line["privacy"] for line in lines if line["privacy"]["accountant"] == "pld"]
+    lines = [line for file in folder.glob("*.jsonl") for line in file.open(encoding="utf-8")]
+    rows = [json.loads(line)["privacy"] for line in lines]
+    rows = [row for row in rows if row["accountant"] == "pld"]
     names = ("noise_multiplier", "sample_rate", "steps", "delta", "adjacency", "epsilon")
     return sorted({tuple(row[name] for name in names) for row in rows})
 
@@ -331,7 +335,7 @@ def test_published_epsilons_stand():
     for z, q, steps, delta, adjacency, epsilon in rows:
         assert account._interval(z, q, steps, adjacency) == INTERVAL
         assert rounding(steps, delta) == 0.0
-    for z, q, steps, delta, adjacency, epsilon in (*rows[::6], min(rows, key=lambda row: row[-1])):
+    for z, q, steps, delta, adjacency, epsilon in (*rows[::12], min(rows, key=lambda row: row[-1])):
         found = dpsgd_epsilon(z, q, steps, delta, adjacency=adjacency)
         assert found == pytest.approx(epsilon, rel=2e-6)  # rows hold seven digits
 
@@ -339,9 +343,9 @@ def test_published_epsilons_stand():
 adjacencies = st.sampled_from(list(SIDES))
 
 
-@settings(checked, max_examples=12)
+@settings(checked, max_examples=4)
 @given(
-    z=st.floats(0.8, 300), log_q=st.floats(-6, -1), steps=st.integers(1, 5000),
+    z=st.floats(2, 300), log_q=st.floats(-6, -1.5), steps=st.integers(1, 5000),
     log_delta=st.floats(-9, -3), factor=st.floats(1.01, 3), adjacency=adjacencies,
 )  # fmt: skip
 def test_epsilon_is_monotone(z, log_q, steps, log_delta, factor, adjacency):
@@ -393,7 +397,7 @@ def test_calibration_lands_on_the_safe_side(epsilon, sample_rate, steps, adjacen
     assert epsilon - 1e-3 <= reached <= epsilon
 
 
-@settings(checked, max_examples=12)
+@settings(checked, max_examples=4)
 @given(
     log_epsilon=st.floats(-3, 0.5), log_q=st.floats(-8, 0), log_steps=st.floats(0, 5),
     log_delta=st.floats(-10, -0.31), adjacency=adjacencies,
@@ -418,10 +422,9 @@ def test_a_delta_above_the_chance_of_use_is_refused(q, steps, delta):
         assert dpsgd_epsilon(0.1, q, steps, delta, adjacency=adjacency) == 0.0
 
 
-@pytest.mark.parametrize("delta", [0.999e-5, 0.99999999e-5])
-def test_a_delta_just_below_the_chance_of_use_is_answered(delta):
-    z = dpsgd_noise_multiplier(1.0, 1e-5, 1, delta)
-    assert 1.0 - 1e-3 <= dpsgd_epsilon(z, 1e-5, 1, delta) <= 1.0
+def test_a_delta_just_below_the_chance_of_use_is_answered():
+    z = dpsgd_noise_multiplier(1.0, 1e-5, 1, 0.999e-5)
+    assert 1.0 - 1e-3 <= dpsgd_epsilon(z, 1e-5, 1, 0.999e-5) <= 1.0
 
 
 def test_small_epsilons_need_less_noise_than_a_coarse_grid_asks_for():
