@@ -49,12 +49,16 @@ class Surrogate:
 class Lab:
     """device: where to craft. encoder: from images (0 to 255, float) to what the victim's network
     is given, differentiable. context: what all that is made here depends on beside its own key
-    (data set, sizes, features, versions), plain values. public: images that everybody has."""
+    (data set, sizes, features, versions, which records are crafted), plain values. public: images
+    that everybody has. test: the test set, of which an attack may use the images that its goal
+    names (targets, donors), and no others.
+    """
 
     device: torch.device
     encoder: Callable[[Tensor], Tensor]
     context: Mapping[str, object] = field(default_factory=dict)
     public: Labelled | None = None
+    test: Labelled | None = None
 
     def encode(self, images: Tensor) -> Tensor:
         """The victim's inputs for images [n, channels, height, width], 0 to 255, on the device."""
@@ -71,7 +75,8 @@ class Lab:
             "surrogate": model, "training": parts.sparse(settings), "seed": seed,
             "encoded": encoded, "data": cache.checksum({
                 "images": data.images, "labels": data.labels
-            }), "versions": {"models": models.VERSION, "training": training.VERSION}
+            }), "versions": {"model": models.version(model), "training": training.VERSION,
+                            "transforms": [parts.version(one) for one in settings.transforms]}
         }
 
         def make() -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib
 import json
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -73,9 +74,11 @@ def version(part: object) -> int | str | list:
 
 
 def _is_part(value: object) -> bool:
+    """Whether a value is of the class that its module, or a user, gives a name to."""
     cls = type(value)
-    return cls in _own or any(cls.__module__.startswith(f"{kind.package}.")
-                              for kind in KINDS.values())
+    kinds = (kind for kind in KINDS.values() if cls.__module__.startswith(f"{kind.package}."))
+    module = sys.modules.get(cls.__module__)
+    return cls in _own or any(vars(module).get(kind.variable) is cls for kind in kinds)
 
 
 def plain(value: object) -> Any:

@@ -56,6 +56,11 @@ def typed(value: Any, hint: Any, where: str) -> Any:
         return builders[hint](value) if isinstance(value, dict) else value
     if isinstance(value, dict) and isinstance(allowed[0], type) and is_dataclass(allowed[0]):
         return build(allowed[0], value, where)
+    several = [kind for kind in allowed if is_dataclass(kind)]
+    if several and type(value) is not type(None) and (len(several) > 1
+                                                      or type(value) is not several[0]):
+        raise ValueError(f"{where} {value!r}: expected plain values, one type of dataclass or a "
+                         "named part; else two runs could have one key")
     if object in allowed or any(map(is_dataclass, allowed)) or type(value) in allowed:
         return value
     if type(value) is int and float in allowed:

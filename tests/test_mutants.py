@@ -342,8 +342,8 @@ MUTANTS = [
     mutant(
         "k in place of 2k in the table",
         TABLE,
-        'clean_rate, z, rate, steps, k, adjacency="replace-one")',
-        "clean_rate, z, rate, steps, k)",
+        'clean_rate, z, rate, steps, adjacency="replace-one")',
+        "clean_rate, z, rate, steps)",
         TABLED,
     ),
     mutant(
@@ -429,8 +429,8 @@ MUTANTS = [
     mutant(
         "teachers that share records",
         TEACHERS,
-        "torch.arange(len(private.rows)).tensor_split(teachers)",
-        "[torch.arange(len(private.rows))] * teachers",
+        "torch.arange(nominal).tensor_split(teachers)",
+        "[torch.arange(nominal)] * teachers",
         "test_pate.py::test_replacing_one_record_changes_one_teacher",
     ),
     # labels

@@ -119,3 +119,15 @@ def test_names_are_those_of_the_files(added):
 def test_an_unknown_name_is_told_with_the_known_ones(kind):
     with pytest.raises(ValueError, match=f"{kind} 'nobody': expected one of .*my_file.py:Name"):
         parts.build(kind, {"name": "nobody"})
+
+
+def test_two_dataclasses_in_one_field_would_share_a_key(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import dataclass, field\nfrom lib.attacks.badnets import BadNets\n"
+        "@dataclass(frozen=True)\nclass Left:\n    margin: int = 1\n"
+        "@dataclass(frozen=True)\nclass Right:\n    margin: int = 1\n"
+        "@dataclass(frozen=True)\nclass Mine(BadNets):\n"
+        "    shape: Left | Right = field(default_factory=lambda: Left(3))\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="two runs could have one key"):
+        TINY.with_(attack={"name": "mine.py:Mine"})

@@ -345,7 +345,7 @@ adjacencies = st.sampled_from(list(SIDES))
 
 @settings(checked, max_examples=4)
 @given(
-    z=st.floats(0.8, 300), log_q=st.floats(-6, -1), steps=st.integers(1, 5000),
+    z=st.floats(2, 300), log_q=st.floats(-6, -1.5), steps=st.integers(1, 5000),
     log_delta=st.floats(-9, -3), factor=st.floats(1.01, 3), adjacency=adjacencies,
 )  # fmt: skip
 def test_epsilon_is_monotone(z, log_q, steps, log_delta, factor, adjacency):

@@ -10,14 +10,17 @@ import torch
 
 from lib import attacks, ledger, privacy, study
 from lib.attacks.badnets import BadNets
+from lib.attacks.four_pixel import FourPixel
 from lib.data import Labelled
+from lib.defences import teachers
 from lib.defences.dpsgd import DPSGD
 from lib.defences.partition import Partition
 from lib.defences.pate import PATE
+from lib.defences.smoothing import Smoothing
 from lib.goals.availability import Availability
 from lib.goals.single_target import SingleTarget
 from lib.study import Run, from_dict, inputs, measure, scores, start
-from lib.training import Training
+from lib.training import Member, Training, member_batches
 
 TRAINING = Training(epochs=2.0, batch_size=50)
 TINY = Run(train_size=300, test_size=100, model="mlp", attack=BadNets(7, 1, 0.5),
@@ -50,7 +53,9 @@ def test_a_run_goes_on_from_the_last_weights_of_its_start(store):
     ({"defence": PATE(5), "public": 50}, "it trains from scratch"),
     ({"start": BASE.with_(attack=BadNets(7, 1, 1e-9, relabel=True))}, "cannot be trained"),
     ({"start": BASE.with_(defence=Partition(3), training__sampling="shuffle")}, "an ensemble"),
-    ({"start": BASE.with_(dataset="strokes-colour")}, "another architecture")])
+    ({"start": BASE.with_(dataset="strokes-colour")}, "another architecture"),
+    ({"start": BASE.with_(features="patches:8", public=50)}, "run start on features 'patches:8'"),
+    ({"split": "tune"}, "run start with split 'test'")])
 def test_a_start_that_cannot_be_used_is_told_in_a_line(store, changes, says):
     one = TINY.with_(**{"start": BASE, **changes})
     row = measure.train_rows([one])[0]
@@ -67,6 +72,46 @@ def test_epsilons_of_both_trainings_compose(store):
     given = frame["epsilon_given_start"]
     assert given[:2].tolist() == pytest.approx([alone, alone]) and math.isnan(given[2])
     assert frame["adjacency"].tolist() == ["add-remove", "none", "add-remove"]
+
+
+def test_epsilons_of_a_chain_compose_to_its_first_link(store):
+    noisy = DPSGD(1.0)
+    alone = privacy.dpsgd_epsilon(1.0, 50 / 300, 12, 1e-5)
+    private = BASE.with_(defence=noisy)
+    three = TINY.with_(defence=noisy, start=private.with_(start=private))
+    on_sand = TINY.with_(defence=noisy, start=private.with_(start=BASE))
+    frame = study.run([three, on_sand])
+    assert frame["epsilon"].tolist() == pytest.approx([3 * alone, math.inf])
+    assert frame["epsilon_given_start"].tolist() == pytest.approx([alone, alone])
+
+
+def test_stages_draw_noise_and_labels_of_their_own(store):
+    """The same draws in two stages would cancel: one release minus the other shows the data."""
+    one = TINY.with_(model="linear", defence=DPSGD(200.0), training__epochs=1 / 6,
+                     training__momentum=0.0)
+    first, second = study.fit(one)[0].weights, study.fit(one.with_(start=one))[0].weights
+    initial = study.fit(one.with_(defence=DPSGD(0.0, max_grad_norm=1e-9)))[0].weights
+    updates = torch.stack([first - initial, second - first])
+    assert abs(torch.corrcoef(updates)[0, 1].item()) < 0.05
+    assert updates.norm(dim=1).min() > 10 and one.with_(start=one).twin
+    again = start.with_own_seeds(one.with_(start=one))
+    other = start.with_own_seeds(one.with_(start=one, noise_seed=1))
+    assert len({one.noise_seed, again.noise_seed, other.noise_seed}) == 3
+    assert start.with_own_seeds(one) == one
+
+
+@pytest.mark.parametrize("n,rows,batch,epochs,uses", [
+    (91, 93, 30, 3.0, 4), (91, 91, 30, 3.0, 3), (100, 200, 50, 2.5, 3), (300, 330, 50, 2.0, 2)])
+def test_a_record_of_shuffled_batches_is_paid_for_as_often_as_it_is_used(n, rows, batch, epochs,
+                                                                         uses):
+    one = TINY.with_(training=Training(epochs=epochs, batch_size=batch, sampling="shuffle"))
+    made = DPSGD(2.0).guarantee(one, n, rows=rows)
+    assert made.epsilon == privacy.shuffled_epsilon(2.0, uses, 1e-5)
+    assert ("no bound links" in made.note) == (rows > n)
+    member = Member(torch.arange(rows), torch.zeros(rows), batch, 0.1, records=n)
+    batches = member_batches(member, "shuffle", torch.device("cpu"))
+    drawn = torch.cat([next(batches) for _ in range(one.training.steps(n))])
+    assert torch.bincount(drawn, minlength=rows).max() <= uses
 
 
 def test_what_a_start_guarantees_comes_back_from_the_disk(store):
@@ -129,6 +174,37 @@ def test_the_released_convention_lets_the_set_grow(store, tmp_path, monkeypatch)
     assert "no bound links" in row["privacy"]["note"]
 
 
+@pytest.mark.parametrize("defence,changes", [
+    (Partition(5, twin=True), {"training__sampling": "shuffle"}),
+    (PATE(5, teacher=Training("sgd", 0.1, epochs=1.0, batch_size=10, sampling="shuffle")),
+     {"public": 100})])
+def test_ensembles_take_appended_records(store, tmp_path, monkeypatch, defence, changes):
+    one = appended_run(tmp_path, monkeypatch, defence=defence, **changes)
+    rows = measure.train_rows([one.in_world("C")]) + measure.train_rows([one])
+    assert [ledger.reason(row) for row in rows] == ["", ""]
+    if isinstance(defence, Partition):  # 30 insertions, and no certified prediction differs
+        assert rows[1]["facts"]["budget"] == 30.0 and rows[0]["facts"]["budget"] == 0.0
+        assert rows[1]["facts"]["flips_certified"] == 0 and rows[1]["facts"]["printed"] is None
+    else:
+        assert rows[1]["facts"]["target_answered"] is None
+
+
+def test_an_appended_record_changes_one_teacher():
+    before = teachers._blocks(20, 20, 3)
+    after = teachers._blocks(21, 20, 3)
+    assert [torch.equal(a, b) for a, b in zip(before, after)] == [False, True, True]
+    assert torch.cat(teachers._blocks(24, 20, 3)).sort().values.tolist() == list(range(24))
+
+
+@pytest.mark.parametrize("defence,says", [
+    (Smoothing(3, 0.5), "expected poisons in place"),
+    (Partition(5, by="index"), "expected by 'content'")])
+def test_certificates_that_know_no_insertion_refuse_it(store, tmp_path, monkeypatch, defence, says):
+    one = appended_run(tmp_path, monkeypatch, defence=defence, training__sampling="shuffle")
+    row = measure.train_rows([one])[0]
+    assert row["status"] == "failed" and says in ledger.reason(row)
+
+
 def test_availability_is_measured_against_the_twin(store, tmp_path, monkeypatch):
     from lib.goals import parts
 
@@ -138,6 +214,8 @@ def test_availability_is_measured_against_the_twin(store, tmp_path, monkeypatch)
     accuracy = frame.set_index("world")["accuracy"]
     assert found["rad"].iloc[0] == pytest.approx(1 - accuracy["P"] / accuracy["C"])
     assert found["rad_best"].iloc[0] >= 0 and "success" not in frame
+    path = parts(study.curves(frame))
+    assert path["rad"].iloc[-1] == found["rad"].iloc[0] and "rad_best" not in path
 
 
 def test_appended_parts_must_fit():
@@ -227,6 +305,39 @@ def test_what_a_laboratory_makes_is_made_once_for_all_that_share_it(store):
     inputs.lab(TINY.with_(train_size=200)).cached(key, make)
     inputs.lab(TINY).cached(key | {"seed": 1}, make)
     assert len(calls) == 3
+
+
+def test_laboratories_of_other_attacks_and_records_are_apart(store):
+    key, one = {"what": "poison"}, TINY.with_(public=50)
+    labs = [inputs.lab(one), inputs.lab(one, records="public"),
+            inputs.lab(one.with_(attack=FourPixel()))]
+    for number, lab in enumerate(labs):
+        made = lab.cached(key, lambda number=number: {"it": torch.tensor([number])})
+        assert made["it"].item() == number
+    assert torch.equal(labs[0].test.images, inputs.private_and_test(one)[1].images)
+
+
+def test_a_picture_edited_meanwhile_is_stamped_anew(store, tmp_path, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    for level in (0, 255):
+        Image.new("L", (4, 4), level).save("mine.png")
+        one = TINY.with_(attack=BadNets(7, 1, 0.5, pattern="mine.png"))
+        assert inputs.cases(one)[0].images[0, 0, 24, 24] == level
+
+
+def test_a_surrogate_follows_its_network(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings, data = Training(epochs=1.0, batch_size=50), inputs.private_and_test(TINY)[0]
+    found = []
+    for layer in ("ReLU", "Tanh"):
+        (tmp_path / "net.py").write_text(
+            "from torch import nn\ndef build(shape, classes):\n    return nn.Sequential("
+            f"nn.Flatten(), nn.Linear(784, 8), nn.{layer}(), nn.Linear(8, classes))\n")
+        made = inputs.lab(TINY).surrogate("net.py:build", settings, data, seed=0)
+        found.append(made.parameters["1.weight"])
+    assert not torch.equal(*found)
 
 
 @pytest.mark.parametrize("goal", [SingleTarget((0,), 1), Availability()])

@@ -267,6 +267,8 @@ def test_inplace_layers_take_the_slow_path_and_dropout_is_refused():
     torch.testing.assert_close(
         training.fit(inplace, pool, [one], Schedule(5)).parameters,
         training.fit(plain, pool, [one], Schedule(5)).parameters)
+    with pytest.raises(ValueError, match="random numbers of its own .RReLU."):
+        training.fit(lambda: nn.Sequential(nn.Linear(30, 4), nn.RReLU()), pool, [one], Schedule(1))
     with pytest.raises(ValueError, match="dropout"):
         training.fit(lambda: nn.Sequential(nn.Linear(30, 8), nn.Dropout(0.5), nn.Linear(8, 4)),
                      pool, [one], Schedule(1))

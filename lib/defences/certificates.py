@@ -22,14 +22,15 @@ class Examples:
 
     clean, stamped: inputs of all test images without and with the trigger [n, ...]. labels: the
     true ones, int64 [n].
-    attacked: bool [n], the images whose triggered version counts. target: the attack's class.
+    attacked: bool [n], the images whose triggered version counts. target: the class that the
+    attacker wants, None where any wrong one will do.
     """
 
     clean: Tensor
     stamped: Tensor
     labels: Tensor
     attacked: Tensor
-    target: int
+    target: int | None
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,9 @@ def quartiles(answers_clean: Tensor, answers_stamped: Tensor, tested: Examples) 
     """
     labels, attacked = tested.labels.to(torch.uint8), tested.attacked
     shares = {"accuracy": (answers_clean == labels).double().mean(1),
-              "truth": (answers_stamped == labels)[:, attacked].double().mean(1),
-              "success": (answers_stamped == tested.target)[:, attacked].double().mean(1)}
+              "truth": (answers_stamped == labels)[:, attacked].double().mean(1)}
+    if tested.target is not None:
+        shares["success"] = (answers_stamped == tested.target)[:, attacked].double().mean(1)
     return {
         f"models_{name}_{place}": float(np.percentile(values, percent))
         for name, values in shares.items()
@@ -77,15 +79,18 @@ def facts(clean: Certified, stamped: Certified, tested: Examples, *, budget: flo
     """
     labels, attacked = tested.labels.numpy(), tested.attacked.numpy()
     right, right_stamped = clean.prediction == labels, (stamped.prediction == labels)[attacked]
+    inside = clean.withstands(budget), stamped.withstands(budget)[attacked]
+    wanted = None if tested.target is None else float((stamped.prediction == tested.target).mean())
     return {
-        "budget": float(budget), "radius_max": float(clean.radius.max()),
+        "budget": float(budget),
+        "radius_max": float(clean.radius.max()),
         "radius_ceiling": float(ceiling),
-        "certified_any": float((right & clean.something()).mean()), "certified_attack": float(
-            (right & clean.withstands(budget)).mean()), "certified_triggered": float(
-                (right_stamped & stamped.something()[attacked]).mean()), "certified_count": int(
-                    clean.withstands(budget).sum() + stamped.withstands(budget)[attacked].sum()),
-        "truth": float(right_stamped.mean()), "printed": float(
-            (stamped.prediction == tested.target).mean())
+        "certified_any": float((right & clean.something()).mean()),
+        "certified_attack": float((right & inside[0]).mean()),
+        "certified_triggered": float((right_stamped & stamped.something()[attacked]).mean()),
+        "certified_count": int(inside[0].sum() + inside[1].sum()),
+        "truth": float(right_stamped.mean()),
+        "printed": wanted,
     }
 
 
@@ -109,25 +114,23 @@ def curves(clean: Certified, stamped: Certified, tested: Examples, *, rule: str,
            radii: Sequence[float]) -> list[dict]:
     """Shares that are certified with at least each radius, for clean and for triggered images
     (those that are attacked): "correct" by the true label, "target" those called the target. At
-    radius 0: whether certified or not.
+    radius 0: whether certified or not. Where the attacker wants no class, target is None.
     """
     labels, attacked = tested.labels.numpy(), tested.attacked.numpy()
-    lines = []
-    for images, one, among in (("clean", clean, np.ones(len(labels),
-                                                        bool)), ("triggered", stamped, attacked)):
+    everyone, lines = np.ones(len(labels), bool), []
+    for images, one, among in (("clean", clean, everyone), ("triggered", stamped, attacked)):
         inside = one.radius[among][:, None] >= np.asarray(radii)[None]
-        shares = {name: (inside & (one.prediction == wanted)[among][:, None]).mean(0)
-                  for name, wanted in (("correct", labels), ("target", tested.target))}
-        # one zero, then nothing more
-        last = min(len(radii), int(np.count_nonzero(inside.any(0))) + 1)
-        lines.append(
-            {
-                "images": images,
-                "rule": rule, "radius": [float(radius)
-                                         for radius in radii[:last]], **{
-                                             name: [
-                                                 round(float(share), 6) for share in values[:last]
-                                             ] for name, values in shares.items()
-                                         }
-            })
+        last = min(len(radii), int(np.count_nonzero(inside.any(0))) + 1)  # one zero, then no more
+        correct = (one.prediction == labels)[among]
+        called = None if tested.target is None else (one.prediction == tested.target)[among]
+        lines.append({
+            "images": images, "rule": rule, "radius": [float(radius) for radius in radii[:last]],
+            "correct": _shares(inside, correct)[:last], "target": _shares(inside, called)[:last]})
     return lines
+
+
+def _shares(inside: np.ndarray, chosen: np.ndarray | None) -> list[float | None]:
+    """For each radius the share of images [n, radii] that are inside it and chosen [n]."""
+    if chosen is None:
+        return [None] * inside.shape[1]
+    return [round(float(share), 6) for share in (inside & chosen[:, None]).mean(0)]

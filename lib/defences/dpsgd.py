@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from lib import privacy
 from lib.attacks import Poisoned
 from lib.defences import Trained, members, own
-from lib.training import fit
+from lib.training import Training, fit
 from lib.training.transforms import mixing_a_batch
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ class DPSGD:
                       for run, data in zip(runs, poisoned)]
         mechanisms = [defence.mechanism() for defence in calibrated]
         trained = members.fit(runs, poisoned, mechanisms, engine=self._engine())
-        return [members.trained(trained, model, defence.guarantee(run, members.records(run, data)))
+        return [members.trained(trained, model, defence.guarantee(run, members.records(run, data),
+                                                                  rows=len(data.rows)))
                 for model, (run, data, defence) in enumerate(zip(runs, poisoned, calibrated))]
 
     def _engine(self) -> members.Engine:
@@ -122,8 +123,8 @@ class DPSGD:
                                            run.training.steps(n), self.delta)
         return replace(self, noise_multiplier=z, epsilon=None)
 
-    def guarantee(self, run: "Run", n: int) -> privacy.Guarantee:
-        """What this training guarantees on `n` records (add-remove adjacency)."""
+    def guarantee(self, run: "Run", n: int, *, rows: int | None = None) -> privacy.Guarantee:
+        """What this training guarantees on `n` records; rows: with appended ones, None for n."""
         training, z = run.training, self._noise_multiplier()
         nothing = privacy.Guarantee(
             epsilon=math.inf, delta=self.delta, adjacency="none", sampler=training.sampling,
@@ -143,11 +144,20 @@ class DPSGD:
                                             self.delta)
             return replace(nothing, epsilon=epsilon, adjacency="add-remove", accountant="pld",
                            note=grown)
-        epsilon = privacy.shuffled_epsilon(z, math.ceil(training.epochs), self.delta)
-        note = "; ".join(
-            filter(None, ("each record once an epoch, no amplification by sampling", grown)))
+        rows = n if rows is None else rows
+        epsilon = privacy.shuffled_epsilon(z, _most_uses(training, n, rows), self.delta)
+        said = ("each record once an epoch, no amplification by sampling",
+                grown if rows == n else GROWN)
+        note = "; ".join(filter(None, said))
         return replace(nothing, epsilon=epsilon, adjacency="zero-out", accountant="gaussian",
                        note=note)
+
+
+def _most_uses(training: Training, n: int, rows: int) -> int:
+    """How often a record is used at most: batches of `rows` records are cut so that an epoch of the
+    nominal `n` keeps its steps, up to rounding."""
+    batch = max(1, round(training.batch_size * rows / n))
+    return max(math.ceil(training.epochs), math.ceil(training.steps(n) / math.ceil(rows / batch)))
 
 
 Defence = DPSGD

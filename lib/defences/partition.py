@@ -93,6 +93,9 @@ class Partition:
                 f"defence partition: training checkpoints {run.training.checkpoints}, sampling"
                 f" {run.training.sampling!r}: expected 0 and shuffle"
             )
+        if self.by == "index" and len(data.rows) > len(data.clean):
+            raise ValueError("defence partition: by 'index' with an attack that appends records, "
+                             "which would move later ones to other parts: expected by 'content'")
         before = untouched(data)
         parts, clean_parts = self.assign(data), self.assign(before)
         own = Voters(self, run, data, parts)
@@ -252,9 +255,10 @@ class Voters:
 
 def untouched(data: Poisoned) -> Poisoned:
     """The training set before the attack: its images and its labels (training world C)."""
-    return replace(data, rows=torch.arange(len(data.rows), device=data.rows.device),
-                   labels=data.truth, stamped=data.stamped[:0], mask=torch.zeros_like(data.mask),
-                   pixels=data.pixels and untouched(data.pixels))
+    n = data.records("nominal")  # appended records were not there
+    return replace(data, rows=torch.arange(n, device=data.rows.device), labels=data.truth[:n],
+                   stamped=data.stamped[:0], mask=torch.zeros_like(data.mask[:n]),
+                   truth=data.truth[:n], pixels=data.pixels and untouched(data.pixels))
 
 
 def contents(data: Poisoned) -> list[tuple[int, int]]:

@@ -95,13 +95,13 @@ class PATE:
                 f"defence pate: training checkpoints {runs[0].training.checkpoints}: expected 0; a"
                 " student's path is not recorded"
             )
-        targets = [_target(run) for run in runs]
         publics = [data.given_public() for data in poisoned]
         asked = [own(run, PATE).ask(run, data) for run, data in zip(runs, poisoned)]
         students = _students(runs, publics, asked)
         results = []
-        for run, target, public, answers, predict in zip(runs, targets, publics, asked, students):
-            facts, defence = answers.facts(public, target, predict), own(run, PATE)
+        for run, public, answers, predict in zip(runs, publics, asked, students):
+            wanted, defence = run.attack.goal.wanted, own(run, PATE)
+            facts = answers.facts(public, wanted, predict)
             results.append(Trained(predict, defence.guarantee(answers),
                                    facts=facts | defence.costs(answers)))
         return results
@@ -117,7 +117,7 @@ class PATE:
         answers = teachers.ask(run, private, teachers=self.teachers, training=self.teacher,
                                version=VERSION)
         classes = answers.to_queries(public, stamped=self.pool == "stamped", voters=self.voters)
-        order = torch.randperm(len(public.rows), generator=generator("queries", run.noise_seed))
+        order = torch.randperm(classes.shape[1], generator=generator("queries", run.noise_seed))
         queries = order[: self.queries].sort().values
         votes = teachers.votes(classes[:, queries], private.classes)
         return Answered(queries, votes, *self.aggregate(votes, seed=run.noise_seed),
@@ -203,24 +203,30 @@ class Answered:
             public, rows=torch.arange(len(public.clean), device=public.rows.device),
             stamped=public.clean[:0])
 
-    def facts(self, public: Poisoned, target: int, predict: Predict) -> dict[str, float | None]:
+    def facts(self, public: Poisoned, target: int | None, predict: Predict
+              ) -> dict[str, float | None]:
         """Counts and shares over the queries, with the stamped ones split by answered and
-        unanswered (None: no such query).
+        unanswered (None: no such query, or no class that the attacker wants).
         """
         changed = (public.rows >= len(public.clean)).cpu()[self.queries] & self.stamped
         given, (plurality, radius) = self.answered, partition.certificate(self.votes)
         correct = self.answers == public.truth.cpu()[self.queries]
-        called = self._called(public, changed, predict) == target
         kept, dropped = given[changed], ~given[changed]
-        return {
-            "queries": len(given), "answered": int(given.sum()), "triggered": int(
-                changed.sum()), "triggered_answered": int(
-                    kept.sum()), "target_answered": _share(self.answers[changed][kept] == target),
-            "target_unanswered": _share(plurality[changed][dropped] == target),
-            "student_target_answered": _share(called[kept]), "student_target_unanswered": _share(
-                called[dropped]), "label_accuracy": _share(correct[given & ~changed]),
-            "certified_1": _share(radius >= 1), "certified_median": float(radius.median())
+        called = self._called(public, changed, predict)
+        shares = {
+            "target_answered": self.answers[changed][kept],
+            "target_unanswered": plurality[changed][dropped],
+            "student_target_answered": called[kept],
+            "student_target_unanswered": called[dropped],
         }
+        counts: dict[str, float | None] = {
+            "queries": len(given), "answered": int(given.sum()),
+            "triggered": int(changed.sum()), "triggered_answered": int(kept.sum())}
+        wanted = {name: None if target is None else _share(answers == target)
+                  for name, answers in shares.items()}
+        return counts | wanted | {
+            "label_accuracy": _share(correct[given & ~changed]),
+            "certified_1": _share(radius >= 1), "certified_median": float(radius.median())}
 
     def _called(self, public: Poisoned, changed: Tensor, predict: Predict) -> Tensor:
         """What the student calls the stamped queries."""
@@ -232,15 +238,6 @@ class Answered:
 
 def _share(found: Tensor) -> float | None:
     return found.double().mean().item() if len(found) else None
-
-
-def _target(run: "Run") -> int:
-    """The class whose share among the answers is a fact of the row."""
-    wanted = run.attack.goal.wanted
-    if wanted is None:
-        raise ValueError(f"defence pate with goal {run.attack.goal.name}: expected an attack that "
-                         "wants a class, whose share among the answers is counted")
-    return wanted
 
 
 def _students(runs: "list[Run]", publics: list[Poisoned], asked: list[Answered]) -> list[Predict]:

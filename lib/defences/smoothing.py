@@ -111,7 +111,8 @@ class Smoothing:
                 " the path of an ensemble is not recorded"
             )
         own = Smoothed(self, run, data, "")
-        twin = Smoothed(self, run, unstamped(data), "twin ") if self.twin else None
+        before = unstamped(data)
+        twin = Smoothed(self, run, before, "twin ") if self.twin else None
         distances = pattern_norms(data)
 
         def certify(tested: Examples) -> tuple[dict, list[dict]]:
@@ -287,15 +288,19 @@ def unstamped(data: Poisoned) -> Poisoned:
     """The same training set without the patterns: same labels (training world L of the same
     attack).
     """
+    if len(data.rows) > len(data.clean):
+        raise ValueError("defence smoothing: the attack appends records, which have no version "
+                         "without a pattern: expected poisons in place, or defence partition")
     return replace(data, rows=torch.arange(len(data.rows), device=data.rows.device),
                    stamped=data.stamped[:0])
 
 
 def pattern_norms(data: Poisoned) -> Tensor:
     """l2 distance of each stamped training input from the untouched one [stamped], in the unit of
-    the inputs.
+    the inputs; of records in place, since appended ones replace none.
     """
-    records = (data.rows >= len(data.clean)).nonzero().flatten()
+    places = data.rows[: len(data.clean)]
+    records = (places >= len(data.clean)).nonzero().flatten()
     before, after = data.clean[records], data.stamped[data.rows[records] - len(data.clean)]
     return (training.as_input(after) - training.as_input(before)).flatten(1).norm(dim=1).cpu()
 

@@ -38,13 +38,9 @@ class Answers:
 
     def to_queries(self, public: Poisoned, *, stamped: bool, voters: int | None = None) -> Tensor:
         """Classes [voters, n] for the queries of a pool: the attacked one, or the untouched one."""
-        answers = self.clean.clone()
-        if stamped:
-            changed = public.rows >= len(public.clean)
-            answers[:,
-                    changed.cpu()] = self.stamped[:,
-                                                  (public.rows[changed] - len(public.clean)).cpu()]
-        return answers[:voters]
+        if not stamped:
+            return self.clean[:voters]
+        return torch.cat([self.clean, self.stamped], 1)[:voters, public.rows.cpu()]
 
 
 def votes(answers: Tensor, classes: int) -> Tensor:
@@ -58,11 +54,12 @@ def ask(run: "Run", private: Poisoned, *, teachers: int, training: Training, ver
 
     From the cache if kept.
 
-    Blocks are cut by place, so that replacing a record changes one teacher. version: of the
+    Blocks are cut by place, so that replacing a record changes one teacher; so does appending one:
+    appended records are dealt out behind the blocks, one teacher after the other. version: of the
     defence, so that a change of this file raises it, and rows notice it too. Raises ValueError for
     more teachers than records.
     """
-    n, public = len(private.rows), private.given_public()
+    n, public = private.records("nominal"), private.given_public()
     if teachers > n:
         raise ValueError(
             f"defence pate: teachers {teachers}: expected at most the {n} private images, one each")
@@ -83,13 +80,20 @@ def ask(run: "Run", private: Poisoned, *, teachers: int, training: Training, ver
 
 def _train(run: "Run", private: Poisoned, teachers: int, training: Training) -> Ensemble:
     pool = torch.cat([private.clean, private.stamped]) if len(private.stamped) else private.clean
-    blocks = torch.arange(len(private.rows)).tensor_split(teachers)
+    blocks = _blocks(len(private.rows), private.records("nominal"), teachers)
     members = [
         _teacher(run, private, block, number, training) for number, block in enumerate(blocks)
     ]
     schedule = training.plan(len(blocks[0]), run.precision)
     return fit(lambda: models.build(run.model, tuple(pool.shape[1:]), private.classes), pool,
                members, schedule)
+
+
+def _blocks(rows: int, nominal: int, teachers: int) -> list[Tensor]:
+    """The records of each teacher: contiguous blocks of the nominal ones, then appended ones."""
+    blocks = torch.arange(nominal).tensor_split(teachers)
+    more = torch.arange(nominal, rows)
+    return [torch.cat([block, more[number::teachers]]) for number, block in enumerate(blocks)]
 
 
 def _teacher(run: "Run", private: Poisoned, block: Tensor, number: int, training: Training
@@ -112,7 +116,9 @@ def _classes(trained: Ensemble, inputs: Tensor, teachers: int) -> Tensor:
 def _key(run: "Run", private: Poisoned, teachers: int, training: Training, version: int) -> str:
     """What the answers depend on: the records themselves, how teachers are made, and the versions
     of both."""
-    versions = {"defence": version, "training": trainer.VERSION, "model": models.version(run.model)}
+    versions = {"defence": version, "training": trainer.VERSION,
+                "model": models.version(run.model),
+                "transforms": [parts.version(one) for one in training.transforms]}
     settings = {"model": run.model, "precision": run.precision, "init_seed": run.init_seed,
                 "teachers": teachers, "training": parts.sparse(training), "versions": versions,
                 "device": private.clean.device.type}

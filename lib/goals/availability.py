@@ -62,10 +62,12 @@ class Availability:
 
 
 def parts(frame: "DataFrame") -> "DataFrame":
-    """The P rows with rad (last epoch, may be negative) and rad_best (the best epoch of either
-    path, 0 at least; nan without recorded paths)."""
+    """The P rows with rad (last epoch, or this point of a path; may be negative) and rad_best (the
+    best epoch of either path, 0 at least; nan without recorded paths, not there for points)."""
     found = twins.attacked(frame, "P")
-    clean = twins.of(frame, found, "C", ("accuracy", "best_accuracy"))
-    last, best = clean["accuracy"], clean["best_accuracy"]
-    return found.assign(rad=(last - found["accuracy"]) / last,
-                        rad_best=((best - found["best_accuracy"]) / best).clip(lower=0))
+    clean = twins.of(frame, found, "C", ("accuracy",))["accuracy"]
+    found = found.assign(rad=(clean - found["accuracy"]) / clean)
+    if "best_accuracy" not in frame:
+        return found
+    best = twins.of(frame, found, "C", ("best_accuracy",))["best_accuracy"]
+    return found.assign(rad_best=((best - found["best_accuracy"]) / best).clip(lower=0))

@@ -2,6 +2,7 @@
 attack success.
 """
 
+import functools
 import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -38,11 +39,9 @@ def epsilon_table(noise_multipliers: Iterable[float], *, n: int, batch_size: flo
                 "replace-one": dpsgd_epsilon(z, rate, steps, DELTA, adjacency="replace-one"),
                 "shuffled": shuffled_epsilon(z, math.ceil(epochs), DELTA),
                 "tuning included": dpsgd_epsilon(z, tuning_rate, (1 + tuning_runs) * steps, DELTA)}
-        caps = {
-            f"cap, k = {k}": dpsgd_attack_success_cap(clean_rate, z, rate, steps, k,
-                                                      adjacency="replace-one") for k in poisons
-        }
-        lines.append(line | caps)
+        cap = functools.partial(
+            dpsgd_attack_success_cap, clean_rate, z, rate, steps, adjacency="replace-one")
+        lines.append(line | {f"cap, k = {k}": cap(k=k) for k in poisons})
     return pandas.DataFrame(lines)
 
 

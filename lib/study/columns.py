@@ -49,6 +49,13 @@ PATH = {
     "loss_base": "of untouched ones of the attacked class",
     "loss_clean": "of untouched ones of the other classes",
 }
+CERTIFIED = {
+    "images": '"clean" or "triggered"',
+    "rule": "which radius: nominal, union, votes ...",
+    "radius": "in the unit of the certificate",
+    "correct": "share certified with at least this radius, and correct",
+    "called target": "share certified with at least this radius, and called target",
+}
 TWINS = {
     "natural": "success (floor, for a backdoor) of the clean twin",
     "collateral": "floor - natural",
@@ -60,7 +67,7 @@ TWINS = {
     "rad_best": "the same at the best epoch of each, never negative",
 }
 FACT = "facts."
-KNOWN = {*ROW, *METRICS, *PRIVACY, *COST, *PATH, *TWINS}
+KNOWN = {*ROW, *METRICS, *PRIVACY, *COST, *PATH, *CERTIFIED, *TWINS}
 
 
 def of_run(names: Iterable[str]) -> list[str]:

@@ -118,13 +118,14 @@ def encoded(run: Run, images: Tensor) -> Tensor:
 
 # ---------------------------------------------------------------- poison
 
-def lab(run: Run) -> Lab:
-    """The laboratory of the run's attacker."""
+def lab(run: Run, *, records: str = "private") -> Lab:
+    """The laboratory of the run's attacker, who crafts among the private or the public records."""
     whole = _dataset(run.dataset, run.train_size, run.test_size)
     context = {"dataset": whole.digest, "train_size": run.train_size, "public": run.public,
-               "split": run.split, "features": run.features, "attack": version(run.attack),
+               "test_size": run.test_size, "split": run.split, "features": run.features,
+               "attack": [name_of(run.attack), version(run.attack)], "records": records,
                "device": device().type, "versions": _data_versions(run)}
-    return Lab(device(), _gradients(run), context, public_images(run))
+    return Lab(device(), _gradients(run), context, public_images(run), private_and_test(run)[1])
 
 
 def _data_versions(run: Run) -> list[int]:
@@ -172,7 +173,8 @@ def _public(run: Run) -> attacks.Poisoned:
     if not run.public:
         raise ValueError(f"defence {name_of(run.defence)}: public 0: expected some of the training "
                          "images to be public")
-    images = run.attack.craft(public_images(run), seed=run.attack_seed, lab=lab(run))
+    images = run.attack.craft(public_images(run), seed=run.attack_seed,
+                              lab=lab(run, records="public"))
     return _with_inputs(run, images, _public_inputs(*_place(run), str(device())))
 
 
@@ -188,16 +190,22 @@ def _with_inputs(run: Run, images: attacks.Poisoned, clean: Tensor) -> attacks.P
 
 def cases(run: Run) -> tuple[Cases, Tensor]:
     """The test images that count for the attacker's goal, and their inputs on the device."""
-    return _cases(run.attack.goal, run.attack_seed, run.split, False, *_place(run))
+    return _cases(run.attack.goal, _files(run), run.attack_seed, run.split, False, *_place(run))
 
 
 def everyone(run: Run) -> tuple[Cases, Tensor]:
     """The same for every test image, as the attacker would show it."""
-    return _cases(run.attack.goal, run.attack_seed, run.split, True, *_place(run))
+    return _cases(run.attack.goal, _files(run), run.attack_seed, run.split, True, *_place(run))
+
+
+def _files(run: Run) -> str:
+    """The attack's version, with the content of its files: a picture may be edited meanwhile."""
+    return str(version(run.attack))
 
 
 @functools.lru_cache(maxsize=8)
-def _cases(goal: Goal, seed: int, split: str, everyone: bool, *place) -> tuple[Cases, Tensor]:
+def _cases(goal: Goal, files: str, seed: int, split: str, everyone: bool,
+           *place) -> tuple[Cases, Tensor]:
     # Keyed by the goal: runs that differ in training, world or strength share one entry.
     test = _split(*place[:4], split)[1]
     found = (goal.everyone if everyone else goal.cases)(test, seed=seed)

@@ -45,7 +45,7 @@ def poisoned(run: Run) -> Poisoned:
 def trained(runs: list[Run], sets: list[Poisoned] | None = None) -> list[Trained]:
     """What the defence of these runs, which may train together, makes of them: one for each."""
     defence, sets = runs[0].defence, sets or [poisoned(run) for run in runs]
-    made = defence.train(runs, sets)
+    made = defence.train([start.with_own_seeds(run) for run in runs], sets)
     whole = isinstance(made, list) and len(made) == len(runs)
     if not whole or not all(isinstance(one, Trained) for one in made):
         raise ValueError(f"defence {name_of(defence)}: train returned {type(made).__name__}: "
@@ -97,7 +97,7 @@ def measure(run: Run, model: Trained, training_set: Poisoned) -> dict:
     begun = None if run.start is None else start.load(run.start)
     row = {"status": "ok", "metrics": _score(run, model.predict),
            "curve": _path(run, model.path, training_set),
-           "privacy": start.composed(run, own, begun).as_dict(), "facts": dict(model.facts)}
+           "privacy": start.composed(own, begun).as_dict(), "facts": dict(model.facts)}
     if begun is not None:
         row["privacy"]["given_start"] = own.as_dict()
     if model.averaged:
@@ -136,8 +136,7 @@ def _certified(run: Run, model: Trained, certify: Certify) -> dict:
     counted = torch.zeros(len(test.labels), dtype=torch.bool)
     counted[inputs.cases(run)[0].rows] = True
     facts, curves = certify(Examples(
-        inputs.shared(run)[1], inputs.everyone(run)[1], test.labels, counted,
-        -1 if wanted is None else wanted))
+        inputs.shared(run)[1], inputs.everyone(run)[1], test.labels, counted, wanted))
     return {"facts": {**model.facts, **facts}, "certified": curves}
 
 

@@ -1,16 +1,18 @@
 """Runs that start from runs: the last weights of one training as the first ones of another.
 
 Weights are an artefact, named by the key of the run that made them, so that a hundred
-re-trainings share one base. What the base guarantees lies beside them: the two trainings compose.
+re-trainings share one base: it is trained once for its weights, and once more if its own row is
+asked for. What the base guarantees, its own start included, lies beside the weights: guarantees of
+all stages compose. That needs independent randomness, so every stage draws from seeds of its own.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
 
-from lib import defences, paths
+from lib import defences, parts, paths
 from lib.data import cache
 from lib.parts import name_of
 from lib.privacy import Guarantee
@@ -33,9 +35,26 @@ def check(run: Run) -> None:
     if not defences.asks(run.defence).start:
         raise ValueError(f"run start with defence {name_of(run.defence)}: it trains from scratch; "
                          "expected a defence that trains one model")
+    first = run.start
+    if first.features != run.features:
+        raise ValueError(f"run start on features {first.features!r}: expected {run.features!r}, "
+                         "what the run itself is given")
+    if first.split != run.split and first.dataset == run.dataset:
+        raise ValueError(f"run start with split {first.split!r}: expected {run.split!r}; it would "
+                         "have seen the images that the tuning is measured on")
     if run.start.model != run.model:
         raise ValueError(f"run start of model {run.start.model!r}: expected {run.model!r}, the "
                          "model that starts with its weights")
+
+
+def with_own_seeds(run: Run) -> Run:
+    """The run with seeds that no earlier stage had: a repeated draw of noise would cancel between
+    two stages, and neither guarantee would hold for both."""
+    if run.start is None:
+        return run
+    own = {name: int(parts.digest([run.start.key, name, getattr(run, name)])[:7], 16)
+           for name in ("init_seed", "noise_seed")}
+    return replace(run, **own)
 
 
 def load(run: Run) -> Start:
@@ -43,7 +62,7 @@ def load(run: Run) -> Start:
 
     Raises ValueError where the run fails, or trains no single model.
     """
-    path = paths.artefact_dir() / "weights" / f"{run.key[:40]}.safetensors"
+    path = paths.artefact_dir() / "starts" / f"{run.key[:40]}.safetensors"
     kept = cache.keep(path, lambda: _made(run))
     found = json.loads(bytes(kept["privacy"].tolist()))
     found["epsilon"] = float(found["epsilon"])  # JSON has no infinity
@@ -59,14 +78,15 @@ def _made(run: Run) -> dict[str, Tensor]:
     if model.weights is None:
         raise ValueError(f"run start of defence {name_of(run.defence)}: it trains an ensemble; "
                          "expected one that trains a single model")
-    facts = asdict(model.privacy)
+    before = None if run.start is None else load(run.start)
+    facts = asdict(composed(model.privacy, before))
     text = json.dumps(facts | {"epsilon": str(facts["epsilon"])})
     return {"weights": model.weights, "privacy": torch.tensor(list(text.encode()),
                                                               dtype=torch.uint8)}
 
 
-def composed(run: Run, own: Guarantee, start: Start | None) -> Guarantee:
-    """What the whole training guarantees for a record of either stage: the sum of both.
+def composed(own: Guarantee, start: Start | None) -> Guarantee:
+    """What the whole training guarantees for a record of any stage: the sum of all.
 
     Without a guarantee of the start there is none for the whole. `own` still bounds what records
     of the second stage alone can do, and is kept beside it.

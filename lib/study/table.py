@@ -116,7 +116,7 @@ def certified(frame: pd.DataFrame) -> pd.DataFrame:
     the run's columns, and the shares of the images that are certified with at least that radius
     and correct, or called the target."""
     kept = [name for name in frame.columns if name not in MEASURED]
-    added = ["images", "rule", "radius", "correct", "called target"]
+    added = list(columns.CERTIFIED)
     lines = []
     for _, line in frame.iterrows():
         own = {name: line[name] for name in kept}

@@ -11,6 +11,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 
 _initialising = threading.Lock()  # torch's global generator is one for all threads
 
+RANDOM = (nn.RReLU, nn.FractionalMaxPool2d, nn.FractionalMaxPool3d)
 
 def initialise(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     """Build a module with its usual initialisation, drawn from `seed` alone."""
@@ -110,6 +111,9 @@ def check(module: nn.Module, *, clipped: bool) -> None:
                 f"model layer {name!r} mixes the samples of a batch (batch normalisation); "
                 "per-sample clipping needs GroupNorm or LayerNorm in its place"
             )
+        if isinstance(layer, RANDOM):
+            raise ValueError(f"model layer {name!r} draws random numbers of its own "
+                             f"({type(layer).__name__}); a run could not be repeated: leave it out")
         if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p > 0:
             raise ValueError(
                 f"model layer {name!r} draws random numbers of its own (dropout); "
