@@ -18,8 +18,9 @@ give the same bits.
 
 Accuracy of ridge regression on 2,000 training images of CIFAR-10 (JPEG), on 1,000 test images
 (standard error 1.3 points); its penalty was chosen on the last fifth of the training images.
-Speed on one core (EPYC) by CPU time, 16 images at once, while other processes ran beside it. 160
-is the default: beyond it, twice the time buys 1.6 points.
+Speed on one core (EPYC) by CPU time, 16 images at once, while other processes ran beside it. Both
+columns come from one trial by a script that is not kept: a guide to a side, no result of the
+report. 160 is the default: beyond it, twice the time buys 1.6 points, about one standard error.
 """
 
 from collections.abc import Callable
