@@ -35,7 +35,7 @@ SOURCES = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.py"))
 NAMES = [source.stem for source in SOURCES]
 SETTINGS = sorted(PARAMS.glob("*/*.yaml"))
 README = (ROOT / "README.md").read_text("utf-8")
-LONGEST_CELL, TYPICAL_CELL, CODE_IN_A_ROW = 55, 20, 1  # lines of at most 100 columns, cells
+LONGEST_CELL, TYPICAL_CELL, CODE_IN_A_ROW = 47, 19, 1  # lines of at most 100 columns, cells
 # folders of somebody's machine
 PRIVATE = re.compile(r"/(?:home|Users|root|tmp|mnt|var)/\w|\b[A-Z]:\\+Users\b")
 
