@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -262,6 +264,50 @@ def test_tuning_holds_out_the_last_tenth_and_never_sees_the_test_set():
     assert len(train.labels) == 180 and len(held_out.labels) == 20 and len(
         whole.labels) == 200 and len(test.labels) == 100
     assert (whole.images[180:] == held_out.images).all()
+
+
+def test_each_tuning_draw_holds_out_another_tenth(store):
+    whole, _ = inputs.private_and_test(TINY.with_(public=100))
+    for number in range(2, 11):
+        one = TINY.with_(split=f"tune-{number}", public=100)
+        train, held_out = inputs.private_and_test(one)
+        place = slice(200 - 20 * number, 220 - 20 * number)
+        assert torch.equal(whole.images[place], held_out.images)
+        assert torch.equal(torch.cat([train.labels[:place.start], held_out.labels,
+                                      train.labels[place.start:]]), whole.labels)
+        assert [len(part) for part in inputs.shared(one)] == [180, 20]
+        assert torch.equal(inputs.shared(one)[1], held_out.images)
+    with pytest.raises(ValueError, match="split 'tune-11': expected one of test, tune, tune-2"):
+        TINY.with_(split="tune-11")
+
+
+def test_the_triggers_effect_is_followed_along_a_path(store):
+    from lib.study import traces
+    run = TINY.with_(training__checkpoints=3, training__averages=("tail",), train_size=1000)
+    frame = study.run([run])
+    curve, last = study.curves(frame), frame["weights"].eq("last")
+    trained, _ = study.fit(run)
+    before = trained.predict(inputs.shared(run)[1])
+    cases, shown = inputs.cases(run)
+    moved = (trained.predict(shown) - before[cases.rows]).numpy()
+    end = curve[curve["weights"].eq("last")].iloc[-1]
+    base, target = run.attack.base, run.attack.target
+    margin = moved[:, target] - moved[:, base]
+    assert end["trigger_signal"] == pytest.approx(margin.mean(), abs=1e-4)
+    rest = np.delete(moved.mean(0), [base, target])
+    assert end["trigger_noise"] == pytest.approx(rest.std(ddof=1), abs=1e-4)
+    gap = (before[:, target] - before[:, base])[cases.rows].numpy()
+    assert (end["gap"], end["gap_sd"]) == pytest.approx((gap.mean(), gap.std(ddof=1)), rel=1e-4)
+    wide = traces.trigger(traces.Predictions(before, trained.predict(shown), torch.zeros(0)),
+                          cases, None)
+    other = np.delete(before[cases.rows].numpy(), target, 1).max(1)
+    assert wide["gap"] == pytest.approx((before[cases.rows, target].numpy() - other).mean(),
+                                        rel=1e-4)
+    nobody = traces.trigger(traces.Predictions(before, before[:0], torch.zeros(0)),
+                            replace(cases, wanted=None), None)
+    assert set(nobody.values()) == {None}
+    # averaged weights lie apart from the last ones, and the table says how far
+    assert frame.loc[last, "distance"].isna().all() and (frame.loc[~last, "distance"] > 0).all()
 
 
 def test_two_processes_give_the_rows_of_one(store, monkeypatch):

@@ -46,10 +46,14 @@ class Trained:
 
 @dataclass(frozen=True)
 class Averaged:
-    """Averaged weights of one training, at its end and along its path."""
+    """Averaged weights of one training, at its end and along its path.
+
+    distance: L2 norm of the last weights minus these, at the end.
+    """
 
     predict: Predict
     path: list[tuple[int, Predict]]
+    distance: float
 
 
 class Defence(Protocol):

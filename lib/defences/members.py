@@ -84,9 +84,11 @@ def trained(group: training.Ensemble, model: int, privacy: Guarantee) -> Trained
     def path(weights: str) -> list[tuple[int, Predict]]:
         return [(step, predictor(group, model, step=step, weights=weights))
                 for step in sorted(group.snapshots)]
-    averaged = {name: Averaged(predictor(group, model, weights=name), path(name))
+    last = group.state(model)
+    averaged = {name: Averaged(predictor(group, model, weights=name), path(name),
+                               (last - group.state(model, weights=name)).norm().item())
                 for name in group.averages}
-    return Trained(predictor(group, model), privacy, path("last"), weights=group.state(model),
+    return Trained(predictor(group, model), privacy, path("last"), weights=last,
                    averaged=averaged)
 
 

@@ -14,6 +14,7 @@ ROW = {
     "goal": "what the attacker wants (lib.goals)",
     "world": "the training world: P attacked, C clean, others by attack",
     "weights": '"last", or averaged ones of the same training: "tail", "ema"',
+    "distance": "L2 norm of the last weights minus averaged ones, at the end of the training",
 }
 METRICS = {
     "accuracy": "share of clean test images classified correctly",
@@ -48,6 +49,10 @@ PATH = {
     "loss_poison": "mean cross-entropy of attacked training samples",
     "loss_base": "of untouched ones of the attacked class",
     "loss_clean": "of untouched ones of the other classes",
+    "trigger_signal": "mean change of target minus base logit when the trigger is stamped",
+    "trigger_noise": "sd over uninvolved classes of the mean change of their logits",
+    "gap": "mean target minus base logit of the cases without their trigger",
+    "gap_sd": "standard deviation of the same",
 }
 CERTIFIED = {
     "images": '"clean" or "triggered"',

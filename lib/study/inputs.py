@@ -54,9 +54,17 @@ def _split(name: str, train_size: int | None, test_size: int | None, public: int
     if split == "test":
         return (Labelled(images, labels, whole.classes),
                 Labelled(whole.test_images, whole.test_labels, whole.classes))
-    kept = len(labels) - len(labels) // 10
-    return (Labelled(images[:kept], labels[:kept], whole.classes),
-            Labelled(images[kept:], labels[kept:], whole.classes))
+    held = _tenth(len(labels), split)
+    return (Labelled(images[~held], labels[~held], whole.classes),
+            Labelled(images[held], labels[held], whole.classes))
+
+
+def _tenth(n: int, split: str) -> Tensor:
+    """Which of `n` records a tuning holds out, bool [n]: a tenth, counted from the end."""
+    number, size = int(split.partition("-")[2] or 1), n // 10
+    held = torch.zeros(n, dtype=torch.bool)
+    held[n - number * size:n - (number - 1) * size] = True
+    return held
 
 
 def private_and_test(run: Run) -> tuple[Labelled, Labelled]:
@@ -100,6 +108,10 @@ def _public_inputs(name, train_size, test_size, public, features, where: str) ->
 @functools.lru_cache(maxsize=4)
 def _shared(name, train_size, test_size, public, split, features, where: str
             ) -> tuple[Tensor, Tensor]:
+    if split != "test":  # of features that are known already
+        private = _shared(name, train_size, test_size, public, "test", features, where)[0]
+        held = _tenth(len(private), split).to(where)
+        return private[~held], private[held]
     train, test = (_encoded(part.images, name, train_size, test_size, public, features).to(where)
                    for part in _split(name, train_size, test_size, public, split))
     return train, test

@@ -102,7 +102,8 @@ def measure(run: Run, model: Trained, training_set: Poisoned) -> dict:
         row["privacy"]["given_start"] = own.as_dict()
     if model.averaged:
         row["averaged"] = {name: {"metrics": _score(run, one.predict),
-                                  "curve": _path(run, one.path, training_set)}
+                                  "curve": _path(run, one.path, training_set),
+                                  "distance": one.distance}
                            for name, one in model.averaged.items()}
     if run.scores:
         row["scores"] = scores.keep(run, *_logits(run, model.predict))
@@ -125,9 +126,15 @@ def _score(run: Run, predict: Predict) -> dict:
 def _path(run: Run, path: list[tuple[int, Predict]], training_set: Poisoned) -> list[dict]:
     n = training_set.records(run.training.appended)
     per_epoch = run.training.steps(n) / run.training.epochs
-    return [{"step": step, "epoch": step / per_epoch, **_score(run, predict),
-             **traces.losses(predict, training_set, run.attack.goal.base)}
+    return [{"step": step, "epoch": step / per_epoch, **_point(run, predict, training_set)}
             for step, predict in path]
+
+
+def _point(run: Run, predict: Predict, training_set: Poisoned) -> dict:
+    """Scores, losses and the trigger's effect of a model at one step."""
+    found, goal = _logits(run, predict), run.attack.goal
+    return {**goal.score(*found), **traces.losses(predict, training_set, goal.base),
+            **traces.trigger(*found, goal.base)}
 
 
 def _certified(run: Run, model: Trained, certify: Certify) -> dict:

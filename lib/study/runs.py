@@ -13,7 +13,8 @@ from lib.defences import Defence
 from lib.defences.dpsgd import DPSGD
 from lib.training import Training
 
-CHOICES = {"precision": ("float32", "fast"), "split": ("test", "tune")}
+SPLITS = ("test", "tune", *(f"tune-{tenth}" for tenth in range(2, 11)))
+CHOICES = {"precision": ("float32", "fast"), "split": SPLITS}
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Run:
     how many of the first training images are public; the victim trains on the rest. features:
     "none" (pixels) or a name of `lib.features`. model: a name of `lib.models`. precision:
     "float32" or "fast" (`lib.training.Schedule`). split: "test" measures on the test set; "tune"
-    holds out the last tenth of the private images and measures on it. attack_seed draws trigger
+    holds out the last tenth of the private images and measures on it, "tune-2" to "tune-10" the
+    tenth so many from the end. attack_seed draws trigger
     and victims, init_seed the initial weights and batches, noise_seed the defence's noise. start:
     another run, whose last weights this one begins with. scores: keep the logits of every test
     image and case as an artefact beside the row.

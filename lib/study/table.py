@@ -10,7 +10,7 @@ from lib.defences import asks
 from lib.study import columns
 from lib.study.runs import Run
 
-LOSSES = ("loss_poison", "loss_base", "loss_clean")
+TRACES = [name for name in columns.PATH if name not in ("step", "epoch")]
 BEST = "best_accuracy"  # of a whole path, not of a point
 MEASURED = [*columns.METRICS, *columns.PATH]  # what each point of a path has anew
 
@@ -32,7 +32,8 @@ def _lines(run: Run) -> list[dict]:
               "source": source, **flatten(run), "goal": run.attack.goal.name,
               "world": run.attack.in_world}
     measured = {"last": row} | {name: averaged.get(name, {}) for name in run.training.averages}
-    return [shared | {"weights": name} | _metrics(run, found) | _privacy(row) | _cost(row)
+    return [shared | {"weights": name, "distance": _value(found.get("distance"))}
+            | _metrics(run, found) | _privacy(row) | _cost(row)
             | _facts(run, row) for name, found in measured.items()]
 
 
@@ -97,10 +98,10 @@ def _value(value, *, missing: float = math.nan):
 
 def curves(frame: pd.DataFrame) -> pd.DataFrame:
     """One line a run, measured weights and checkpoint: the run's columns, with step, epoch, the
-    metrics at that point and the losses on training samples (NaN in rows older than these)."""
+    metrics at that point and what `traces` follows (NaN in rows older than that)."""
     kept = [name for name in frame.columns if name not in MEASURED]
     metrics = [name for name in columns.METRICS if name in frame.columns and name != BEST]
-    names = ["step", "epoch", *metrics, *LOSSES]
+    names = ["step", "epoch", *metrics, *TRACES]
     lines = []
     for _, line in frame.iterrows():
         row = ledger.find(line["key"])[0] or {}

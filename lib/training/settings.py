@@ -10,13 +10,14 @@ from lib.training.schedule import Schedule
 from lib.training.transforms import Transform, build, mixing_a_batch
 
 APPENDED = ("nominal", "grown")
+STAIRS = 20  # of a linear fall
 # name: (share of the steps in which the rate climbs, (share, factor) pairs). "ramp" is Razmi et
-# al.'s
-# for ALIBI: 30 of 50 epochs up, then a tenth, and a hundredth for the last ten.
+# al.'s for ALIBI: 30 of 50 epochs up, then a tenth, and a hundredth for the last ten.
 SCHEDULES = {
     "constant": (0.0, ()),
     "step": (0.0, ((0.5, 0.1), (0.75, 0.1))),
     "ramp": (0.6, ((0.6, 0.1), (0.8, 0.1))),
+    "linear": (0.0, tuple((k / STAIRS, (STAIRS - k) / (STAIRS - k + 1)) for k in range(1, STAIRS))),
 }
 
 
@@ -26,8 +27,9 @@ class Training:
 
     optimizer: "sgd", "rmsprop" or "adam". epochs: passes over the data in expectation (Poisson) or
     exactly (shuffle). batch_size: expected size of a batch. sampling: "poisson" (what the epsilons
-    assume) or "shuffle". schedule: "constant", "step" (a tenth at a half and at three quarters) or
-    "ramp" (up for 60%, then a tenth, then a hundredth). checkpoints: how many times along the way,
+    assume) or "shuffle". schedule: "constant", "step" (a tenth at a half and at three
+    quarters), "ramp" (up for 60%, then a tenth, then a hundredth) or "linear" (down to nothing, in
+    twenty stairs). checkpoints: how many times along the way,
     in geometric steps, the model is measured; 0 for the end alone. averages: further weights of the
     same run to measure, "tail" and "ema" (with ema_decay), see `lib.training.averages`. transforms:
     of every batch, in turn; each an object of `lib.training.transforms` or a mapping such as {name:
