@@ -45,6 +45,7 @@ NOTEBOOKS = (
     "61_audit",
     "62_arena",
     "63_adaptive",
+    "64_why",
     "90_scorecard",
 )
 

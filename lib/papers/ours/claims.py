@@ -2,7 +2,7 @@
 
 from random import Random
 
-from lib.papers.ours import matched
+from lib.papers.ours import envelopes, matched, tuned
 from lib.verdicts.claim import Amendment, Claim, above, either
 
 # The ten CIFAR-10 pairs (base, target) on which D1a and D1b are judged: a derangement that shares
@@ -89,7 +89,8 @@ CLAIMS = (
         control=0.5,
         amended=FROZEN_D1,
         notes=PROTOCOL,
-        figures=("dpsgd-matched", "dpsgd-differences"),
+        measure=tuned.measure,
+        figures=("dpsgd-tuned", "dpsgd-rates"),
     ),
     Claim(
         "D1b",
@@ -112,5 +113,7 @@ CLAIMS = (
         positive_control=CONTROL,
         control=0.5,
         notes=ORACLE,
+        measure=envelopes.measure,
+        figures=("dpsgd-envelopes",),
     ),
 )

@@ -1,0 +1,110 @@
+"""Families of trainings compared at equal clean accuracy: envelopes, and settings one by one."""
+
+from typing import TYPE_CHECKING
+
+from lib.figures.axes import legend_below, say_not_measured
+from lib.figures.means import instance_means, interval, require
+from lib.figures.style import INK, SERIES, WIDTH, factor, measure_label, series_styles, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+SHOWN = 0.2  # of accuracy below the largest: where backdoors are learnt
+
+
+def envelopes(lines: "DataFrame", differences: "DataFrame", *, measure: str = "lift",
+              families: tuple[str, str] = ("DP-SGD", "plain SGD"), instance: str = "instance",
+              shown: float = SHOWN) -> "Figure":
+    """The least of a measure that two families leave at an accuracy, and their paired difference.
+
+    lines: a row a family, instance and accuracy with the measure. differences: a row an instance
+    and accuracy with `difference`, the first family minus the second. Left the means over all
+    instances, at accuracies that all of them reach; right the mean difference with its 95% t
+    interval, and single instances faint. shown: accuracies from so far below the largest one on.
+    """
+    from matplotlib.figure import Figure
+
+    require(lines, ["family", instance, "accuracy", measure])
+    require(differences, [instance, "accuracy", "difference"])
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        looks = series_styles(families)
+        for name in reversed(families):  # the reference is drawn last, and thickest
+            table = _whole(lines[lines["family"].eq(name)], measure, instance, shown)
+            reference = name == families[1]
+            left.plot(100 * table.columns, factor(measure) * table.mean(), color=looks[name].color,
+                      linestyle=looks[name].line, label=f"{name}, least over its settings",
+                      linewidth=3 if reference else 2, zorder=4 if reference else 3)
+        _difference(right, _whole(differences, "difference", instance, shown), measure, families)
+        left.set(xlabel="clean accuracy [% of test images]", ylabel=measure_label(measure))
+        left.set_title("least that is left: lower is better")
+        if not left.lines or not left.lines[0].get_xdata().size:
+            say_not_measured(left)
+        legend_below(figure, order=[f"{name}, least over its settings" for name in families])
+    return figure
+
+
+def _whole(frame: "DataFrame", column: str, instance: str, shown: float) -> "DataFrame":
+    """One line an instance, one column an accuracy that all instances reach, near the largest."""
+    table = frame.pivot(index=instance, columns="accuracy", values=column).dropna(axis=1)
+    return table.loc[:, table.columns >= table.columns.max() - shown - 1e-9]
+
+
+def _difference(axes: "Axes", table: "DataFrame", measure: str, families: tuple[str, str]) -> None:
+    """The mean difference over the accuracy, its interval, and single instances."""
+    x, scale, look = 100 * table.columns, factor(measure), SERIES["DP-SGD"]
+    for _, line in table.iterrows():
+        axes.plot(x, scale * line, color=look.color, linewidth=0.5, alpha=0.3)
+    bands = [interval(scale * table[level]) for level in table.columns]
+    if bands:
+        axes.fill_between(x, [b.low for b in bands], [b.high for b in bands], color=look.color,
+                          alpha=0.2, linewidth=0)
+        axes.plot(x, [b.mean for b in bands], color=look.color)
+    else:
+        say_not_measured(axes)
+    axes.axhline(0, color=INK, linewidth=1.1)
+    axes.set(xlabel="clean accuracy [% of test images]", ylabel="difference [percentage points]")
+    axes.set_title(f"{families[0]} minus {families[1]}: above 0, it leaves more")
+
+
+def by_setting(points: "DataFrame", *, series: str, along: str, measure: str = "lift",
+               reference: "DataFrame | None" = None, named: str = "plain SGD") -> "Figure":
+    """Settings as points (clean accuracy, measure), joined along one of them, such as the rate.
+
+    points: a row a run; means over instances for each value of `series` (a line each) and `along`
+    (its value beside each point). reference: recorded paths (a row a checkpoint) of one setting,
+    drawn last and thickest as their mean at equal steps.
+    """
+    from matplotlib.figure import Figure
+
+    means = instance_means(points, by=[series, along], values=["accuracy", measure])
+    means = means.groupby([series, along], sort=True)[["accuracy", measure]].mean().reset_index()
+    names = list(dict.fromkeys(points[series]))
+    looks = series_styles([named, *names])
+    with styled():
+        figure = Figure(figsize=(WIDTH * 0.86, 4.2), layout="constrained")
+        axes = figure.add_subplot()
+        for name in names:
+            line = means[means[series].eq(name)]
+            x, y = 100 * line["accuracy"], factor(measure) * line[measure]
+            axes.plot(x, y, color=looks[name].color, linestyle=looks[name].line,
+                      marker=looks[name].marker, label=str(name))
+            for value, across, up in zip(line[along], x, y, strict=True):
+                axes.annotate(f"{value:g}", (across, up), xytext=(4, 4), textcoords="offset points",
+                              fontsize=8, color=looks[name].color)
+        if reference is not None and len(reference):
+            path = reference.groupby("step")[["accuracy", measure]].mean()
+            axes.plot(100 * path["accuracy"], factor(measure) * path[measure], linewidth=3,
+                      color=looks[named].color, linestyle=looks[named].line, label=named, zorder=5)
+        if len(means):
+            low, high = 100 * means["accuracy"].min(), 100 * means["accuracy"].max()
+            axes.set_xlim(low - 0.08 * (high - low) - 0.5, high + 0.12 * (high - low) + 0.5)
+        else:
+            say_not_measured(axes)
+        axes.set(xlabel="clean accuracy [% of test images]: right is better",
+                 ylabel=measure_label(measure) + ": lower is better")
+        legend_below(figure, order=[*map(str, names), named])
+    return figure

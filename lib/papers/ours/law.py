@@ -1,0 +1,136 @@
+"""Why: what a setting says beforehand about the trigger that is left at a given accuracy.
+
+Candidates are reckoned from the setting alone, for weights after `s` steps of rates r_1 .. r_s:
+
+| name | what |
+|---|---|
+| progress | sum of the rates over (1 - momentum): how far the signal can have moved the weights |
+| noise | standard deviation of the noise in a weight if nothing pulled it back |
+| last noise | that of one step's noise at the end: rate x noise multiplier / batch |
+| privacy | Gaussian differential privacy's mu of the steps so far, which orders as epsilon does |
+| rate, steps | as set |
+
+For averaged weights progress and noise are those of the average. At equal accuracy, two trainings
+are in order if the one with the larger candidate leaves more of the trigger. `concordance` is the
+share of the differences in lift that are in order: 1 always, .5 chance, 0 never.
+"""
+
+import functools
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from lib.papers.ours import envelopes
+from lib.training.averages import NAMES as AVERAGES
+from lib.training.schedule import Schedule
+from lib.training.settings import SCHEDULES
+
+if TYPE_CHECKING:
+    import numpy
+    from pandas import DataFrame, Series
+
+CANDIDATES = ("progress", "noise", "last noise", "privacy", "rate", "steps")
+LEAST_ACCURACY = 0.5  # of the largest accuracy: below it no trigger has been learnt
+
+
+def candidates(curves: "DataFrame", *, records: int) -> "DataFrame":
+    """Logarithms of the candidates at each point of DP-SGD's recorded paths.
+
+    `curves`: of `lib.study.curves`, rows with clipping and noise; `records`: training records.
+    """
+    import numpy as np
+    import pandas as pd
+
+    found = pd.DataFrame(index=curves.index, columns=list(CANDIDATES), dtype=float)
+    names = ["key", "weights"]
+    for (_, weights), path in curves.groupby(names, sort=False):
+        line, steps = path.iloc[0], [int(step) for step in path["step"]]
+        unit = unit_path(line["training.schedule"], max(steps), tuple(steps), str(weights),
+                         line["training.ema_decay"])
+        rate = line["training.lr"] / (1 - line["training.momentum"])
+        scale = line["noise_multiplier"] * line["defence.max_grad_norm"] / line[
+            "training.batch_size"]
+        z, q = line["noise_multiplier"], line["training.batch_size"] / records
+        found.loc[path.index] = np.log(np.column_stack([
+            rate * unit[:, 0], rate * scale * unit[:, 1], rate * scale * unit[:, 2],
+            [q * math.sqrt(step * math.expm1(z**-2)) for step in steps],
+            np.full(len(steps), rate), steps]))
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def unit_path(schedule: str, length: int, steps: Sequence[int], weights: str, ema_decay: float
+              ) -> "numpy.ndarray":
+    """(progress, noise, last noise) [steps, 3] of a training of `length` steps at rate 1 and unit
+    noise, for its last or averaged weights after each of `steps`."""
+    import numpy as np
+
+    ramp, decay = SCHEDULES[schedule]
+    plan = Schedule(length, decay=decay, ramp=ramp)
+    rates = np.array([plan.factor(step, length) for step in range(length)])
+    found = []
+    for step in steps:
+        share = shares(step, weights, ema_decay)
+        found.append((rates[:step] @ share, math.sqrt((rates[:step]**2) @ share**2),
+                      max(rates[step - 1], np.finfo(float).tiny)))
+    return np.array(found)
+
+
+def shares(steps: int, weights: str, ema_decay: float) -> "numpy.ndarray":
+    """How much of each update is in the weights after so many steps [steps]: 1 for the last ones,
+    less for late updates in an average (`lib.training.averages`)."""
+    import numpy as np
+
+    if weights == "last":
+        return np.ones(steps)
+    if weights not in AVERAGES:
+        raise ValueError(f"weights {weights!r}: expected last or one of {', '.join(AVERAGES)}")
+    if weights == "tail":
+        of = np.zeros(steps)  # of each iterate in the average
+        of[steps // 2:] = 1 / (steps - steps // 2)
+    else:
+        keep = [min(ema_decay, number / (number + 9)) for number in range(1, steps + 1)]
+        after = np.append(np.cumprod(keep[:0:-1])[::-1], 1.0)
+        of = (1 - np.array(keep)) * after
+    return np.cumsum(of[::-1])[::-1]  # an update is in every later iterate
+
+
+def at_equal_accuracy(curves: "DataFrame", *, records: int) -> "DataFrame":
+    """DP-SGD's lift and candidates by setting where each path first reached an accuracy."""
+    private = curves[envelopes.families(curves).eq(envelopes.PRIVATE)]
+    joined = private.join(candidates(private, records=records))
+    found = envelopes.at_accuracies(joined, metrics=("lift", *CANDIDATES))
+    return found[found[envelopes.LEVEL] >= LEAST_ACCURACY * found[envelopes.LEVEL].max()]
+
+
+def concordance(found: "DataFrame", values: "Series", *, outcome: str = "lift") -> "Series":
+    """Per instance: the share of the differences in `outcome`, between settings of one accuracy,
+    in whose direction `values` differ as well (ties count a half).
+
+    `found`: of `at_equal_accuracy`. NaN for an instance without two settings at an accuracy.
+    """
+    import numpy as np
+
+    def one(group: "DataFrame") -> float:
+        right = whole = 0.0
+        for _, level in group.groupby(envelopes.LEVEL):
+            x, y = level["_values"].to_numpy(), level[outcome].to_numpy()
+            apart = y[:, None] - y[None]
+            larger = np.sign(np.round(x[:, None] - x[None], 9))
+            right += (np.abs(apart) * (1 + np.sign(apart) * larger) / 2).sum()
+            whole += np.abs(apart).sum()
+        return right / whole if whole else math.nan
+
+    return found.assign(_values=values).groupby(envelopes.UNIT).apply(one, include_groups=False)
+
+
+def score(found: "DataFrame", weight: float) -> "Series":
+    """log progress + weight x log noise."""
+    return found["progress"] + weight * found["noise"]
+
+
+def fitted(sets: Iterable["DataFrame"], grid: Sequence[float]) -> float:
+    """The weight of the noise, of a grid, with the largest mean concordance over several sets."""
+    sets = list(sets)
+    return max(grid, key=lambda weight: sum(concordance(found, score(found, weight)).mean()
+                                            for found in sets))

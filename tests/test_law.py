@@ -1,0 +1,90 @@
+"""What a setting says beforehand about the trigger that is left: candidates and concordance."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from lib.papers.ours import envelopes, law
+from lib.training import averages
+
+
+@pytest.mark.parametrize("weights", ["last", "tail", "ema"])
+def test_shares_are_those_of_the_trainers_averages(weights):
+    random, length, decay = np.random.RandomState(0), 37, 0.9
+    updates = torch.from_numpy(random.randn(length, 3))
+    iterates = updates.cumsum(0)
+    for step in (1, 2, 5, 18, 37):
+        mean = averages.averages(("tail", "ema"), torch.zeros(1, 3, dtype=torch.float64), [length],
+                                 range(1, length + 1), decay=decay)
+        for number in range(step):
+            for one in mean.values():
+                one.add(iterates[number][None], number + 1)
+        found = iterates[step - 1] if weights == "last" else mean[weights].mean[0]
+        share = torch.from_numpy(law.shares(step, weights, decay).copy())
+        assert torch.allclose(found, share @ updates[:step], atol=1e-12)
+    with pytest.raises(ValueError, match="weights 'mean': expected last"):
+        law.shares(3, "mean", 0.9)
+
+
+def test_noise_is_that_of_a_random_walk():
+    random, length = np.random.RandomState(1), 40
+    for schedule in ("constant", "step", "linear"):
+        for weights in ("last", "tail", "ema"):
+            progress, noise, last = law.unit_path(schedule, length, (10, 40), weights, 0.95)[1]
+            plan = law.Schedule(length, decay=law.SCHEDULES[schedule][1])
+            rates = np.array([plan.factor(step, length) for step in range(length)])
+            walks = rates * random.randn(20000, length)
+            share = law.shares(length, weights, 0.95)
+            assert (walks @ share).std() == pytest.approx(noise, rel=0.03)
+            assert progress == pytest.approx(rates @ share) and last == pytest.approx(rates[-1])
+
+
+def paths(lifts, accuracies=(0.3, 0.5, 0.7)):
+    """One path a setting (its rate is its place) and instance; lifts: [settings, instances]."""
+    lines = []
+    for setting, row in enumerate(lifts):
+        for instance, lift in enumerate(row):
+            for step, accuracy in enumerate(accuracies, 1):
+                lines.append({
+                    "key": f"{setting} {instance}", "weights": "last", "step": 10 * step,
+                    "accuracy": accuracy, "lift": lift, "attack.base": instance,
+                    "attack.target": 9, "attack_seed": instance, "training.lr": 0.1 * (setting + 1),
+                    "training.momentum": 0.9, "training.schedule": "constant",
+                    "training.batch_size": 100, "training.ema_decay": 0.99,
+                    "defence.name": "dpsgd", "defence.clip": True, "defence.max_grad_norm": 1.0,
+                    "noise_multiplier": 2.0, "defence.noise_multiplier": 2.0})
+    return pd.DataFrame(lines)
+
+
+def test_candidates_are_reckoned_from_the_setting():
+    found = law.candidates(paths([[0.1]]), records=1000).iloc[-1]
+    assert math.exp(found["progress"]) == pytest.approx(30 * 0.1 / 0.1)
+    assert math.exp(found["noise"]) == pytest.approx(math.sqrt(30) * 2 / 100)
+    assert math.exp(found["last noise"]) == pytest.approx(2 / 100)
+    assert math.exp(found["privacy"]) == pytest.approx(0.1 * math.sqrt(30 * math.expm1(0.25)))
+
+
+def test_concordance_counts_differences_in_lift():
+    found = law.at_equal_accuracy(paths([[0.1, 0.1], [0.2, 0.4], [0.3, 0.2]]), records=1000)
+    assert found[envelopes.LEVEL].min() == pytest.approx(0.35)  # half of the largest
+    got = law.concordance(found, found["rate"])
+    # the first instance is in order; of the second .1 and .3 are, .2 is not
+    assert got.tolist() == pytest.approx([1.0, (0.3 + 0.1) / (0.3 + 0.1 + 0.2)])
+    assert law.concordance(found, -found["rate"]).tolist() == pytest.approx([0.0, 1 / 3])
+    assert law.concordance(found, found["steps"]).tolist() == pytest.approx([0.5, 0.5])  # all tied
+    alone = law.at_equal_accuracy(paths([[0.1]]), records=1000)
+    assert law.concordance(alone, alone["rate"]).isna().all()
+
+
+def test_the_weight_of_the_noise_is_found():
+    random = np.random.RandomState(2)
+    n = 300
+    found = pd.DataFrame({"progress": random.randn(n), "noise": random.randn(n),
+                          envelopes.LEVEL: np.repeat([0.5, 0.6, 0.7], n // 3),
+                          envelopes.UNIT: np.tile(["a", "b"], n // 2)})
+    found["lift"] = found["progress"] + 2 * found["noise"]
+    assert law.fitted([found, found], [-1.0, 0.0, 1.0, 2.0, 4.0]) == 2.0
+    assert law.concordance(found, law.score(found, 2.0)).tolist() == pytest.approx([1.0, 1.0])
