@@ -8,7 +8,7 @@ import functools
 import types
 import typing
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
 hints = functools.cache(typing.get_type_hints)  # of a class; they cost more than the rest of a run
@@ -25,7 +25,8 @@ Made = TypeVar("Made", bound=Dataclass)
 
 
 def build(cls: type[Made], values: dict, where: str) -> Made:
-    """A dataclass from plain values; ValueError names an unknown key or a wrong type."""
+    """A dataclass from plain values; ValueError names an unknown or missing key or a
+    wrong type."""
     if not isinstance(values, dict):
         raise ValueError(f"{where} {values!r}: expected a mapping of names to values")
     known = {item.name for item in fields(cls)}
@@ -33,6 +34,10 @@ def build(cls: type[Made], values: dict, where: str) -> Made:
     if unknown:
         raise ValueError(f"{where}: unknown key {unknown[0]!r}; expected one of "
                          f"{', '.join(sorted(known))}")
+    missing = [item.name for item in fields(cls) if item.name not in values
+               and item.default is MISSING and item.default_factory is MISSING]
+    if missing:
+        raise ValueError(f"{where}: no {missing[0]!r}; expected a value, it has no default")
     return cls(**{name: typed(value, hints(cls)[name], f"{where} {name}")
                   for name, value in values.items()})
 

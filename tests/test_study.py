@@ -25,6 +25,7 @@ from lib.defences.alibi import ALIBI
 from lib.defences.dpsgd import DPSGD
 from lib.defences.label_noise import LabelNoise
 from lib.defences.lpmst import LPMST
+from lib.defences.output_noise import OutputNoise
 from lib.defences.partition import Partition
 from lib.defences.pate import PATE
 from lib.defences.smoothing import Smoothing
@@ -133,7 +134,7 @@ def test_golden_defaults():
     A new field is added here; nothing that stands here ever changes.
     """
     made = [Run(), BadNets(), FourPixel(), DPSGD(), LabelNoise(), ALIBI(), LPMST(), PATE(),
-            Partition(), Smoothing(), Training(), Flip(), Crop()]
+            Partition(), Smoothing(), OutputNoise(1.0), Training(), Flip(), Crop()]
     found = {type(one).__name__: json.loads(json.dumps(parts.plain(one))) for one in made}
     assert found == json.loads((pathlib.Path(__file__).parent / "defaults.json").read_text())
 

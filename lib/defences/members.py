@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lib.study.runs import Run
 
 Engine = Callable[..., training.Ensemble]  # has the signature of `training.fit`
+Predictor = Callable[..., Predict]  # has the signature of `predictor`
 
 
 def fit(runs: "list[Run]", poisoned: list[Poisoned], changes: list[dict], *,
@@ -79,8 +80,18 @@ def pooled(poisoned: list[Poisoned]) -> tuple[Tensor, list[Tensor]]:
     return (torch.cat([clean, *(data.stamped for data in poisoned)]) if shift else clean), places
 
 
-def trained(group: training.Ensemble, model: int, privacy: Guarantee) -> Trained:
-    """One model of a trained group, with its path, and the same for its averaged weights."""
+def predictor(group: training.Ensemble, model: int, *, step: int | None = None,
+              weights: str = "last") -> Predict:
+    """From inputs to the logits of one model of a trained group: at its end, or at a step."""
+    return lambda inputs: group.predict(inputs, model=model, step=step, weights=weights)
+
+
+def trained(group: training.Ensemble, model: int, privacy: Guarantee, *,
+            predictor: Predictor = predictor) -> Trained:
+    """One model of a trained group, with its path, and the same for its averaged weights.
+
+    predictor: what makes each of its predictions, where it is not the model itself.
+    """
     def path(weights: str) -> list[tuple[int, Predict]]:
         return [(step, predictor(group, model, step=step, weights=weights))
                 for step in sorted(group.snapshots)]
@@ -90,9 +101,3 @@ def trained(group: training.Ensemble, model: int, privacy: Guarantee) -> Trained
                 for name in group.averages}
     return Trained(predictor(group, model), privacy, path("last"), weights=last,
                    averaged=averaged)
-
-
-def predictor(group: training.Ensemble, model: int, *, step: int | None = None,
-              weights: str = "last") -> Predict:
-    """From inputs to the logits of one model of a trained group: at its end, or at a step."""
-    return lambda inputs: group.predict(inputs, model=model, step=step, weights=weights)
