@@ -64,7 +64,9 @@ def export(options: Namespace) -> int:
     """
     with stoppable():
         study, seen = ask(options)
-        requests = [request for asked in seen.asked.values() for request in asked.values()]
+        # rows that another notebook publishes are left to it
+        requests = [request for name, asked in seen.asked.items() for request in asked.values()
+                    if request["notebook"] == name]
         counts = call_worker("export", requests, settings=study.settings)
     for name, (count, removed) in sorted(counts.items()):
         say(f"{name}  {count} rows{told(count, removed)}")

@@ -38,12 +38,13 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'lib.study' has no {name!r}")
 
 
-def run(runs: Iterable[Run], *, alone: bool = False, like: Run | None = None
+def run(runs: Iterable[Run], *, alone: bool = False, like: Run | None = None, of: str = ""
         ) -> "pandas.DataFrame":
     """One line a run, in the order asked (columns: see `table`).
 
     alone: train each by itself, for its time. like: a run whose columns the table has where `runs`
-    is empty, as where they follow from results that are not there yet.
+    is empty, as where they follow from results that are not there yet. of: the notebook that
+    publishes these rows, where another one only reads them: they are then not published twice.
 
     With $STUDY_MODE "read-only" nothing is trained and a missing row shows as "not measured"; every
     run asked for is noted in the file $STUDY_ASKED. Otherwise what is missing is trained here and
@@ -51,7 +52,7 @@ def run(runs: Iterable[Run], *, alone: bool = False, like: Run | None = None
     """
     from lib.study.table import table
     runs = list(runs)
-    _note(runs, alone)
+    _note(runs, alone, of)
     if os.environ.get("STUDY_MODE") != "read-only":
         train([{"notebook": "", "key": one.key, "run": one.to_dict(), "alone": alone}
                for one in runs], retry_failed=os.environ.get("STUDY_RETRY") == "1")
@@ -79,12 +80,12 @@ def fit(run: Run) -> "tuple[Trained, Poisoned]":
     return measure.trained([run], [poisoned])[0], poisoned
 
 
-def _note(runs: list[Run], alone: bool) -> None:
+def _note(runs: list[Run], alone: bool, of: str) -> None:
     """Append what was asked for to $STUDY_ASKED, one JSON object a line."""
     asked = os.environ.get("STUDY_ASKED")
     if not asked:
         return
-    notebook = os.environ.get("STUDY_NOTEBOOK", "")
+    notebook = of or os.environ.get("STUDY_NOTEBOOK", "")
     with open(asked, "a", encoding="utf-8") as file:
         for one in runs:
             row, source = ledger.find(one.key)
