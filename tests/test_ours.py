@@ -40,7 +40,8 @@ def headline(*, dp_lift=0.07, path_lift=0.02, pairs=6, dp_accuracy=0.5, end_lift
                         10, "accuracy": accuracy, "floor": 0.1, "success": 0.1 +
                         lift, "lift": lift, "trigger_auc": 0.5 + lift
                     })
-    return pd.DataFrame(lines), pd.DataFrame(points)
+    return tuple(pd.DataFrame(found).assign(**{"attack.target": lambda frame: frame[
+        "attack.base"].map(dict(our_claims.FIRST_PAIRS))}) for found in (lines, points))
 
 
 def first(frame, curves):

@@ -1,5 +1,6 @@
 """Families of trainings compared at equal clean accuracy: envelopes, and settings one by one."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lib.figures.axes import legend_below, say_not_measured
@@ -71,12 +72,14 @@ def _difference(axes: "Axes", table: "DataFrame", measure: str, families: tuple[
 
 
 def by_setting(points: "DataFrame", *, series: str, along: str, measure: str = "lift",
-               reference: "DataFrame | None" = None, named: str = "plain SGD") -> "Figure":
+               reference: "DataFrame | None" = None, named: str = "plain SGD",
+               labels: bool = True) -> "Figure":
     """Settings as points (clean accuracy, measure), joined along one of them, such as the rate.
 
     points: a row a run; means over instances for each value of `series` (a line each) and `along`
     (its value beside each point). reference: recorded paths (a row a checkpoint) of one setting,
-    drawn last and thickest as their mean at equal steps.
+    drawn last and thickest as their mean at equal steps. labels: without them, points are not
+    joined, and a line stands at zero.
     """
     from matplotlib.figure import Figure
 
@@ -90,15 +93,18 @@ def by_setting(points: "DataFrame", *, series: str, along: str, measure: str = "
         for name in names:
             line = means[means[series].eq(name)]
             x, y = 100 * line["accuracy"], factor(measure) * line[measure]
-            axes.plot(x, y, color=looks[name].color, linestyle=looks[name].line,
+            axes.plot(x, y, color=looks[name].color,
+                      linestyle=looks[name].line if labels else "none",
                       marker=looks[name].marker, label=str(name))
-            for value, across, up in zip(line[along], x, y, strict=True):
+            for value, across, up in zip(line[along], x, y, strict=True) if labels else ():
                 axes.annotate(f"{value:g}", (across, up), xytext=(4, 4), textcoords="offset points",
                               fontsize=8, color=looks[name].color)
         if reference is not None and len(reference):
             path = reference.groupby("step")[["accuracy", measure]].mean()
             axes.plot(100 * path["accuracy"], factor(measure) * path[measure], linewidth=3,
                       color=looks[named].color, linestyle=looks[named].line, label=named, zorder=5)
+        if not labels:
+            axes.axhline(0, color=INK, linewidth=1.1)
         if len(means):
             low, high = 100 * means["accuracy"].min(), 100 * means["accuracy"].max()
             axes.set_xlim(low - 0.08 * (high - low) - 0.5, high + 0.12 * (high - low) + 0.5)
@@ -107,4 +113,34 @@ def by_setting(points: "DataFrame", *, series: str, along: str, measure: str = "
         axes.set(xlabel="clean accuracy [% of test images]: right is better",
                  ylabel=measure_label(measure) + ": lower is better")
         legend_below(figure, order=[*map(str, names), named])
+    return figure
+
+
+def collapsed(curves: "DataFrame", specs: Sequence[tuple[str, str, str]], *, series: str,
+              setting: str) -> "Figure":
+    """Paths over several axes: do settings fall on one line?
+
+    curves: a row a checkpoint; means over instances at each step of each `setting`, a colour for
+    each value of `series`. specs: (x, y, title) of each panel; both axes are logarithmic.
+    """
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(curves[series]))
+    looks = series_styles([str(name) for name in names])
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+        for axes, (x, y, title) in zip(figure.subplots(1, len(specs)), specs, strict=True):
+            for (name, _), path in curves.groupby([series, setting], sort=False):
+                line = path.groupby("step")[[x, y]].mean()
+                line = line[(line > 0).all(axis=1)]
+                look = looks[str(name)]
+                axes.plot(line[x], line[y], color=look.color, linestyle=look.line, linewidth=1,
+                          marker=look.marker, markersize=3)
+            axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y.replace("_", " "), title=title)
+            if curves.empty:
+                say_not_measured(axes)
+        for name in names:
+            figure.axes[0].plot([], [], color=looks[str(name)].color, label=str(name),
+                                linestyle=looks[str(name)].line, marker=looks[str(name)].marker)
+        legend_below(figure, order=[str(name) for name in names])
     return figure

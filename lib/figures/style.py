@@ -83,6 +83,7 @@ _MEASURES = {
                                                                                "percentage points"),
     "lift": ("lift by the trigger", "percentage points"), "effect": ("backdoor effect",
                                                                      "percentage points"),
+    "difference": ("lift minus plain SGD stopped as accurate", "percentage points"),
     "trigger_auc": ("trigger AUC", "0.5: no effect"), "auc_clean": ("trigger AUC of the clean twin",
                                                                     "0.5: no effect"),
     "loss": ("loss", "nats an image"), "facts.answered": ("answered queries", "number"),
