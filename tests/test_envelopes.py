@@ -26,7 +26,8 @@ def made(runs, path):
     """(frame, curves) as `lib.study` returns them, with `path(run) -> [(step, accuracy, lift)]`."""
     frame = study.together([study.table.table(runs)]) if runs else study.table.table([])
     lines = {run.key: path(run) for run in runs}
-    frame = frame.assign(status="ok", noise_multiplier=frame["defence.noise_multiplier"])
+    frame = frame.assign(status="ok", noise_multiplier=frame.get(
+        "defence.noise_multiplier", pd.Series(math.nan, index=frame.index)))
     for name, place in (("accuracy", 1), ("lift", 2)):
         frame[name] = [lines[key][-1][place] for key in frame["key"]]
     frame["trigger_auc"] = 0.5 + frame["lift"] / 2

@@ -9,7 +9,7 @@ from lib.figures.bars import parts_bars
 from lib.figures.boxes import boxes
 from lib.figures.curves import panels, singular_point, sweep
 from lib.figures.display import show, table
-from lib.figures.families import by_setting, collapsed, envelopes
+from lib.figures.families import by_setting, collapsed, dots, envelopes
 from lib.figures.forest import paired_differences
 from lib.figures.headline import matched
 from lib.figures.loss_curves import losses
@@ -18,7 +18,7 @@ from lib.figures.radius_curves import certificates
 from lib.figures.style import SERIES, series_styles, style
 from lib.figures.tradeoff import front_text, pareto, tradeoff
 
-__all__ = ["SERIES", "boxes", "by_setting", "certificates", "collapsed", "envelopes",
+__all__ = ["SERIES", "boxes", "by_setting", "certificates", "collapsed", "dots", "envelopes",
            "front_text", "image_grid", "losses", "matched",
            "paired_differences", "panels", "pareto", "parts_bars", "series_styles", "show",
            "singular_point", "style", "sweep", "table", "tradeoff"]

@@ -144,3 +144,34 @@ def collapsed(curves: "DataFrame", specs: Sequence[tuple[str, str, str]], *, ser
                                 linestyle=looks[str(name)].line, marker=looks[str(name)].marker)
         legend_below(figure, order=[str(name) for name in names])
     return figure
+
+
+def dots(frame: "DataFrame", *, value: str, by: str, series: str, instance: str, reference: float,
+         xlabel: str) -> "Figure":
+    """Means with 95% t intervals over instances: a line for each value of `by`, a marker for each
+    of `series`, and a vertical line at the reference."""
+    from matplotlib.figure import Figure
+
+    require(frame, [value, by, series, instance])
+    lines, names = list(dict.fromkeys(frame[by])), list(dict.fromkeys(frame[series]))
+    looks = series_styles(names)
+    with styled():
+        figure = Figure(figsize=(WIDTH * 0.86, 1.2 + 0.42 * len(lines)), layout="constrained")
+        axes = figure.add_subplot()
+        axes.axvline(reference, color=INK, linewidth=1.1)
+        for shift, name in enumerate(names):
+            place = [line + 0.6 * ((shift + 0.5) / len(names) - 0.5) for line in range(len(lines))]
+            found = [interval(frame.loc[frame[by].eq(line) & frame[series].eq(name), value])
+                     for line in lines]
+            axes.errorbar([one.mean for one in found], place, linestyle="none",
+                          xerr=[[one.mean - one.low for one in found],
+                                [one.high - one.mean for one in found]],
+                          color=looks[name].color, marker=looks[name].marker, label=name)
+        axes.set_yticks(range(len(lines)), lines)
+        axes.set_ylim(len(lines) - 0.5, -0.5)
+        axes.grid(False, axis="y")
+        axes.set_xlabel(xlabel)
+        if frame[value].notna().sum() == 0:
+            say_not_measured(axes)
+        legend_below(figure, order=names)
+    return figure

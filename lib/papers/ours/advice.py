@@ -9,7 +9,8 @@ import math
 from typing import TYPE_CHECKING
 
 from lib.papers.ours import envelopes
-from lib.verdicts import judgement, rows
+from lib.papers.ours.alternatives import points
+from lib.verdicts import rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -67,12 +68,6 @@ def table(picked: "DataFrame") -> "DataFrame":
         lines.append({
             "epsilon": level, "rule": rule, "setting (most often)": group["setting"].mode().iloc[0],
             "accuracy, %": 100 * of["accuracy"].mean(), "lift, points": 100 * of["lift"].mean(),
-            "lift against the first": "" if rule == ACCURATE else _interval(
+            "lift against the first": "" if rule == ACCURATE else points(
                 of["lift"] - first["lift"])})
     return pd.DataFrame(lines)
-
-
-def _interval(values: "Series") -> str:
-    found = judgement.estimate(values.to_numpy())
-    return f"{100 * found.mean:+.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]".replace(
-        "-", "\N{MINUS SIGN}")

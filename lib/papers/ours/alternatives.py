@@ -1,6 +1,6 @@
 """Other ways to lose accuracy than DP-SGD's: which of them lose the backdoor with it?"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from lib.papers.ours import envelopes
 from lib.papers.ours.matched import matched
 from lib.papers.ours.trainings import PLAIN, paths
 from lib.study.runs import Run
-from lib.verdicts import rows
+from lib.verdicts import judgement, rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -75,3 +75,46 @@ def against_stopping(frame: "DataFrame", path: "DataFrame", *, model: str) -> "D
     names = ends.apply(arm, axis=1, model=model).reset_index(drop=True)
     number = rows.setting_number(ends).reset_index(drop=True)
     return pd.concat([found, names.rename("arm"), number.rename("setting")], axis=1)
+
+
+def table(found: Mapping[str, "DataFrame"]) -> "DataFrame":
+    """One line a set-up, way and choice of its setting: the most accurate one, and the one with the
+    largest mean difference. `found`: of `against_stopping`, by set-up."""
+    import pandas as pd
+
+    lines = []
+    for name, frame in found.items():
+        for way, group in frame.groupby("arm", sort=False):
+            means = group.groupby("setting")[["accuracy", "difference"]].mean()
+            picks = {"most accurate": means["accuracy"].idxmax()}
+            if means["difference"].notna().any():
+                picks["largest difference"] = means["difference"].idxmax()
+            for choice, setting in picks.items():
+                one = group[group["setting"].eq(setting)]
+                lines.append({"set-up": name, "way": way, "setting": choice,
+                              "accuracy, %": 100 * one["accuracy"].mean(),
+                              "lift, points": 100 * one["dp"].mean(),
+                              "minus plain SGD stopped": points(rows.per_unit(one, "difference")),
+                              "pairs": f"{one['difference'].notna().sum()} of {len(one)}"})
+    return pd.DataFrame(lines)
+
+
+def by_setting(frame: "DataFrame", names: Mapping[str, str]) -> "DataFrame":
+    """Accuracy and lift for each value of some columns (name: heading), with 95% t intervals."""
+    import pandas as pd
+
+    frame = frame[frame["status"].eq("ok")]
+    lines = [dict(zip(names.values(), values, strict=True)) | {
+        "accuracy, %": points(group.groupby("dataset")["accuracy"].mean(), sign=""),
+        "lift, points": points(group.groupby("dataset")["lift"].mean(), sign="")}
+        for values, group in frame.groupby(list(names), dropna=False)]
+    return pd.DataFrame(lines, columns=[*names.values(), "accuracy, %", "lift, points"])
+
+
+def points(values: "Series", *, sign: str = "+") -> str:
+    """Mean and 95% t interval in points, as text; "–" without a value."""
+    found = judgement.estimate(values.to_numpy())
+    if found.n == 0:
+        return "–"
+    text = f"{100 * found.mean:{sign}.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    return text.replace("-", "\N{MINUS SIGN}")

@@ -119,7 +119,7 @@ def measure(frames: Frames, claim: Claim) -> Measurement:
     frame = attacked(frames[claim.notebook])
     if set(families(frame)) < {PLAIN, PRIVATE}:
         return judgement.unmeasured(claim)
-    curves = paths_of(frames, claim, frame)
+    curves = paths_of(frames, claim.notebook, frame)
     plain = frame[families(frame).eq(PLAIN) & frame["weights"].eq("last")]
     passed = control(plain, claim.control)
     part = claim.direction[0]
@@ -138,9 +138,9 @@ def measure(frames: Frames, claim: Claim) -> Measurement:
     return Measurement(verdict, None, tuple(beside), described(frame), frame["key"].nunique(), note)
 
 
-def paths_of(frames: Frames, claim: Claim, frame: "DataFrame") -> "DataFrame":
-    """The recorded paths of the rows of `frame`."""
-    curves = frames.get(f"{claim.notebook}/curves")
+def paths_of(frames: Frames, notebook: str, frame: "DataFrame") -> "DataFrame":
+    """The recorded paths of the rows of `frame`, which are a notebook's."""
+    curves = frames.get(f"{notebook}/curves")
     if curves is None:
         from lib import study
 

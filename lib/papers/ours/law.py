@@ -17,7 +17,7 @@ share of the differences in lift that are in order: 1 always, .5 chance, 0 never
 
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lib.papers.ours import envelopes
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 CANDIDATES = ("progress", "noise", "last noise", "privacy", "rate", "steps")
+RULE = "the rule"
+GRID = (-1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # weights of the noise
 LEAST_ACCURACY = 0.5  # of the largest accuracy: below it no trigger has been learnt
 
 
@@ -95,6 +97,14 @@ def shares(steps: int, weights: str, ema_decay: float) -> "numpy.ndarray":
     return np.cumsum(of[::-1])[::-1]  # an update is in every later iterate
 
 
+def with_candidates(curves: "DataFrame", *, records: int) -> "DataFrame":
+    """DP-SGD's paths with the candidates as columns, not as logarithms."""
+    import numpy as np
+
+    private = curves[envelopes.families(curves).eq(envelopes.PRIVATE)]
+    return private.join(np.exp(candidates(private, records=records)))
+
+
 def at_equal_accuracy(curves: "DataFrame", *, records: int) -> "DataFrame":
     """DP-SGD's lift and candidates by setting where each path first reached an accuracy."""
     private = curves[envelopes.families(curves).eq(envelopes.PRIVATE)]
@@ -129,8 +139,22 @@ def score(found: "DataFrame", weight: float) -> "Series":
     return found["progress"] + weight * found["noise"]
 
 
-def fitted(sets: Iterable["DataFrame"], grid: Sequence[float]) -> float:
-    """The weight of the noise, of a grid, with the largest mean concordance over several sets."""
-    sets = list(sets)
+def fitted(sets: Iterable["DataFrame"], grid: Sequence[float] = GRID) -> float:
+    """The weight of the noise, of a grid, with the largest mean concordance over several sets; NaN
+    without any."""
+    sets = [found for found in sets if len(found)]
+    if not sets:
+        return math.nan
     return max(grid, key=lambda weight: sum(concordance(found, score(found, weight)).mean()
                                             for found in sets))
+
+
+def table(sets: Mapping[str, "DataFrame"], weight: float) -> "DataFrame":
+    """Concordance of each candidate and of the rule: one line a set-up, candidate and instance."""
+    import pandas as pd
+
+    lines = [(name, candidate, unit, value) for name, found in sets.items()
+             for candidate in (*CANDIDATES, RULE)
+             for unit, value in concordance(found, score(found, weight) if candidate == RULE
+                                            else found[candidate]).items()]
+    return pd.DataFrame(lines, columns=["set-up", "candidate", "instance", "concordance"])

@@ -88,12 +88,10 @@ def differences(attacked: "DataFrame", curves: "DataFrame", choices: "DataFrame"
 
 def measure(frames: Frames, claim: Claim) -> Measurement:
     """D1a: the mean difference over a pair's draws at each noise level."""
-    whole = frames[claim.notebook]
-    attacked = envelopes.attacked(whole)
-    choices, attacked = _alike(whole, attacked)
+    choices, attacked = compared(frames[claim.notebook])
     if choices.empty or attacked.empty:
         return judgement.unmeasured(claim)
-    curves = _last(envelopes.paths_of(frames, claim, attacked))
+    curves = _last(envelopes.paths_of(frames, claim.notebook, attacked))
     plain_rates = choices.loc[choices[ARM].eq(envelopes.PLAIN), RATE]
     plain = attacked[arms(attacked).eq(envelopes.PLAIN) & attacked[RATE].isin(plain_rates)]
     passed = judgement.shows(plain, claim.control)
@@ -117,9 +115,10 @@ def measure(frames: Frames, claim: Claim) -> Measurement:
                        attacked["key"].nunique(), _near_ties(choices))
 
 
-def _alike(whole: "DataFrame", attacked: "DataFrame") -> tuple["DataFrame", "DataFrame"]:
-    """(the choices of the tuning rows of the attacked rows' set-up, the attacked rows that were
-    trained as the tuning rows were, the rate apart; last weights)."""
+def compared(whole: "DataFrame") -> tuple["DataFrame", "DataFrame"]:
+    """(what each tuning draw chose, the attacked rows that were trained as in the tuning, the rate
+    apart; last weights). Both of one set-up; empty where it is not measured."""
+    attacked = envelopes.attacked(whole)
     tuned = whole[whole["split"].astype(str).str.startswith("tune")]
     for name in rows.PLACE:
         tuned = tuned[tuned[name].isin(attacked[name])]
@@ -132,6 +131,12 @@ def _alike(whole: "DataFrame", attacked: "DataFrame") -> tuple["DataFrame", "Dat
         attacked = attacked[attacked[name].isin(tuned[name])]
         tuned = tuned[tuned[name].isin(attacked[name])]
     return chosen(accuracies(tuned)), attacked
+
+
+def favourites(choices: "DataFrame") -> dict[str, float]:
+    """The rate that most draws chose, by arm; of several the lowest."""
+    return {str(arm): float(group[RATE].mode().iloc[0])
+            for arm, group in choices.groupby(ARM, sort=False)}
 
 
 def none_chosen() -> "DataFrame":
