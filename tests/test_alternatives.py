@@ -11,6 +11,7 @@ from lib.defences.dpsgd import DPSGD
 from lib.defences.output_noise import OutputNoise
 from lib.papers.ours import advice, alternatives, envelopes, trainings
 from lib.study import Run
+from lib.verdicts import judgement
 
 PAIRS = ((0, 5), (1, 2), (2, 6))
 RATES = {"rate": 0.03, "rates": [0.01], "clip_rates": [0.1], "small_rates": [0.003],
@@ -96,10 +97,12 @@ def test_advice_is_chosen_on_the_other_pairs():
 def test_tables_by_setting_have_intervals():
     frame = pd.DataFrame({"status": "ok", "dataset": ["a", "b"] * 2, "norm": [1.0, 1.0, None, None],
                           "accuracy": [0.8, 0.9, 0.7, 0.7], "lift": [0.1, 0.3, 0.0, 0.0]})
-    table = alternatives.by_setting(frame, {"norm": "clipping norm"})
-    assert table["lift, points"].tolist() == ["20.0 [−107.1, 147.1]", "0.0 [0.0, 0.0]"]
+    table = alternatives.by_setting(frame, {"norm": "clipping norm"},
+                                    reference=frame[frame["norm"].isna()])
+    assert table["lift, points"].tolist() == pytest.approx([20, 0])
+    assert table["lift, difference"].tolist() == ["+20.0 [−107.1, 147.1]", "+0.0 [0.0, 0.0]"]
     assert table["clipping norm"].isna().tolist() == [False, True]
-    assert alternatives.points(pd.Series([math.nan])) == "–"
+    assert judgement.points([math.nan]) == "–"
 
 
 def test_families_leave_out_halves_of_dpsgd():

@@ -33,7 +33,7 @@ def envelopes(lines: "DataFrame", differences: "DataFrame", *, measure: str = "l
         figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2)
         looks = series_styles(families)
-        for name in reversed(families):  # the reference is drawn last, and thickest
+        for name in families:  # the reference is drawn last, and thickest
             table = _whole(lines[lines["family"].eq(name)], measure, instance, shown)
             reference = name == families[1]
             left.plot(100 * table.columns, factor(measure) * table.mean(), color=looks[name].color,
@@ -68,7 +68,7 @@ def _difference(axes: "Axes", table: "DataFrame", measure: str, families: tuple[
         say_not_measured(axes)
     axes.axhline(0, color=INK, linewidth=1.1)
     axes.set(xlabel="clean accuracy [% of test images]", ylabel="difference [percentage points]")
-    axes.set_title(f"{families[0]} minus {families[1]}: above 0, it leaves more")
+    axes.set_title(f"{families[0]} minus {families[1]}: above 0 is worse")
 
 
 def by_setting(points: "DataFrame", *, series: str, along: str, measure: str = "lift",
@@ -89,7 +89,7 @@ def by_setting(points: "DataFrame", *, series: str, along: str, measure: str = "
     looks = series_styles([named, *names])
     with styled():
         figure = Figure(figsize=(WIDTH * 0.86, 4.2), layout="constrained")
-        axes = figure.add_subplot()
+        axes, known = figure.add_subplot(), []
         for name in names:
             line = means[means[series].eq(name)]
             x, y = 100 * line["accuracy"], factor(measure) * line[measure]
@@ -97,8 +97,10 @@ def by_setting(points: "DataFrame", *, series: str, along: str, measure: str = "
                       linestyle=looks[name].line if labels else "none",
                       marker=looks[name].marker, label=str(name))
             for value, across, up in zip(line[along], x, y, strict=True) if labels else ():
-                axes.annotate(f"{value:g}", (across, up), xytext=(4, 4), textcoords="offset points",
-                              fontsize=8, color=looks[name].color)
+                if not _crowded(known, value, across, up):
+                    axes.annotate(f"{value:g}", (across, up), xytext=(5, 4), fontsize=8,
+                                  textcoords="offset points", color=looks[name].color)
+                    known.append((value, across, up))
         if reference is not None and len(reference):
             path = reference.groupby("step")[["accuracy", measure]].mean()
             axes.plot(100 * path["accuracy"], factor(measure) * path[measure], linewidth=3,
@@ -114,6 +116,12 @@ def by_setting(points: "DataFrame", *, series: str, along: str, measure: str = "
                  ylabel=measure_label(measure) + ": lower is better")
         legend_below(figure, order=[*map(str, names), named])
     return figure
+
+
+def _crowded(known: list[tuple[float, float, float]], value: float, x: float, y: float) -> bool:
+    """Whether the same label stands close by: points of several series that lie together."""
+    return any(value == other and abs(x - across) < 3 and abs(y - up) < 5
+               for other, across, up in known)
 
 
 def collapsed(curves: "DataFrame", specs: Sequence[tuple[str, str, str]], *, series: str,

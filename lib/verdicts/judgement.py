@@ -73,6 +73,15 @@ def estimate(values: "ArrayLike", *, scale: str = "identity") -> "Interval":
     return metrics.mean_interval(values, scale=scale, trials=TRIALS)
 
 
+def points(values: "ArrayLike", *, sign: str = "+") -> str:
+    """Mean of shares and its 95% t interval, in percentage points, as text; "–" without a value."""
+    found = estimate(values)
+    if found.n == 0:
+        return "–"
+    text = f"{100 * found.mean:{sign}.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
 def decide(
     part: Part, values: "ArrayLike", *, passed: bool | None, scale: str = "identity"
 ) -> Verdict:

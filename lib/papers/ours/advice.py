@@ -9,8 +9,7 @@ import math
 from typing import TYPE_CHECKING
 
 from lib.papers.ours import envelopes
-from lib.papers.ours.alternatives import points
-from lib.verdicts import rows
+from lib.verdicts import judgement, rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -68,6 +67,6 @@ def table(picked: "DataFrame") -> "DataFrame":
         lines.append({
             "epsilon": level, "rule": rule, "setting (most often)": group["setting"].mode().iloc[0],
             "accuracy, %": 100 * of["accuracy"].mean(), "lift, points": 100 * of["lift"].mean(),
-            "lift against the first": "" if rule == ACCURATE else points(
-                of["lift"] - first["lift"])})
+            "lift against the first": "" if rule == ACCURATE else judgement.points(
+                (of["lift"] - first["lift"]).to_numpy())})
     return pd.DataFrame(lines)

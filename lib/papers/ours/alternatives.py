@@ -91,30 +91,29 @@ def table(found: Mapping[str, "DataFrame"]) -> "DataFrame":
                 picks["largest difference"] = means["difference"].idxmax()
             for choice, setting in picks.items():
                 one = group[group["setting"].eq(setting)]
+                apart = judgement.points(rows.per_unit(one, "difference").to_numpy())
                 lines.append({"set-up": name, "way": way, "setting": choice,
                               "accuracy, %": 100 * one["accuracy"].mean(),
                               "lift, points": 100 * one["dp"].mean(),
-                              "minus plain SGD stopped": points(rows.per_unit(one, "difference")),
+                              "minus plain SGD stopped": apart,
                               "pairs": f"{one['difference'].notna().sum()} of {len(one)}"})
     return pd.DataFrame(lines)
 
 
-def by_setting(frame: "DataFrame", names: Mapping[str, str]) -> "DataFrame":
-    """Accuracy and lift for each value of some columns (name: heading), with 95% t intervals."""
+def by_setting(frame: "DataFrame", names: Mapping[str, str], *, reference: "DataFrame"
+               ) -> "DataFrame":
+    """Mean accuracy and lift for each value of some columns (name: heading), and how far they are
+    from those of the reference, data set by data set, with 95% t intervals."""
     import pandas as pd
 
-    frame = frame[frame["status"].eq("ok")]
-    lines = [dict(zip(names.values(), values, strict=True)) | {
-        "accuracy, %": points(group.groupby("dataset")["accuracy"].mean(), sign=""),
-        "lift, points": points(group.groupby("dataset")["lift"].mean(), sign="")}
-        for values, group in frame.groupby(list(names), dropna=False)]
-    return pd.DataFrame(lines, columns=[*names.values(), "accuracy, %", "lift, points"])
-
-
-def points(values: "Series", *, sign: str = "+") -> str:
-    """Mean and 95% t interval in points, as text; "–" without a value."""
-    found = judgement.estimate(values.to_numpy())
-    if found.n == 0:
-        return "–"
-    text = f"{100 * found.mean:{sign}.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
-    return text.replace("-", "\N{MINUS SIGN}")
+    both, heads = ["accuracy", "lift"], ["accuracy, %", "lift, points"]
+    first = reference[reference["status"].eq("ok")].groupby("dataset")[both].mean()
+    lines = []
+    for values, group in frame[frame["status"].eq("ok")].groupby(list(names), dropna=False):
+        means = group.groupby("dataset")[both].mean()
+        lines.append(dict(zip(names.values(), values, strict=True))
+                     | dict(zip(heads, 100 * means.mean(), strict=True))
+                     | {f"{name}, difference": judgement.points((means - first)[name].to_numpy())
+                        for name in both})
+    return pd.DataFrame(lines, columns=[*names.values(), *heads,
+                                        *(f"{name}, difference" for name in both)])

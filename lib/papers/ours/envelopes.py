@@ -7,7 +7,7 @@ be stopped anywhere on it. At each accuracy the family takes the setting that le
 then judged by.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lib.papers.ours.matched import first_reached
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PLAIN, PRIVATE = "plain SGD", "DP-SGD"
 POINT = 0.01  # a step between accuracies
 HEADLINE_FRACTION = 0.1
+UPPER = (0.1, 0.05)  # below the largest accuracy: where differences can be large
 UNIT, SETTING, LEVEL, FAMILY = "instance", "setting", "accuracy", "family"
 
 
@@ -162,7 +163,7 @@ def _upper(found: "DataFrame") -> list[float]:
     if found.empty:
         return []
     top = found[LEVEL].max()
-    return [round(top - below, 6) for below in (0.1, 0.05)]
+    return [round(top - below, 6) for below in UPPER]
 
 
 def described(frame: "DataFrame") -> str:
@@ -170,3 +171,20 @@ def described(frame: "DataFrame") -> str:
     line = frame.iloc[0]
     return (f"own: {line['dataset']}, features {line['features']}, {line['model']}, "
             f"{line['attack.fraction']:.0%} of the base class")
+
+
+def table(paths: Mapping[str, "DataFrame"]) -> "DataFrame":
+    """The difference between the envelopes (DP-SGD minus plain SGD) on several set-ups: over all
+    accuracies that both reach, and over the last ten and five points of them."""
+    import pandas as pd
+
+    lines = []
+    for name, curves in paths.items():
+        found = differences(least(at_accuracies(curves)))
+        over = {"all": found} | {f"last {round(100 * below)} points": found[found[LEVEL] >= low]
+                                 for below, low in zip(UPPER, _upper(found), strict=False)}
+        top = f"{100 * found[LEVEL].max():.0f}" if len(found) else "–"
+        lines.append({"set-up": name, "pairs": found[UNIT].nunique(), "both reach, %": top} | {
+            f"least lift, difference: {which}": judgement.points(_means(some).to_numpy())
+            for which, some in over.items()})
+    return pd.DataFrame(lines)

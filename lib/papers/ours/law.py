@@ -10,9 +10,10 @@ Candidates are reckoned from the setting alone, for weights after `s` steps of r
 | privacy | Gaussian differential privacy's mu of the steps so far, which orders as epsilon does |
 | rate, steps | as set |
 
-For averaged weights progress and noise are those of the average. At equal accuracy, two trainings
-are in order if the one with the larger candidate leaves more of the trigger. `concordance` is the
-share of the differences in lift that are in order: 1 always, .5 chance, 0 never.
+For averaged weights progress and noise are those of the average. Two models of one attack that are
+as accurate as each other, to a point, are in order if the one with the larger candidate leaves more
+of the trigger. `concordance` is the share of the differences in lift that are in order: 1 always,
+.5 chance, 0 never.
 """
 
 import functools
@@ -24,6 +25,7 @@ from lib.papers.ours import envelopes
 from lib.training.averages import NAMES as AVERAGES
 from lib.training.schedule import Schedule
 from lib.training.settings import SCHEDULES
+from lib.verdicts import rows
 
 if TYPE_CHECKING:
     import numpy
@@ -106,20 +108,23 @@ def with_candidates(curves: "DataFrame", *, records: int) -> "DataFrame":
 
 
 def at_equal_accuracy(curves: "DataFrame", *, records: int) -> "DataFrame":
-    """DP-SGD's lift and candidates by setting where each path first reached an accuracy."""
+    """DP-SGD's recorded points with instance, lift, candidates (logarithms) and the accuracy to a
+    whole point, from half of the largest accuracy on: any training may be stopped anywhere.
+    """
     private = curves[envelopes.families(curves).eq(envelopes.PRIVATE)]
-    joined = private.join(candidates(private, records=records))
-    found = envelopes.at_accuracies(joined, metrics=("lift", *CANDIDATES))
+    found = private[["lift"]].join(candidates(private, records=records)).assign(**{
+        envelopes.UNIT: rows.unit(private), envelopes.LEVEL: private["accuracy"].round(2)})
     return found[found[envelopes.LEVEL] >= LEAST_ACCURACY * found[envelopes.LEVEL].max()]
 
 
 def concordance(found: "DataFrame", values: "Series", *, outcome: str = "lift") -> "Series":
-    """Per instance: the share of the differences in `outcome`, between settings of one accuracy,
+    """Per instance: the share of the differences in `outcome`, between points of one accuracy,
     in whose direction `values` differ as well (ties count a half).
 
-    `found`: of `at_equal_accuracy`. NaN for an instance without two settings at an accuracy.
+    `found`: of `at_equal_accuracy`. NaN for an instance without two points at an accuracy.
     """
     import numpy as np
+    import pandas as pd
 
     def one(group: "DataFrame") -> float:
         right = whole = 0.0
@@ -131,6 +136,8 @@ def concordance(found: "DataFrame", values: "Series", *, outcome: str = "lift") 
             whole += np.abs(apart).sum()
         return right / whole if whole else math.nan
 
+    if found.empty:
+        return pd.Series(dtype=float)
     return found.assign(_values=values).groupby(envelopes.UNIT).apply(one, include_groups=False)
 
 
