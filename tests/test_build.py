@@ -775,3 +775,12 @@ def test_a_file_is_moved_whole(tmp_path, monkeypatch):
         execution.move(made, target)
     assert target.read_text() == "old" and [path.name
                                             for path in target.parent.iterdir()] == ["target"]
+
+
+def test_a_notebook_publishes_no_row_that_it_reads_from_another():
+    from lib.commands.passes import Pass
+    seen = Pass(asked={"11_a": {"1": {"notebook": "11_a", "key": "1"}},
+                       "64_b": {"1": {"notebook": "11_a", "key": "1"},
+                                "2": {"notebook": "64_b", "key": "2"}}})
+    assert [(request["notebook"], request["key"]) for request in seen.own()] == [
+        ("11_a", "1"), ("64_b", "2")]

@@ -166,6 +166,8 @@ def test_read_only_trains_nothing_and_notes_what_was_asked(store, monkeypatch, t
     assert frame["status"].tolist() == ["not measured"] and math.isnan(
         frame["accuracy"][0]) and rows_on_disk(store) == []
     asked = [json.loads(line) for line in (tmp_path / "asked").read_text().splitlines()]
+    study.run([TINY], of="10_setup")  # which publishes it
+    assert json.loads((tmp_path / "asked").read_text().splitlines()[1])["notebook"] == "10_setup"
     assert asked == [{
         "notebook": "11_dpsgd", "key": TINY.key, "run": json.loads(json.dumps(TINY.to_dict())),
         "alone": False, "known": False, "status": "", "source": "", "reason": ""

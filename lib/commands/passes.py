@@ -30,6 +30,11 @@ class Pass:
         return {key: request for runs in reversed(self.asked.values())
                 for key, request in runs.items()}
 
+    def own(self) -> list[dict]:
+        """What each notebook asked for, but for rows that it reads from another one."""
+        return [request for name, runs in self.asked.items() for request in runs.values()
+                if request["notebook"] == name]
+
     def missing(self) -> dict[str, dict]:
         """The requests that no row answers: {key: request}."""
         return {key: request for key, request in self.requests().items() if not request["known"]}

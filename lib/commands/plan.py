@@ -64,10 +64,7 @@ def export(options: Namespace) -> int:
     """
     with stoppable():
         study, seen = ask(options)
-        # rows that another notebook publishes are left to it
-        requests = [request for name, asked in seen.asked.items() for request in asked.values()
-                    if request["notebook"] == name]
-        counts = call_worker("export", requests, settings=study.settings)
+        counts = call_worker("export", seen.own(), settings=study.settings)
     for name, (count, removed) in sorted(counts.items()):
         say(f"{name}  {count} rows{told(count, removed)}")
     missing = seen.missing()
