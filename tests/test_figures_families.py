@@ -48,7 +48,8 @@ def points():
 
 
 def test_settings_are_labelled_once_where_they_lie_together():
-    axes = figures.by_setting(points(), series="series", along="rate", reference=points()).axes[0]
+    axes = figures.by_setting(points(), series="series", along="rate",
+                              references={"plain SGD": points()}).axes[0]
     assert [text.get_text() for text in axes.texts] == ["0.1", "0.2"]
     assert axes.lines[-1].get_label() == "plain SGD" and axes.lines[-1].get_linewidth() == 3
     free = figures.by_setting(points(), series="series", along="rate", measure="difference",

@@ -6,8 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from test_envelopes import BASE, made, rising
 
-from lib.papers.ours import envelopes, law
+from lib import papers, privacy
+from lib.defences.dpsgd import DPSGD
+from lib.papers.ours import envelopes, law, trainings
 from lib.training import averages
 
 
@@ -64,7 +67,7 @@ def test_candidates_are_reckoned_from_the_setting():
     assert math.exp(found["progress"]) == pytest.approx(30 * 0.1 / 0.1)
     assert math.exp(found["noise"]) == pytest.approx(math.sqrt(30) * 2 / 100)
     assert math.exp(found["last noise"]) == pytest.approx(2 / 100)
-    assert math.exp(found["privacy"]) == pytest.approx(0.1 * math.sqrt(30 * math.expm1(0.25)))
+    assert math.exp(found["epsilon"]) == pytest.approx(privacy.dpsgd_epsilon(2.0, 0.1, 30, 1e-5))
 
 
 def test_concordance_counts_differences_in_lift():
@@ -86,5 +89,42 @@ def test_the_weight_of_the_noise_is_found():
                           envelopes.LEVEL: np.repeat([0.5, 0.6, 0.7], n // 3),
                           envelopes.UNIT: np.tile(["a", "b"], n // 2)})
     found["lift"] = found["progress"] + 2 * found["noise"]
+    assert math.isnan(law.fitted([found.iloc[:1]]))  # nothing to put in order
     assert law.fitted([found, found], [-1.0, 0.0, 1.0, 2.0, 4.0]) == 2.0
     assert law.concordance(found, law.score(found, 2.0)).tolist() == pytest.approx([1.0, 1.0])
+
+
+def both(lift):
+    """Rows and paths of the two set-ups that test the rule; lift(rate) at the end."""
+    imagenet = BASE
+    mnist = BASE.with_(dataset="mnist", features="none", model="cnn", train_size=60000)
+    frames = {}
+    for name, base, pairs in (("11_dpsgd", imagenet, ((0, 5), (1, 2))),
+                              ("64_why", mnist, ((7, 1), (3, 5)))):
+        settings = [(defence, rate) for defence in (trainings.PLAIN, DPSGD(1.0), DPSGD(4.0))
+                    for rate in (0.01, 0.1)]
+        runs = trainings.paths(base, settings, pairs, epochs=30.0)
+        frames[name], frames[f"{name}/curves"] = made(
+            runs, lambda run: rising(0.8, lift(run) + 0.01 * run.attack_seed))
+    return frames
+
+
+def judged(frames):
+    one = papers.claim("D2")
+    return one.measure(frames, one)
+
+
+def test_the_law_is_judged_on_the_set_ups_that_test_it():
+    def by_rate(run):
+        return 0.6 if not run.defence.clip else 5 * run.training.lr
+    frames = both(by_rate)
+    got = judged(frames)
+    assert got.direction.outcome == "holds" and got.direction.n == 2
+    beside = {name: one for name, one, _ in got.beside}
+    assert beside["progress on mnist"].measured == pytest.approx(1.0, abs=0.01)
+    assert beside["epsilon on imagenet"].measured == pytest.approx(0.5, abs=0.2)
+    against = judged(both(lambda run: 0.6 if not run.defence.clip else 0.05 / run.training.lr))
+    assert against.direction.outcome == "fails"
+    nothing = judged(both(lambda run: 0.1 if not run.defence.clip else 0.01 / run.training.lr))
+    assert nothing.direction.outcome == "inconclusive"  # no backdoor: the control failed
+    assert judged({"11_dpsgd": frames["11_dpsgd"]}).direction.outcome == "not measured"

@@ -36,7 +36,7 @@ STATED = {
     "turner": [f"T{i}" for i in range(1, 17)],
     "ozyikan": [f"O{i}" for i in range(1, 13)],
     "hong": [f"G{i}" for i in range(1, 17)],
-    "ours": ["D1a", "D1b"],
+    "ours": ["D1a", "D1b", "D2"],
 }
 
 
@@ -225,6 +225,7 @@ def test_the_table_keeps_its_order():
     stated = [
         "D1a",
         "D1b",
+        "D2",
         *STATED["razmi"],
         *(f"I{i}" for i in range(1, 12)),
         "I11a",

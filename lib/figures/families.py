@@ -1,6 +1,6 @@
 """Families of trainings compared at equal clean accuracy: envelopes, and settings one by one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lib.figures.axes import legend_below, say_not_measured
@@ -72,21 +72,21 @@ def _difference(axes: "Axes", table: "DataFrame", measure: str, families: tuple[
 
 
 def by_setting(points: "DataFrame", *, series: str, along: str, measure: str = "lift",
-               reference: "DataFrame | None" = None, named: str = "plain SGD",
-               labels: bool = True) -> "Figure":
+               references: "Mapping[str, DataFrame] | None" = None, labels: bool = True
+               ) -> "Figure":
     """Settings as points (clean accuracy, measure), joined along one of them, such as the rate.
 
     points: a row a run; means over instances for each value of `series` (a line each) and `along`
-    (its value beside each point). reference: recorded paths (a row a checkpoint) of one setting,
-    drawn last and thickest as their mean at equal steps. labels: without them, points are not
-    joined, and a line stands at zero.
+    (its value beside each point). references: recorded paths by name (a row a checkpoint, one
+    setting each), drawn last and thickest as their mean at equal steps. labels: without them,
+    points are not joined, and a line stands at zero.
     """
     from matplotlib.figure import Figure
 
     means = instance_means(points, by=[series, along], values=["accuracy", measure])
     means = means.groupby([series, along], sort=True)[["accuracy", measure]].mean().reset_index()
-    names = list(dict.fromkeys(points[series]))
-    looks = series_styles([named, *names])
+    names, references = list(dict.fromkeys(points[series])), references or {}
+    looks = series_styles([*references, *names])
     with styled():
         figure = Figure(figsize=(WIDTH * 0.86, 4.2), layout="constrained")
         axes, known = figure.add_subplot(), []
@@ -101,10 +101,10 @@ def by_setting(points: "DataFrame", *, series: str, along: str, measure: str = "
                     axes.annotate(f"{value:g}", (across, up), xytext=(5, 4), fontsize=8,
                                   textcoords="offset points", color=looks[name].color)
                     known.append((value, across, up))
-        if reference is not None and len(reference):
-            path = reference.groupby("step")[["accuracy", measure]].mean()
-            axes.plot(100 * path["accuracy"], factor(measure) * path[measure], linewidth=3,
-                      color=looks[named].color, linestyle=looks[named].line, label=named, zorder=5)
+        for name, path in references.items():
+            line = path.groupby("step")[["accuracy", measure]].mean()
+            axes.plot(100 * line["accuracy"], factor(measure) * line[measure], linewidth=3,
+                      color=looks[name].color, linestyle=looks[name].line, label=name, zorder=5)
         if not labels:
             axes.axhline(0, color=INK, linewidth=1.1)
         if len(means):
@@ -114,7 +114,7 @@ def by_setting(points: "DataFrame", *, series: str, along: str, measure: str = "
             say_not_measured(axes)
         axes.set(xlabel="clean accuracy [% of test images]: right is better",
                  ylabel=measure_label(measure) + ": lower is better")
-        legend_below(figure, order=[*map(str, names), named])
+        legend_below(figure, order=[*map(str, names), *references])
     return figure
 
 

@@ -129,11 +129,11 @@ def measure(frames: Frames, claim: Claim) -> Measurement:
     found = {name: differences(least(at, metric=name), metric=name) for name in metrics}
     lift = found["lift"]
     beside = [(f"from {100 * low:.0f}% accuracy on",
-               judgement.decide(part, _means(lift[lift[LEVEL] >= low]), passed=passed), None)
+               judgement.decide(part, means(lift[lift[LEVEL] >= low]), passed=passed), None)
               for low in _upper(lift)]
-    beside.append(("trigger AUC", judgement.decide(part, _means(found["trigger_auc"]),
+    beside.append(("trigger AUC", judgement.decide(part, means(found["trigger_auc"]),
                                                    passed=passed), None))
-    verdict = judgement.decide(part, _means(lift), passed=passed)
+    verdict = judgement.decide(part, means(lift), passed=passed)
     note = "" if lift.empty else (f"accuracies {100 * lift[LEVEL].min():.0f} to "
                                   f"{100 * lift[LEVEL].max():.0f}%")
     return Measurement(verdict, None, tuple(beside), described(frame), frame["key"].nunique(), note)
@@ -154,7 +154,8 @@ def control(plain: "DataFrame", least_lift: float) -> bool | None:
     return judgement.shows(rows.one_setting(plain), least_lift)
 
 
-def _means(found: "DataFrame") -> "Series":
+def means(found: "DataFrame") -> "Series":
+    """Of `differences`: the mean over accuracies of each instance."""
     return found.groupby(UNIT)["difference"].mean()
 
 
@@ -185,6 +186,6 @@ def table(paths: Mapping[str, "DataFrame"]) -> "DataFrame":
                                  for below, low in zip(UPPER, _upper(found), strict=False)}
         top = f"{100 * found[LEVEL].max():.0f}" if len(found) else "–"
         lines.append({"set-up": name, "pairs": found[UNIT].nunique(), "both reach, %": top} | {
-            f"least lift, difference: {which}": judgement.points(_means(some).to_numpy())
+            f"least lift, difference: {which}": judgement.points(means(some).to_numpy())
             for which, some in over.items()})
     return pd.DataFrame(lines)

@@ -7,7 +7,7 @@ Candidates are reckoned from the setting alone, for weights after `s` steps of r
 | progress | sum of the rates over (1 - momentum): how far the signal can have moved the weights |
 | noise | standard deviation of the noise in a weight if nothing pulled it back |
 | last noise | that of one step's noise at the end: rate x noise multiplier / batch |
-| privacy | Gaussian differential privacy's mu of the steps so far, which orders as epsilon does |
+| epsilon | of the steps so far (delta 1e-5, add-remove, Poisson, PLD) |
 | rate, steps | as set |
 
 For averaged weights progress and noise are those of the average. Two models of one attack that are
@@ -18,21 +18,27 @@ of the trigger. `concordance` is the share of the differences in lift that are i
 
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from lib import privacy
 from lib.papers.ours import envelopes
+from lib.papers.ours.trainings import DELTA
 from lib.training.averages import NAMES as AVERAGES
 from lib.training.schedule import Schedule
 from lib.training.settings import SCHEDULES
-from lib.verdicts import rows
+from lib.verdicts import judgement, rows
+from lib.verdicts.claim import Claim, Frames, Measurement, Part
+from lib.verdicts.verdict import Verdict
 
 if TYPE_CHECKING:
     import numpy
     from pandas import DataFrame, Series
 
-CANDIDATES = ("progress", "noise", "last noise", "privacy", "rate", "steps")
+CANDIDATES = ("progress", "noise", "last noise", "epsilon", "rate", "steps")
 RULE = "the rule"
+WEIGHT = 0.0  # of the noise in the rule, as fitted on strokes and patches: progress alone
+CONTROL = 0.25  # undefended lift: without a backdoor there is nothing to put in order
 GRID = (-1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # weights of the noise
 LEAST_ACCURACY = 0.5  # of the largest accuracy: below it no trigger has been learnt
 
@@ -55,11 +61,17 @@ def candidates(curves: "DataFrame", *, records: int) -> "DataFrame":
         scale = line["noise_multiplier"] * line["defence.max_grad_norm"] / line[
             "training.batch_size"]
         z, q = line["noise_multiplier"], line["training.batch_size"] / records
+        epsilons = [spent(float(z), float(q), step) for step in steps]
         found.loc[path.index] = np.log(np.column_stack([
             rate * unit[:, 0], rate * scale * unit[:, 1], rate * scale * unit[:, 2],
-            [q * math.sqrt(step * math.expm1(z**-2)) for step in steps],
-            np.full(len(steps), rate), steps]))
+            epsilons, np.full(len(steps), rate), steps]))
     return found
+
+
+@functools.lru_cache(maxsize=4096)
+def spent(noise_multiplier: float, sample_rate: float, steps: int) -> float:
+    """Epsilon at delta 1e-5 after so many steps."""
+    return privacy.dpsgd_epsilon(noise_multiplier, sample_rate, steps, DELTA)
 
 
 @functools.lru_cache(maxsize=256)
@@ -149,7 +161,7 @@ def score(found: "DataFrame", weight: float) -> "Series":
 def fitted(sets: Iterable["DataFrame"], grid: Sequence[float] = GRID) -> float:
     """The weight of the noise, of a grid, with the largest mean concordance over several sets; NaN
     without any."""
-    sets = [found for found in sets if len(found)]
+    sets = [found for found in sets if concordance(found, found["progress"]).notna().any()]
     if not sets:
         return math.nan
     return max(grid, key=lambda weight: sum(concordance(found, score(found, weight)).mean()
@@ -165,3 +177,54 @@ def table(sets: Mapping[str, "DataFrame"], weight: float) -> "DataFrame":
              for unit, value in concordance(found, score(found, weight) if candidate == RULE
                                             else found[candidate]).items()]
     return pd.DataFrame(lines, columns=["set-up", "candidate", "instance", "concordance"])
+
+
+def measure(frames: Frames, claim: Claim) -> Measurement:
+    """D2: the concordance of the rule, and how far it is above what epsilon's order says, either
+    way round, on each of the set-ups that had no part in the fit."""
+    tried = {name: _tested(frames, notebook, select) for name, (notebook, select) in TESTS.items()}
+    found = {name: one for name, one in tried.items() if one is not None}
+    if len(found) < len(TESTS):
+        return judgement.unmeasured(claim)
+    values = {}
+    for name, (equal, passed, _) in found.items():
+        own = concordance(equal, score(equal, WEIGHT))
+        values[name] = own, passed
+        other = concordance(equal, equal["epsilon"])
+        values[f"{name}, beyond epsilon"] = own - other.clip(lower=1 - other), passed
+
+    def judge(part: Part, _: str) -> Verdict:
+        own, passed = values[part.name]
+        return judgement.decide(part, own.to_numpy(), passed=passed)
+
+    beside = [(f"{candidate} on {name}", judgement.decide(
+        claim.part(name), concordance(equal, equal[candidate]).to_numpy(), passed=passed), None)
+        for name, (equal, passed, _) in found.items() for candidate in CANDIDATES]
+    setup = "; ".join(envelopes.described(rows_) for _, _, rows_ in found.values())
+    return Measurement(judgement.combined(claim.direction, judge, "lift"), None, tuple(beside),
+                       setup, sum(rows_["key"].nunique() for _, _, rows_ in found.values()))
+
+
+def _tested(frames: Frames, notebook: str, select: Callable[["DataFrame"], "Series"]
+            ) -> "tuple[DataFrame, bool | None, DataFrame] | None":
+    """(points at equal accuracy, whether the undefended backdoor was there, the rows)."""
+    frame = frames.get(notebook)
+    if frame is None or frame.empty:
+        return None
+    frame = frame[frame["status"].eq("ok") & frame["split"].eq("test") & frame["world"].eq("P")
+                  & frame["training.checkpoints"].gt(0) & select(frame)]
+    private = frame[envelopes.families(frame).eq(envelopes.PRIVATE)]
+    if private.empty:
+        return None
+    line = private.iloc[0]
+    curves = envelopes.paths_of(frames, notebook, private)
+    plain = frame[envelopes.families(frame).eq(envelopes.PLAIN) & frame["weights"].eq("last")]
+    equal = at_equal_accuracy(curves, records=int(line["train_size"] - line["public"]))
+    return equal, envelopes.control(plain, CONTROL), private
+
+
+# The set-ups that had no part in the fit: the notebook that publishes their rows, and which.
+TESTS: dict[str, tuple[str, Callable[["DataFrame"], "Series"]]] = {
+    "imagenet": ("11_dpsgd", lambda frame: frame["features"].str.startswith("imagenet-lite0")),
+    "mnist": ("64_why", lambda frame: frame["dataset"].eq("mnist")),
+}

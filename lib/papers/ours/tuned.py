@@ -86,6 +86,21 @@ def differences(attacked: "DataFrame", curves: "DataFrame", choices: "DataFrame"
         columns=[*rows.PAIR, LEVEL, "difference", "missing", DRAW, RATE, "plain rate"])
 
 
+def by_draw(found: "DataFrame") -> "DataFrame":
+    """One line a noise level and draw: the rates, and the difference in points with its interval.
+
+    `found`: of `differences`.
+    """
+    import pandas as pd
+
+    return pd.DataFrame(
+        [{"noise": level, "draw": draw, "rate of DP-SGD": group[RATE].iloc[0],
+          "rate of plain SGD": group["plain rate"].iloc[0],
+          "difference in lift": judgement.points(rows.per_unit(group, "difference").to_numpy())}
+         for (level, draw), group in found.groupby([LEVEL, DRAW])],
+        columns=["noise", "draw", "rate of DP-SGD", "rate of plain SGD", "difference in lift"])
+
+
 def measure(frames: Frames, claim: Claim) -> Measurement:
     """D1a: the mean difference over a pair's draws at each noise level."""
     choices, attacked = compared(frames[claim.notebook])
