@@ -16,7 +16,8 @@ from lib.training import Training
 
 BASE = Run(dataset="cifar10-jpeg", train_size=50000, public=10000, features="imagenet-lite0:128",
            model="head", attack=BadNets(fraction=0.1),
-           training=Training("sgd", 0.03, epochs=30.0, checkpoints=4))
+           training=Training("sgd", 0.03, epochs=30.0, checkpoints=4,
+                             averages=("tail",)))
 PLAIN = DPSGD(0.0, clip=False)
 RATES = (0.01, 0.03, 0.1)
 TOP = {"plain": 0.80, 1.0: 0.78, 2.0: 0.76, 4.0: 0.74}
@@ -59,6 +60,7 @@ def tuning(best, draws=3):
     """Clean held-out runs; best: {(arm, draw): rate}."""
     splits = ["tune", "tune-2", "tune-3"][:draws]
     runs = [BASE.with_(defence=defence, training__lr=rate, training__checkpoints=0, split=split,
+                       training__averages=(),
                        attack=BadNets(stamp=False, relabel=False), init_seed=draw, noise_seed=draw)
             for draw, split in enumerate(splits)
             for defence in (PLAIN, *(DPSGD(float(z)) for z in LEVELS)) for rate in (0.003, *RATES,
@@ -105,6 +107,57 @@ def test_d1a_takes_the_tuned_rates_of_each_draw():
     assert got["lift, noise 2"].measured == pytest.approx(expected, abs=0.006)
 
 
+def test_d1a_shows_each_draw_and_what_they_add_to_the_interval():
+    larger = BEST | {(2.0, 1): 0.1}
+    whole = frames(lift_of, larger)
+    beside = {name: one for name, one, _ in judged("D1a", whole).beside}
+    first, second = (beside[f"draw {draw}, noise 2"].measured for draw in ("tune", "tune-2"))
+    assert second - first == pytest.approx(0.6, abs=0.01)
+    anew = beside["draws drawn anew, noise 2"]
+    assert anew.outcome == "inconclusive" and anew.high - anew.low > 1
+    assert beside["draws drawn anew, noise 1"].outcome == "less"
+    assert anew.measured == pytest.approx(beside["lift, noise 2"].measured)
+    choices, rows = tuned.compared(whole["11_dpsgd"])
+    curves = whole["11_dpsgd/curves"]
+    found = tuned.differences(rows, curves[curves["weights"].eq("last")], choices)
+    assert len(found) == 3 * 3 * len(SECOND_PAIRS) and found["missing"].eq("").all()
+    table = tuned.by_draw(found)
+    assert table["rate of DP-SGD"].tolist() == [0.03] * 3 + [0.03, 0.1, 0.03] + [0.03] * 3
+    # the interval by hand: two variances, two degrees of freedom
+    at = found[found["noise_multiplier"].eq(2.0)]
+    pairs, draws = at.groupby("attack.base")["difference"].mean(), at.groupby("draw")[
+        "difference"].mean()
+    half = 4.302653 * math.sqrt(pairs.var() / 10 + draws.var() / 3)
+    assert tuned.over_draws(at) == pytest.approx((pairs.mean(), pairs.mean() - half,
+                                                  pairs.mean() + half), abs=1e-6)
+
+
+def test_d1a_keeps_to_its_protocol():
+    whole = frames(lift_of, BEST)
+    frame = whole["11_dpsgd"]
+    two = whole | {"11_dpsgd": frame[frame["split"].ne("tune-3")]}
+    got = judged("D1a", two)
+    assert got.direction.outcome == "not measured" and "2 tuning draws of 3" in got.note
+    # trainings of another length, or without averages, are not its rows
+    for change in ({"training.epochs": 50.0}, {"training.averages": ()}):
+        other = frame[frame["split"].eq("test")].copy()
+        other["lift"], other["key"], other["twin"] = 0.0, other["key"] + "x", other["twin"] + "x"
+        for name, value in change.items():
+            other[name] = [value] * len(other)
+        mixed = whole | {"11_dpsgd": pd.concat([frame, other], ignore_index=True)}
+        assert judged("D1a", mixed).direction.measured == pytest.approx(
+            judged("D1a", whole).direction.measured)
+
+
+def test_an_arm_beside_the_two_does_not_block_d1a():
+    whole = frames(lift_of, BEST)
+    noise = whole["11_dpsgd"]
+    noise = noise[noise["split"].ne("test") & noise["defence.noise_multiplier"].eq(1.0)]
+    noise = noise.assign(**{"defence.name": "label_noise", "accuracy": noise["training.lr"]})
+    both = whole | {"11_dpsgd": pd.concat([whole["11_dpsgd"], noise], ignore_index=True)}
+    assert judged("D1a", both).direction.outcome == "less"
+
+
 def test_d1a_says_nothing_where_an_end_of_the_grid_wins():
     at_end = BEST | {(1.0, 2): 0.3}
     got = judged("D1a", frames(lift_of, at_end))
@@ -144,9 +197,13 @@ def test_d1b_reads_the_setting_that_is_best_for_the_other_pairs():
     # for c the others choose setting 0; for a and b setting 1: (.2 + .3) / 2 < (.1 + .9) / 2
     assert least["lift"].to_dict() == {"a": 0.2, "b": 0.2, "c": 0.9}
     # a setting that one of the others does not reach is not chosen
-    partial = found[~(found["setting"].eq(1) & found["instance"].eq("a"))]
+    late = found["setting"].eq(1) & found["instance"].eq("a")
+    partial = found.assign(accuracy=found["accuracy"].where(~late, 0.6))
     least = envelopes.least(partial).set_index("instance")
-    assert least["lift"].to_dict() == {"b": 0.1, "c": 0.9}
+    assert least[least["accuracy"].eq(0.7)]["lift"].to_dict() == {"b": 0.1, "c": 0.9}
+    # an instance that lacks a setting is left out, and takes the setting from nobody
+    assert envelopes.least(found[~late]).set_index("instance")["lift"].to_dict() == {
+        "b": 0.2, "c": 0.9}
     assert envelopes.least(found[found["instance"].eq("a")]).empty
 
 
@@ -159,6 +216,19 @@ def test_d1b_compares_the_least_of_both_families():
     assert got.direction.measured == pytest.approx(expected, abs=0.01)
     same = judged("D1b", frames(lambda name, _: TOP[name] * 0.8, BEST))
     assert same.direction.outcome != "more" and abs(same.direction.measured) < 0.02
+
+
+def test_d1b_is_judged_on_the_settings_that_its_oracle_names():
+    whole = frames(lift_of, BEST)
+    extra = [one for rate in RATES for one in instances(BASE.with_(
+        defence=DPSGD(1.0), training__lr=rate, training__schedule="linear"), SECOND_PAIRS)]
+    frame, curves = made(extra, lambda run: rising(0.79, 0.0))
+    both = {"11_dpsgd": study.together([whole["11_dpsgd"], frame]),
+            "11_dpsgd/curves": pd.concat([whole["11_dpsgd/curves"], curves], ignore_index=True)}
+    got, alone = judged("D1b", both), judged("D1b", whole)
+    assert got.direction.measured == pytest.approx(alone.direction.measured)
+    beside = {name: one for name, one, _ in got.beside}
+    assert beside["all settings"].measured < got.direction.measured - 0.05
 
 
 def test_paths_are_read_between_their_ends_only():

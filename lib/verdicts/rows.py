@@ -91,7 +91,8 @@ def unit(frame: "DataFrame") -> "Series":
 
     Seeds within a pair are averaged, not counted: they share the pair, which varies most.
     """
-    base, target = (frame[name].map(str) for name in PAIR)  # no base (all to one) is a name too
+    # no base (all to one) is a name too; an empty column of numbers would stay one of numbers
+    base, target = (frame[name].map(str).astype(object) for name in PAIR)
     pairs = base + " to " + target
     return pairs if pairs.nunique() > 1 else frame["attack_seed"].astype(str)
 

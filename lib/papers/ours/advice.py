@@ -23,7 +23,9 @@ def ends(frame: "DataFrame") -> "DataFrame":
     and `instance`; each of a run's measured weights is a row."""
     found = frame[envelopes.families(frame).eq(envelopes.PRIVATE) & frame["world"].eq("P")
                   & frame["status"].eq("ok")]
-    level = (100 * found["epsilon"] + 1e-6).map(math.floor) / 100
+    # the epsilon that was asked for, else the one that the noise has, as `same_epsilon` rounds it
+    asked = rows.optional(found, "defence.epsilon")
+    level = asked.fillna((100 * found["epsilon"] + 1e-6).map(math.floor) / 100).astype(float)
     return found.assign(level=level, setting=found.apply(words, axis=1), instance=rows.unit(found))
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from lib.papers.ours.matched import first_reached
 from lib.verdicts import judgement, rows
 from lib.verdicts.claim import Claim, Frames, Measurement
+from lib.verdicts.verdict import Verdict
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -73,15 +74,14 @@ def least(found: "DataFrame", *, metric: str = "lift") -> "DataFrame":
 
     `found`: of `at_accuracies`. Among the settings that all other instances reach an accuracy
     with, the one with the least mean over them; an instance that does not reach it so, or an
-    accuracy that the others do not reach, has no line. Needs two instances at least.
+    accuracy that the others do not reach, has no line. Instances are those that every family has
+    with all of its settings; needs two at least.
     """
     import pandas as pd
 
-    lines = []
-    for (family, level), group in found.groupby([FAMILY, LEVEL]):
-        table = group.pivot(index=UNIT, columns=SETTING, values=metric)
-        known = found.loc[found[FAMILY] == family, UNIT].unique()
-        table = table.reindex(known)
+    known, lines = _complete(found), []
+    for (family, level), group in found[found[UNIT].isin(known)].groupby([FAMILY, LEVEL]):
+        table = group.pivot(index=UNIT, columns=SETTING, values=metric).reindex(known)
         for unit in known:
             others = table.drop(index=unit)
             whole = others.loc[:, others.notna().all()] if len(others) else others.iloc[:, :0]
@@ -94,6 +94,12 @@ def least(found: "DataFrame", *, metric: str = "lift") -> "DataFrame":
     return pd.DataFrame(lines, columns=[FAMILY, UNIT, LEVEL, SETTING, metric])
 
 
+def _complete(found: "DataFrame") -> list[str]:
+    """The instances that every family was trained on with the most settings that any has."""
+    counts = found.groupby([FAMILY, UNIT])[SETTING].nunique().unstack(FAMILY)
+    return list(counts.index[(counts == counts.max()).all(axis=1)])
+
+
 def differences(envelope: "DataFrame", *, metric: str = "lift") -> "DataFrame":
     """DP-SGD minus plain SGD: one line an instance and accuracy that both reach."""
     wide = envelope.pivot(index=[UNIT, LEVEL], columns=FAMILY, values=metric)
@@ -102,12 +108,14 @@ def differences(envelope: "DataFrame", *, metric: str = "lift") -> "DataFrame":
 
 
 def attacked(frame: "DataFrame") -> "DataFrame":
-    """The rows that D1a and D1b are judged on: a tenth of the base class, world P, with paths; of
-    CIFAR-10 none of the pairs that prototypes saw; of several set-ups that with the most rows."""
+    """The rows that D1a and D1b are judged on: a tenth of the base class, world P, with paths and
+    averages; of CIFAR-10 none of the pairs that prototypes saw; of several set-ups that with the
+    most rows."""
     from lib.papers.ours.claims import FIRST_PAIRS
 
     found = frame[frame["status"].eq("ok") & frame["split"].eq("test") & frame["world"].eq("P")
                   & frame["training.checkpoints"].gt(0)
+                  & rows.optional(frame, "training.averages").map(bool)
                   & (frame["attack.fraction"] - HEADLINE_FRACTION).abs().lt(1e-9)]
     pairs = found["attack.base"].astype(str) + "-" + found["attack.target"].astype(str)
     seen = pairs.isin([f"{base}-{target}" for base, target in FIRST_PAIRS])
@@ -116,27 +124,51 @@ def attacked(frame: "DataFrame") -> "DataFrame":
 
 
 def measure(frames: Frames, claim: Claim) -> Measurement:
-    """D1b: mean over accuracies of the difference between the envelopes, an instance at a time."""
-    frame = attacked(frames[claim.notebook])
+    """D1b: mean over accuracies of the difference between the envelopes, an instance at a time.
+
+    Judged on the settings that the oracle names (`named`); beside it the upper accuracies alone,
+    trigger AUC, and all settings, a falling rate included.
+    """
+    from lib.papers.ours import tuned
+
+    whole = attacked(frames[claim.notebook])
+    frame = whole[named(whole)] if len(whole) else whole
     if set(families(frame)) < {PLAIN, PRIVATE}:
         return judgement.unmeasured(claim)
-    curves = paths_of(frames, claim.notebook, frame)
-    plain = frame[families(frame).eq(PLAIN) & frame["weights"].eq("last")]
-    passed = control(plain, claim.control)
-    part = claim.direction[0]
-    metrics = ("lift", "trigger_auc")
-    at = at_accuracies(curves, metrics=metrics)
-    found = {name: differences(least(at, metric=name), metric=name) for name in metrics}
-    lift = found["lift"]
-    beside = [(f"from {100 * low:.0f}% accuracy on",
-               judgement.decide(part, means(lift[lift[LEVEL] >= low]), passed=passed), None)
-              for low in _upper(lift)]
-    beside.append(("trigger AUC", judgement.decide(part, means(found["trigger_auc"]),
-                                                   passed=passed), None))
-    verdict = judgement.decide(part, means(lift), passed=passed)
+    curves = paths_of(frames, claim.notebook, whole)
+    passed = tuned.control_of(frames[claim.notebook], claim.control)
+    lift = apart(curves[curves["key"].isin(frame["key"])])
+    others = {f"from {100 * low:.0f}% accuracy on": lift[lift[LEVEL] >= low]
+              for low in _upper(lift)}
+    others["trigger AUC"] = apart(curves[curves["key"].isin(frame["key"])], metric="trigger_auc")
+    if len(frame) < len(whole):
+        others["all settings"] = apart(curves)
+
+    def judge(found: "DataFrame") -> Verdict:
+        return judgement.decide(claim.direction[0], means(found), passed=passed)
+
     note = "" if lift.empty else (f"accuracies {100 * lift[LEVEL].min():.0f} to "
                                   f"{100 * lift[LEVEL].max():.0f}%")
-    return Measurement(verdict, None, tuple(beside), described(frame), frame["key"].nunique(), note)
+    return Measurement(judge(lift), None, tuple((name, judge(one), None)
+                                                for name, one in others.items()),
+                       described(frame), frame["key"].nunique(), note)
+
+
+def named(frame: "DataFrame") -> "Series":
+    """Whether a row's setting is one that D1b's oracle names: a constant rate, and for DP-SGD noise
+    1, 2 and 4, or other batches and lengths at these epsilons."""
+    from lib.papers.ours.claims import LEVELS
+
+    noise = rows.optional(frame, "defence.noise_multiplier")
+    asked = rows.optional(frame, "defence.epsilon").notna()
+    return frame["training.schedule"].eq("constant") & (
+        families(frame).eq(PLAIN) | noise.isin(LEVELS) | asked)
+
+
+def apart(curves: "DataFrame", *, metric: str = "lift") -> "DataFrame":
+    """The difference between the envelopes of recorded paths: see `differences`."""
+    return differences(least(at_accuracies(curves, metrics=(metric,)), metric=metric),
+                       metric=metric)
 
 
 def paths_of(frames: Frames, notebook: str, frame: "DataFrame") -> "DataFrame":
@@ -181,7 +213,7 @@ def table(paths: Mapping[str, "DataFrame"]) -> "DataFrame":
 
     lines = []
     for name, curves in paths.items():
-        found = differences(least(at_accuracies(curves)))
+        found = apart(curves)
         over = {"all": found} | {f"last {round(100 * below)} points": found[found[LEVEL] >= low]
                                  for below, low in zip(UPPER, _upper(found), strict=False)}
         top = f"{100 * found[LEVEL].max():.0f}" if len(found) else "–"

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 CANDIDATES = ("progress", "noise", "last noise", "epsilon", "rate", "steps")
-RULE = "the rule"
 WEIGHT = 0.0  # of the noise in the rule, as fitted on strokes and patches: progress alone
 CONTROL = 0.25  # undefended lift: without a backdoor there is nothing to put in order
 GRID = (-1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # weights of the noise
@@ -168,14 +167,13 @@ def fitted(sets: Iterable["DataFrame"], grid: Sequence[float] = GRID) -> float:
                                             for found in sets))
 
 
-def table(sets: Mapping[str, "DataFrame"], weight: float) -> "DataFrame":
-    """Concordance of each candidate and of the rule: one line a set-up, candidate and instance."""
+def table(sets: Mapping[str, "DataFrame"]) -> "DataFrame":
+    """Concordance of each candidate: one line a set-up, candidate and instance."""
     import pandas as pd
 
     lines = [(name, candidate, unit, value) for name, found in sets.items()
-             for candidate in (*CANDIDATES, RULE)
-             for unit, value in concordance(found, score(found, weight) if candidate == RULE
-                                            else found[candidate]).items()]
+             for candidate in CANDIDATES
+             for unit, value in concordance(found, found[candidate]).items()]
     return pd.DataFrame(lines, columns=["set-up", "candidate", "instance", "concordance"])
 
 

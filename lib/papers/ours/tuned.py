@@ -2,8 +2,9 @@
 
 A draw is a held-out tenth of the private images with seeds of its own, on clean data. It chooses a
 learning rate for each arm. Then DP-SGD at the end of its training stands beside plain SGD when it
-first was as accurate, instance by instance, and draws are averaged: a near-tie between two rates
-shows as a spread over draws, not as a choice that nobody sees.
+first was as accurate, instance by instance, and draws are averaged. The frozen interval is over
+instances alone; beside it stand each draw, where a near-tie between two rates shows, and an
+interval that takes the draws as drawn anew.
 """
 
 import itertools
@@ -11,16 +12,22 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lib import goals
 from lib.papers.ours import envelopes
 from lib.papers.ours.matched import LEVEL, matched
 from lib.verdicts import judgement, rows
-from lib.verdicts.claim import Claim, Frames, Measurement
-from lib.verdicts.verdict import Verdict
+from lib.verdicts.claim import Beside, Claim, Frames, Measurement, Part
+from lib.verdicts.verdict import Verdict, verdict
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 RATE, DRAW, ARM = "training.lr", "draw", "arm"
+DRAWS = 3  # at least, by the frozen protocol
+METRICS = {"lift": "lift", "effect": "backdoor effect", "trigger_auc": "trigger AUC"}
+# what the attacked rows share with the tuning rows
+SAME = (*rows.PLACE, "precision", "training.optimizer", "training.epochs", "training.batch_size",
+        "training.schedule", "training.momentum", "training.weight_decay")
 WIDEST = math.sqrt(10) * 1.1  # step of a grid of rates: half a decade, as .003 and .01 are
 
 
@@ -102,49 +109,117 @@ def by_draw(found: "DataFrame") -> "DataFrame":
 
 
 def measure(frames: Frames, claim: Claim) -> Measurement:
-    """D1a: the mean difference over a pair's draws at each noise level."""
-    choices, attacked = compared(frames[claim.notebook])
+    """D1a: the mean difference over a pair's draws at each noise level.
+
+    Beside it each draw by itself, and an interval that takes the draws as drawn anew, as well as
+    trigger AUC and backdoor effect. Not measured where the protocol is not kept.
+    """
+    whole = frames[claim.notebook]
+    choices, attacked = compared(whole)
+    choices = of_families(choices)
     if choices.empty or attacked.empty:
         return judgement.unmeasured(claim)
-    curves = _last(envelopes.paths_of(frames, claim.notebook, attacked))
-    plain_rates = choices.loc[choices[ARM].eq(envelopes.PLAIN), RATE]
-    plain = attacked[arms(attacked).eq(envelopes.PLAIN) & attacked[RATE].isin(plain_rates)]
-    passed = judgement.shows(plain, claim.control)
-    tables = {name: differences(attacked, curves, choices, metric=name)
-              for name in ("lift", "trigger_auc")}
+    problem = _problem(choices)
+    if problem:
+        return replace(judgement.unmeasured(claim), note=problem)
+    passed = control(attacked, choices, claim.control)
+    rows_of, curves = _with_effect(frames, claim.notebook, attacked)
+    tables = {name: differences(rows_of, curves, choices, metric=name) for name in METRICS}
 
-    def judge(part, metric: str) -> Verdict:
-        found = tables[metric]
-        at = found[found[LEVEL].eq(float(part.name.split()[-1])) & found["difference"].notna()]
-        return judgement.decide(part, rows.per_unit(at, "difference"), passed=passed)
+    def judge(part: Part, metric: str) -> Verdict:
+        return judgement.decide(part, rows.per_unit(_at(tables[metric], part), "difference"),
+                                passed=passed)
 
-    direction = judgement.combined(claim.direction, judge, "lift")
     beside = [(f"{name}, {part.name}", judge(part, metric), None)
-              for metric, name in (("lift", "lift"), ("trigger_auc", "trigger AUC"))
-              for part in claim.direction]
-    note = "; ".join(f"{line[ARM]}, {line[DRAW]}: best rate {line[RATE]:g} {line['problem']}"
-                     for _, line in choices[choices["problem"].ne("")].iterrows())
-    if note:  # the protocol asks for grids whose ends do not win
-        return replace(judgement.unmeasured(claim), note=note)
-    return Measurement(direction, None, tuple(beside), envelopes.described(attacked),
-                       attacked["key"].nunique(), _near_ties(choices))
+              for metric, name in METRICS.items() for part in claim.direction]
+    beside += _draws_beside(tables["lift"], claim, passed)
+    return Measurement(judgement.combined(claim.direction, judge, "lift"), None, tuple(beside),
+                       envelopes.described(attacked), attacked["key"].nunique(),
+                       "; ".join(filter(None, (_rates(choices), _left_out(tables["lift"])))))
+
+
+def control(attacked: "DataFrame", choices: "DataFrame", least: float) -> bool | None:
+    """Whether the undefended backdoor was there, at the rates that plain SGD was tuned to."""
+    tuned_to = choices.loc[choices[ARM].eq(envelopes.PLAIN), RATE]
+    plain = attacked[arms(attacked).eq(envelopes.PLAIN) & attacked[RATE].isin(tuned_to)]
+    return judgement.shows(plain, least)
+
+
+def control_of(whole: "DataFrame", least: float) -> bool | None:
+    """The same for rows of which nothing was chosen yet; without tuning the most accurate rate."""
+    choices, attacked = compared(whole)
+    if len(choices):
+        return control(attacked, choices, least)
+    plain = attacked[envelopes.families(attacked).eq(envelopes.PLAIN)]
+    return envelopes.control(plain, least)
+
+
+def _problem(choices: "DataFrame") -> str:
+    """In words, where the frozen protocol is not kept: draws, and grids whose ends win."""
+    few = [f"{arm}: {len(group)} tuning draws of {DRAWS}"
+           for arm, group in choices.groupby(ARM, sort=False) if len(group) < DRAWS]
+    return "; ".join(few + [f"{line[ARM]}, {line[DRAW]}: best rate {line[RATE]:g} {line['problem']}"
+                            for _, line in choices[choices["problem"].ne("")].iterrows()])
+
+
+def _at(found: "DataFrame", part: Part) -> "DataFrame":
+    return found[found[LEVEL].eq(float(part.name.split()[-1])) & found["difference"].notna()]
+
+
+def _draws_beside(found: "DataFrame", claim: Claim, passed: bool | None) -> list[Beside]:
+    """Each draw by itself, and the draws as a second random factor."""
+    lines: list[Beside] = []
+    for part in claim.direction:
+        at = _at(found, part)
+        lines += [(f"draw {draw}, {part.name}", judgement.decide(
+            part, rows.per_unit(group, "difference"), passed=passed), None)
+            for draw, group in at.groupby(DRAW)]
+        if at[DRAW].nunique() > 1:
+            lines.append((f"draws drawn anew, {part.name}", verdict(
+                over_draws(at), part.threshold, beyond=part.beyond, control_passed=passed,
+                n=at[DRAW].nunique(), unit="%"), None))
+    return lines
+
+
+def over_draws(found: "DataFrame") -> tuple[float, float, float]:
+    """Mean and 95% interval with pairs and draws both drawn anew: the variances of both means add
+    up, with the degrees of freedom of the draws (few, so that it errs to the wide side)."""
+    from scipy.stats import t
+
+    pairs, draws = rows.per_unit(found, "difference"), found.groupby(DRAW)["difference"].mean()
+    half = t.ppf(0.975, len(draws) - 1) * math.sqrt(
+        pairs.var() / len(pairs) + draws.var() / len(draws))
+    return float(pairs.mean()), float(pairs.mean() - half), float(pairs.mean() + half)
+
+
+def _with_effect(frames: Frames, notebook: str, attacked: "DataFrame"
+                 ) -> tuple["DataFrame", "DataFrame"]:
+    """The attacked rows and their paths, with the backdoor effect where relabelled twins are."""
+    whole = frames[notebook]
+    same = whole[whole["twin"].isin(attacked["twin"]) & whole["weights"].eq("last")
+                 & whole["status"].eq("ok")]
+    curves = envelopes.paths_of(frames, notebook, same)
+    curves = goals.parts(curves[curves["weights"].eq("last")])
+    return goals.parts(same), curves[curves["key"].isin(attacked["key"])]
+
+
+def of_families(choices: "DataFrame") -> "DataFrame":
+    """The choices of plain SGD and of DP-SGD, without those of other arms."""
+    return choices[choices[ARM].astype(str).str.startswith((envelopes.PRIVATE, envelopes.PLAIN))]
 
 
 def compared(whole: "DataFrame") -> tuple["DataFrame", "DataFrame"]:
     """(what each tuning draw chose, the attacked rows that were trained as in the tuning, the rate
-    apart; last weights). Both of one set-up; empty where it is not measured."""
+    apart; last weights). Both of one set-up and one training; empty where it is not measured."""
     attacked = envelopes.attacked(whole)
-    tuned = whole[whole["split"].astype(str).str.startswith("tune")]
-    for name in rows.PLACE:
-        tuned = tuned[tuned[name].isin(attacked[name])]
-    if tuned.empty:
-        return none_chosen(), attacked
-    same = ("training.epochs", "training.batch_size", "training.schedule", "training.momentum",
-            "training.weight_decay", "precision")
     attacked = attacked[attacked["weights"].eq("last")]
-    for name in same:
-        attacked = attacked[attacked[name].isin(tuned[name])]
-        tuned = tuned[tuned[name].isin(attacked[name])]
+    tuned = whole[whole["split"].astype(str).str.startswith("tune")]
+    if attacked.empty or tuned.empty:
+        return none_chosen(), attacked
+    alike = [attacked.merge(group[list(SAME)].drop_duplicates(), on=list(SAME))
+             for _, group in tuned.groupby(list(SAME), dropna=False)]
+    attacked = max(alike, key=len)
+    tuned = tuned.merge(attacked[list(SAME)].drop_duplicates(), on=list(SAME))
     return chosen(accuracies(tuned)), attacked
 
 
@@ -161,13 +236,14 @@ def none_chosen() -> "DataFrame":
     return pd.DataFrame(columns=[ARM, DRAW, RATE, "problem"])
 
 
-def _last(curves: "DataFrame") -> "DataFrame":
-    return curves[curves["weights"].eq("last")]
-
-
-def _near_ties(choices: "DataFrame") -> str:
+def _rates(choices: "DataFrame") -> str:
     """The rates that the draws chose, in words."""
-    used = choices[choices[ARM].str.startswith((envelopes.PRIVATE, envelopes.PLAIN))]
     return "rates by tuning draw: " + "; ".join(
         f"{arm} {', '.join(f'{rate:g}' for rate in group[RATE])}"
-        for arm, group in used.groupby(ARM, sort=False))
+        for arm, group in choices.groupby(ARM, sort=False))
+
+
+def _left_out(found: "DataFrame") -> str:
+    """How many comparisons have no reference, and why."""
+    reasons = found.loc[found["missing"].ne(""), "missing"].value_counts()
+    return "; ".join(f"{count} of {len(found)} comparisons {why}" for why, count in reasons.items())
