@@ -70,6 +70,13 @@ def test_candidates_are_reckoned_from_the_setting():
     assert math.exp(found["epsilon"]) == pytest.approx(privacy.dpsgd_epsilon(2.0, 0.1, 30, 1e-5))
 
 
+def test_paths_get_their_candidates_as_columns():
+    curves = paths([[0.1]]).assign(epsilon=9.0)  # that of the whole training
+    found = law.with_candidates(curves, records=1000)
+    assert found["progress"].tolist() == pytest.approx([10, 20, 30])
+    assert found["epsilon"].iloc[0] < found["epsilon"].iloc[-1] < 9
+
+
 def test_concordance_counts_differences_in_lift():
     found = law.at_equal_accuracy(paths([[0.1, 0.1], [0.2, 0.4], [0.3, 0.2]]), records=1000)
     assert set(found[envelopes.LEVEL]) == {0.5, 0.7}  # from half of the largest on
@@ -128,3 +135,12 @@ def test_the_law_is_judged_on_the_set_ups_that_test_it():
     nothing = judged(both(lambda run: 0.1 if not run.defence.clip else 0.01 / run.training.lr))
     assert nothing.direction.outcome == "inconclusive"  # no backdoor: the control failed
     assert judged({"11_dpsgd": frames["11_dpsgd"]}).direction.outcome == "not measured"
+
+
+def test_class_and_trigger_are_learnt_at_checkpoints():
+    curves = paths([[0.4, 0.1]]).assign(epoch=lambda frame: frame["step"] / 10)
+    curves["base_recall"] = [0.5, 0.8, 0.8] * 2
+    curves["lift"] = [0.0, 0.1, 0.4, 0.1, 0.1, 0.1]
+    found = law.when_learnt(curves)
+    assert found["class"].tolist() == [2.0, 2.0] and found["trigger"].tolist() == [3.0, 1.0]
+    assert found["lift at the end"].tolist() == [0.4, 0.1]

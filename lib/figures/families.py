@@ -156,8 +156,8 @@ def collapsed(curves: "DataFrame", specs: Sequence[tuple[str, str, str]], *, ser
 
 def dots(frame: "DataFrame", *, value: str, by: str, series: str, instance: str, reference: float,
          xlabel: str) -> "Figure":
-    """Means with 95% t intervals over instances: a line for each value of `by`, a marker for each
-    of `series`, and a vertical line at the reference."""
+    """Mean shares with 95% t intervals over instances: a line for each value of `by`, a marker for
+    each of `series`, and a vertical line at the reference."""
     from matplotlib.figure import Figure
 
     require(frame, [value, by, series, instance])
@@ -169,8 +169,8 @@ def dots(frame: "DataFrame", *, value: str, by: str, series: str, instance: str,
         axes.axvline(reference, color=INK, linewidth=1.1)
         for shift, name in enumerate(names):
             place = [line + 0.6 * ((shift + 0.5) / len(names) - 0.5) for line in range(len(lines))]
-            found = [interval(frame.loc[frame[by].eq(line) & frame[series].eq(name), value])
-                     for line in lines]
+            found = [interval(frame.loc[frame[by].eq(line) & frame[series].eq(name), value],
+                              within=(0, 1)) for line in lines]
             axes.errorbar([one.mean for one in found], place, linestyle="none",
                           xerr=[[one.mean - one.low for one in found],
                                 [one.high - one.mean for one in found]],

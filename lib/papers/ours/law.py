@@ -111,11 +111,13 @@ def shares(steps: int, weights: str, ema_decay: float) -> "numpy.ndarray":
 
 
 def with_candidates(curves: "DataFrame", *, records: int) -> "DataFrame":
-    """DP-SGD's paths with the candidates as columns, not as logarithms."""
+    """DP-SGD's paths with the candidates as columns, not as logarithms; `epsilon` is then that of
+    the steps so far."""
     import numpy as np
 
     private = curves[envelopes.families(curves).eq(envelopes.PRIVATE)]
-    return private.join(np.exp(candidates(private, records=records)))
+    found = np.exp(candidates(private, records=records))
+    return private.drop(columns=list(CANDIDATES), errors="ignore").join(found)
 
 
 def at_equal_accuracy(curves: "DataFrame", *, records: int) -> "DataFrame":
@@ -226,3 +228,22 @@ TESTS: dict[str, tuple[str, Callable[["DataFrame"], "Series"]]] = {
     "imagenet": ("11_dpsgd", lambda frame: frame["features"].str.startswith("imagenet-lite0")),
     "mnist": ("64_why", lambda frame: frame["dataset"].eq("mnist")),
 }
+
+
+def when_learnt(curves: "DataFrame") -> "DataFrame":
+    """Epochs until a model knows the attacked class, and until it knows the trigger: one line an
+    instance.
+
+    `curves`: recorded paths of one setting, last weights. A class is known at the first checkpoint
+    with nine tenths of its recall at the end, the trigger with a half of its lift at the end.
+    """
+    import pandas as pd
+
+    lines = []
+    for unit, path in curves.groupby(rows.unit(curves)):
+        path = path.sort_values("step")
+        known = {name: path.loc[path[column] >= share * path[column].iloc[-1], "epoch"].min()
+                 for name, column, share in (("class", "base_recall", 0.9), ("trigger", "lift",
+                                                                             0.5))}
+        lines.append({"pair": unit, **known, "lift at the end": path["lift"].iloc[-1]})
+    return pd.DataFrame(lines, columns=["pair", "class", "trigger", "lift at the end"])
