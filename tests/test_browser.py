@@ -239,13 +239,13 @@ def test_data_are_saved_as_csv(opened, page, tmp_path):
     driver = opened()
     driver.execute_cdp_cmd("Browser.setDownloadBehavior",
                            {"behavior": "allow", "downloadPath": str(tmp_path)})
-    link = driver.find_element("css selector", 'a[download="dpsgd-matched.csv.gz"]')
+    link = driver.find_element("css selector", 'a[download="dpsgd-rates.csv.gz"]')
     driver.execute_script("arguments[0].click()", link)
-    saved = tmp_path / "dpsgd-matched.csv"
+    saved = tmp_path / "dpsgd-rates.csv"
     assert wait(saved.exists)
     notebook = nbformat.read(NOTEBOOKS / "11_dpsgd.ipynb", as_version=4)
     output = next(output for cell in notebook.cells for output in cell.get("outputs", [])
-                  if output.get("metadata", {}).get("figure", {}).get("id") == "dpsgd-matched")
+                  if output.get("metadata", {}).get("figure", {}).get("id") == "dpsgd-rates")
     assert saved.read_text() == output.data["text/csv"]
     assert len(list(csv.reader(io.StringIO(saved.read_text())))) > 10
 
@@ -264,7 +264,7 @@ def test_it_prints_without_what_is_for_screens(opened):
 
 def _pictures(driver, name):
     folder = os.environ.get("SCREENSHOTS")
-    for place in ("top", "verdicts", "dpsgd-matched", "nb-11_dpsgd", "nb-99_failed",
+    for place in ("top", "verdicts", "dpsgd-rates", "nb-11_dpsgd", "nb-99_failed",
                   "provenance") if folder else ():
         Path(folder).mkdir(parents=True, exist_ok=True)
         driver.execute_script("document.getElementById(arguments[0]).scrollIntoView()", place)

@@ -144,3 +144,11 @@ def test_class_and_trigger_are_learnt_at_checkpoints():
     found = law.when_learnt(curves)
     assert found["class"].tolist() == [2.0, 2.0] and found["trigger"].tolist() == [3.0, 1.0]
     assert found["lift at the end"].tolist() == [0.4, 0.1]
+
+
+def test_the_most_accurate_rate_is_that_of_the_ends():
+    curves = paths([[0.1], [0.1]])
+    curves.loc[curves["key"].eq("1 0") & curves["step"].eq(10), "accuracy"] = 0.9  # on the way
+    curves.loc[curves["key"].eq("0 0") & curves["step"].eq(30), "accuracy"] = 0.8
+    assert law.most_accurate_rate(curves) == 0.1
+    assert math.isnan(law.most_accurate_rate(curves.iloc[:0]))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SIZE_LIMIT = 400_000  # bytes; beyond it a notebook is slow to show and to review
 # Figures by id that are files too: README shows them.
-PICTURES = {"dpsgd-matched": RESULTS / "dpsgd-matched.svg"}
+PICTURES = {"dpsgd-rates": RESULTS / "dpsgd-rates.svg"}
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 

@@ -77,18 +77,18 @@ def against_stopping(frame: "DataFrame", path: "DataFrame", *, model: str) -> "D
     return pd.concat([found, names.rename("arm"), number.rename("setting")], axis=1)
 
 
-def table(found: Mapping[str, "DataFrame"]) -> "DataFrame":
-    """One line a set-up and way, at its most accurate setting: chosen by mean accuracy alone.
+def table(found: Mapping[str, "DataFrame"], *, accuracy: float) -> "DataFrame":
+    """One line a set-up and way, at the setting whose mean accuracy is nearest to `accuracy`.
 
-    `found`: of `against_stopping`, by set-up.
+    `found`: of `against_stopping`, by set-up. Lift has no part in the choice.
     """
     import pandas as pd
 
     lines = []
     for name, frame in found.items():
-        for way, group in frame.groupby("arm", sort=False):
-            best = group.groupby("setting")["accuracy"].mean().idxmax()
-            one = group[group["setting"].eq(best)]
+        for way, group in frame.groupby("arm"):
+            away = (group.groupby("setting")["accuracy"].mean() - accuracy).abs()
+            one = group[group["setting"].eq(away.idxmin())]
             apart = judgement.points(rows.per_unit(one, "difference").to_numpy())
             lines.append({"set-up": name, "way": way, "accuracy, %": 100 * one["accuracy"].mean(),
                           "lift, points": 100 * one["dp"].mean(), "minus plain SGD stopped": apart,

@@ -5,7 +5,7 @@ numbers.
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from lib.papers.ours import matched
+from lib.papers.ours import envelopes, matched, tuned
 from lib.papers.ozyikan import certified
 from lib.verdicts import judgement, rows
 from lib.verdicts.claim import Frames
@@ -13,13 +13,10 @@ from lib.verdicts.claim import Frames
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-UNMEASURED = "not measured: the published rows of notebook {} are missing"
-OPEN = (
-    "Learning rates that these rows do not vary turn the sign in a review's re-trainings "
-    "(notebook 11), and on ImageNet features a prototype finds less at DP-SGD's best rate; "
-    "claims D1a and D1b will measure it."
-)
+    from lib.metrics import Interval
 
+NEAR = 0.01  # of accuracy: rates that cost no more than this count as an alternative
+UNMEASURED = "not measured: the published rows of notebook {} are missing"
 
 def answer(frames: Frames) -> list[str]:
     """On DP-SGD, on plain SGD stopped at its accuracy, on certificates.
@@ -34,14 +31,21 @@ def _private(frames: Frames) -> list[str]:
     missing = ["DP-SGD: " + UNMEASURED.format("11")]
     if frame is None or frame.empty:
         return missing
-    dp, plain = matched.compared(frame)
+    choices, attacked = tuned.compared(frame)
+    choices = tuned.of_families(choices)
+    if choices["problem"].ne("").any():
+        return missing
+    rates = tuned.favourites(choices)
+    arms = attacked[tuned.RATE].eq(tuned.arms(attacked).map(rates))
+    plain = attacked[arms & envelopes.families(attacked).eq(envelopes.PLAIN)]
+    dp = attacked[arms & envelopes.families(attacked).eq(envelopes.PRIVATE)]
     if dp.empty or plain.empty:
         return missing
-    return [_falls(dp, plain), _matched(frame, frames, dp, plain)]
+    return [_falls(dp, plain), _matched(frames, attacked, choices)]
 
 
 def _falls(dp: "DataFrame", plain: "DataFrame") -> str:
-    """Attack success and clean accuracy over epsilon."""
+    """Attack success and clean accuracy over epsilon, as tuned."""
     levels = [group for _, group in dp.groupby(matched.LEVEL)]
     epsilons = [f"{group['epsilon'].mean():.2g}" for group in levels]
     undefended, *success = (
@@ -57,21 +61,17 @@ def _falls(dp: "DataFrame", plain: "DataFrame") -> str:
         f" {_listed(map(_interval, success))} at epsilon {_listed(epsilons)}, while clean accuracy"
         f" goes from {_percent(plain['accuracy'].mean())} to {_listed(map(_percent, accuracy))}%"
         f" ({line['dataset']}, features {line['features']}, {line['attack.fraction']:.0%} of the"
-        f" base class poisoned; attack success is of the {dp['population'].iloc[0]:,.0f} stamped"
-        f" test images of that class, means and 95% intervals over {rows.unit(dp).nunique()} class"
-        f" pairs; delta {_power(line['delta'])}, {line['adjacency']}, Poisson batches,"
-        f" {str(line['accountant']).upper()})."
+        f" base class poisoned, learning rates tuned for accuracy; attack success is of the"
+        f" {dp['population'].iloc[0]:,.0f} stamped test images of that class, means and 95%"
+        f" intervals over {rows.unit(dp).nunique()} class pairs; delta {_power(line['delta'])},"
+        f" {line['adjacency']}, Poisson batches, {str(line['accountant']).upper()})."
     )
 
 
-def _matched(frame: "DataFrame", frames: Frames, dp: "DataFrame", plain: "DataFrame") -> str:
-    """Lift under DP-SGD minus that of plain SGD at the same accuracy, by level."""
-    curves = frames.get("11_dpsgd/curves")
-    if curves is None:
-        from lib import study
-
-        curves = study.curves(frame)
-    table = matched.matched(dp, curves[curves["key"].isin(plain["key"])], metric="lift")
+def _matched(frames: Frames, attacked: "DataFrame", choices: "DataFrame") -> str:
+    """Lift under DP-SGD minus that of plain SGD at the same accuracy, as tuned and at best."""
+    curves = envelopes.paths_of(frames, "11_dpsgd", attacked)
+    table = tuned.differences(attacked, curves[curves["weights"].eq("last")], choices)
     table = table[table["difference"].notna()]
     found = [
         judgement.estimate(rows.per_unit(group, "difference").to_numpy())
@@ -80,16 +80,58 @@ def _matched(frame: "DataFrame", frames: Frames, dp: "DataFrame", plain: "DataFr
     if not found:
         return "At equal clean accuracy: " + UNMEASURED.format("11")
     more, less = sum(one.low > 0 for one in found), sum(one.high < 0 for one in found)
-    points = _listed(
-        f"{100 * one.mean:+.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]" for one in found
-    ).replace("-", "\N{MINUS SIGN}")
-    line, rate = dp.iloc[0], _listed(f"{value:g}" for value in sorted(set(plain["training.lr"])))
+    draws = [group["difference"].mean() for _, group in
+             table[table[matched.LEVEL].eq(table[matched.LEVEL].min())].groupby(tuned.DRAW)]
     return (
-        f"Whether that is more than stopping early buys is open. On features "
-        f"{line['features']}, against plain SGD at its tuned rate ({rate}) and stopped when it "
-        "first was as accurate, lift under DP-SGD minus lift of plain SGD is "
-        f"{points} points: more at {more} of these {len(found)} levels, less at {less}. {OPEN}"
+        "Beside plain SGD stopped at the same accuracy, it leaves about what the learning rates"
+        f" make it leave. Where each takes the setting that leaves least, lift differs by"
+        f" {_at_best(frames)} points. Both as tuned for accuracy, DP-SGD leaves less at {less} of"
+        f" {len(found)} noise levels and more at {more} ({_listed(map(_signed, found))} points),"
+        f" but by how much is chance: at the first level {_points(min(draws))} to"
+        f" {_points(max(draws))}, by which rate of plain SGD a tuning draw chose."
+        f" {_by_rate(attacked)}"
     )
+
+
+def _at_best(frames: Frames) -> str:
+    """The mean difference between the envelopes, with its interval."""
+    attacked = envelopes.attacked(frames["11_dpsgd"])
+    curves = envelopes.paths_of(frames, "11_dpsgd", attacked)
+    found = envelopes.differences(envelopes.least(envelopes.at_accuracies(curves)))
+    return _signed(judgement.estimate(envelopes.means(found).to_numpy()))
+
+
+def _by_rate(attacked: "DataFrame") -> str:
+    """What another learning rate does at the same epsilon and, to a point, the same accuracy: at
+    the level where it does most, the difference in lift pair by pair."""
+    private, best = attacked[envelopes.families(attacked).eq(envelopes.PRIVATE)], None
+    for _, group in private.groupby(matched.LEVEL):
+        means = group.groupby(tuned.RATE)[["accuracy", "lift"]].mean()
+        near = means.loc[means["accuracy"] >= means["accuracy"].max() - NEAR, "lift"]
+        spread = near.max() - near.min()
+        if spread > 0 and (best is None or spread > best[0]):
+            best = spread, near.idxmin(), near.idxmax(), group
+    if best is None:
+        return ""
+    _, low, high, group = best
+    one, other = (group[group[tuned.RATE].eq(rate)] for rate in (low, high))
+    apart = matched.paired(other, one, "lift")
+    return (
+        f"The learning rate decides: at epsilon {group['epsilon'].mean():.2g} a rate of {high:g} in"
+        f" place of {low:g} leaves {100 * other['lift'].mean():.1f} points of lift in place of"
+        f" {100 * one['lift'].mean():.1f} ({_signed(apart)}), at"
+        f" {100 * other['accuracy'].mean():.1f}% accuracy in place of"
+        f" {100 * one['accuracy'].mean():.1f}%."
+    )
+
+
+def _signed(one: "Interval") -> str:
+    return f"{100 * one.mean:+.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]".replace(
+        "-", "\N{MINUS SIGN}")
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _certificates(frames: Frames) -> str:

@@ -247,3 +247,10 @@ def when_learnt(curves: "DataFrame") -> "DataFrame":
                                                                              0.5))}
         lines.append({"pair": unit, **known, "lift at the end": path["lift"].iloc[-1]})
     return pd.DataFrame(lines, columns=["pair", "class", "trigger", "lift at the end"])
+
+
+def most_accurate_rate(curves: "DataFrame") -> float:
+    """The learning rate whose paths end most accurate on average; NaN without any."""
+    ends = curves[curves["step"].eq(curves.groupby("key")["step"].transform("max"))]
+    means = ends.groupby("training.lr")["accuracy"].mean()
+    return float(means.idxmax()) if len(means) else math.nan
