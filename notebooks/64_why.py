@@ -228,7 +228,7 @@ differences = {name: apart(name) for name in known if name in other_ways}
 # Drawn for the first set-up.
 
 # %%
-first = next(iter(differences.values()))
+name, first = next(iter(differences.items()))
 drawn = first.assign(arm=first["arm"].replace(["small batch", "large batch"], "another batch"))
 figure = figures.by_setting(drawn, series="arm", along="setting", measure="difference",
                             labels=False)
@@ -237,8 +237,8 @@ figures.show(
         "set-up", "arm", "setting", "attack.base", "attack.target", "accuracy", "dp", "reference",
         "difference"]),
     caption=(
-        f"Set-up {first['set-up'].iloc[0]}: lift of each setting minus lift of plain SGD at one"
-        f" rate ({other_ways[first['set-up'].iloc[0]]['rate']:g}), stopped at its clean"
+        f"Set-up {name}: lift of each setting minus lift of plain SGD at one"
+        f" rate ({other_ways[name]['rate']:g}), stopped at its clean"
         " accuracy, means over pairs of classes."
     ),
     alt="Points by kind of training, clean accuracy against the difference in lift, line at zero.",
