@@ -702,7 +702,7 @@ print(judged[["id", "direction", "size", "measured", "interval", "n"]].to_string
 # differs than DP-SGD: its learning rate is 0.3 where the others have 0.03, and its batches are
 # Poisson samples where theirs are shuffled. Notebook 64 varies rate, clipping and noise one by one
 # with one sampler: clipping alone lowers the lift as much as clipping with noise 0.5 does (by 10.3
-# and 10.2 points at rate 0.3), and so does a lower rate without clipping. It is not the noise that
+# and 10.2 points at rate 0.3), and so does a lower rate without clipping. Noise 0.5 is not what
 # helps. Epsilon (delta 1e-5, add-remove, Poisson sampling, PLD) is 12.9, 2.2, 0.65 and 0.21 for one
 # model and 166, 25, 8.0 and 2.6 for the hundred that are used.
 #

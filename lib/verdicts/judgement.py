@@ -75,7 +75,11 @@ def estimate(values: "ArrayLike", *, scale: str = "identity") -> "Interval":
 
 def points(values: "ArrayLike", *, sign: str = "+") -> str:
     """Mean of shares and its 95% t interval, in percentage points, as text; "–" without a value."""
-    found = estimate(values)
+    return in_points(estimate(values), sign=sign)
+
+
+def in_points(found: "Interval", *, sign: str = "+") -> str:
+    """The same of an interval that is known."""
     if found.n == 0:
         return "–"
     text = f"{100 * found.mean:{sign}.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"

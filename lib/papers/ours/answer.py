@@ -13,10 +13,9 @@ from lib.verdicts.claim import Frames
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from lib.metrics import Interval
-
 NEAR = 0.01  # of accuracy: rates that cost no more than this count as an alternative
 UNMEASURED = "not measured: the published rows of notebook {} are missing"
+
 
 def answer(frames: Frames) -> list[str]:
     """On DP-SGD, on plain SGD stopped at its accuracy, on certificates.
@@ -86,19 +85,18 @@ def _matched(frames: Frames, attacked: "DataFrame", choices: "DataFrame") -> str
         "Beside plain SGD stopped at the same accuracy, it leaves about what the learning rates"
         f" make it leave. Where each takes the setting that leaves least, lift differs by"
         f" {_at_best(frames)} points. Both as tuned for accuracy, DP-SGD leaves less at {less} of"
-        f" {len(found)} noise levels and more at {more} ({_listed(map(_signed, found))} points),"
-        f" but by how much is chance: at the first level {_points(min(draws))} to"
+        f" {len(found)} noise levels and more at {more}"
+        f" ({_listed(map(judgement.in_points, found))} points), but by how much is chance: at the first level {_points(min(draws))} to"
         f" {_points(max(draws))}, by which rate of plain SGD a tuning draw chose."
         f" {_by_rate(attacked)}"
     )
 
 
 def _at_best(frames: Frames) -> str:
-    """The mean difference between the envelopes, with its interval."""
+    """The mean difference between the envelopes, with its interval, as D1b has it."""
     attacked = envelopes.attacked(frames["11_dpsgd"])
-    curves = envelopes.paths_of(frames, "11_dpsgd", attacked)
-    found = envelopes.differences(envelopes.least(envelopes.at_accuracies(curves)))
-    return _signed(judgement.estimate(envelopes.means(found).to_numpy()))
+    curves = envelopes.paths_of(frames, "11_dpsgd", attacked[envelopes.named(attacked)])
+    return judgement.points(envelopes.means(envelopes.apart(curves)).to_numpy())
 
 
 def _by_rate(attacked: "DataFrame") -> str:
@@ -119,15 +117,10 @@ def _by_rate(attacked: "DataFrame") -> str:
     return (
         f"The learning rate decides: at epsilon {group['epsilon'].mean():.2g} a rate of {high:g} in"
         f" place of {low:g} leaves {100 * other['lift'].mean():.1f} points of lift in place of"
-        f" {100 * one['lift'].mean():.1f} ({_signed(apart)}), at"
+        f" {100 * one['lift'].mean():.1f} ({judgement.in_points(apart)}), at"
         f" {100 * other['accuracy'].mean():.1f}% accuracy in place of"
         f" {100 * one['accuracy'].mean():.1f}%."
     )
-
-
-def _signed(one: "Interval") -> str:
-    return f"{100 * one.mean:+.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]".replace(
-        "-", "\N{MINUS SIGN}")
 
 
 def _points(value: float) -> str:
