@@ -87,7 +87,8 @@ def _matched(frames: Frames, attacked: "DataFrame", choices: "DataFrame") -> str
         f" {_at_best(frames)} points. Both as tuned for accuracy, DP-SGD leaves less at {less} of"
         f" {len(found)} noise levels and more at {more}"
         f" ({_listed(map(judgement.in_points, found))} points), but by how much is"
-        f" chance: at the first level {_points(min(draws))} to {_points(max(draws))}, by which rate of plain SGD a tuning draw chose."
+        f" chance: at the first level {_points(min(draws))} to {_points(max(draws))}, by"
+        " which rate of plain SGD a tuning draw chose."
         f" {_by_rate(attacked)}"
     )
 
