@@ -7,6 +7,7 @@ Means are over attack instances, intervals are t intervals at 95%.
 
 from lib.figures.bars import parts_bars
 from lib.figures.boxes import boxes
+from lib.figures.contrasts import contrasts
 from lib.figures.curves import panels, singular_point, sweep
 from lib.figures.display import show, table
 from lib.figures.families import by_setting, collapsed, dots, envelopes
@@ -18,7 +19,7 @@ from lib.figures.radius_curves import certificates
 from lib.figures.style import SERIES, series_styles, style
 from lib.figures.tradeoff import front_text, pareto, tradeoff
 
-__all__ = ["SERIES", "boxes", "by_setting", "certificates", "collapsed", "dots", "envelopes",
-           "front_text", "image_grid", "losses", "matched",
-           "paired_differences", "panels", "pareto", "parts_bars", "series_styles", "show",
-           "singular_point", "style", "sweep", "table", "tradeoff"]
+__all__ = ["SERIES", "boxes", "by_setting", "certificates", "collapsed", "contrasts", "dots",
+           "envelopes", "front_text", "image_grid", "losses", "matched", "paired_differences",
+           "panels", "pareto", "parts_bars", "series_styles", "show", "singular_point", "style",
+           "sweep", "table", "tradeoff"]

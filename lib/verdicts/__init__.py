@@ -4,6 +4,7 @@
     results = verdicts.evaluate({"11_dpsgd": frame})  # rows by notebook; the rest: "not measured"
     verdicts.table(results)                           # one line a claim
     verdicts.targets_table({"11_dpsgd": frame})       # one line a figure, table and claim
+    verdicts.show("11_dpsgd", frame)                  # the verdicts of one notebook, as text
 
 The machinery is here. The claims, and how each is measured, lie in `lib.papers`, which whoever
 evaluates collects.
@@ -21,6 +22,7 @@ from lib.verdicts.claim import (
 )
 from lib.verdicts.evaluation import ClaimResult, evaluate
 from lib.verdicts.listing import compare, table, targets_table
+from lib.verdicts.shown import show
 from lib.verdicts.verdict import OUTCOMES, Verdict
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "answer",
     "compare",
     "evaluate",
+    "show",
     "table",
     "targets_table",
 ]
