@@ -5,6 +5,7 @@ Figure, and draws what is there: missing rows are NaN, and an empty panel says "
 Means are over attack instances, intervals are t intervals at 95%.
 """
 
+from lib.figures.axes import not_measured
 from lib.figures.bars import parts_bars
 from lib.figures.boxes import boxes
 from lib.figures.contrasts import contrasts
@@ -20,6 +21,6 @@ from lib.figures.style import SERIES, series_styles, style
 from lib.figures.tradeoff import front_text, pareto, tradeoff
 
 __all__ = ["SERIES", "boxes", "by_setting", "certificates", "collapsed", "contrasts", "dots",
-           "envelopes", "front_text", "image_grid", "losses", "matched", "paired_differences",
-           "panels", "pareto", "parts_bars", "series_styles", "show", "singular_point", "style",
-           "sweep", "table", "tradeoff"]
+           "envelopes", "front_text", "image_grid", "losses", "matched", "not_measured",
+           "paired_differences", "panels", "pareto", "parts_bars", "series_styles", "show",
+           "singular_point", "style", "sweep", "table", "tradeoff"]
