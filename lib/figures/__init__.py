@@ -10,7 +10,7 @@ from lib.figures.bars import parts_bars
 from lib.figures.boxes import boxes
 from lib.figures.contrasts import contrasts
 from lib.figures.curves import panels, singular_point, sweep
-from lib.figures.display import show, table
+from lib.figures.display import show, svg, table
 from lib.figures.families import by_setting, collapsed, dots, envelopes
 from lib.figures.forest import paired_differences
 from lib.figures.headline import matched
@@ -23,4 +23,4 @@ from lib.figures.tradeoff import front_text, pareto, tradeoff
 __all__ = ["SERIES", "boxes", "by_setting", "certificates", "collapsed", "contrasts", "dots",
            "envelopes", "front_text", "image_grid", "losses", "matched", "not_measured",
            "paired_differences", "panels", "pareto", "parts_bars", "series_styles", "show",
-           "singular_point", "style", "sweep", "table", "tradeoff"]
+           "singular_point", "style", "svg", "sweep", "table", "tradeoff"]

@@ -10,6 +10,8 @@ The machinery is here. The claims, and how each is measured, lie in `lib.papers`
 evaluates collects.
 """
 
+from typing import TYPE_CHECKING
+
 from lib.verdicts.claim import (
     NOTEBOOKS,
     Claim,
@@ -24,6 +26,9 @@ from lib.verdicts.evaluation import ClaimResult, evaluate
 from lib.verdicts.listing import compare, table, targets_table
 from lib.verdicts.shown import show
 from lib.verdicts.verdict import OUTCOMES, Verdict
+
+if TYPE_CHECKING:
+    from lib.papers.ours.answer import Answer
 
 __all__ = [
     "NOTEBOOKS",
@@ -45,8 +50,8 @@ __all__ = [
 ]
 
 
-def answer(frames: Frames) -> list[str]:
-    """The report's question answered in three sentences, from the rows by notebook."""
+def answer(frames: Frames) -> "list[Answer]":
+    """The report's question answered in three sentences with notes, from the rows by notebook."""
     from lib.papers.ours.answer import answer as answered
 
     return answered(frames)

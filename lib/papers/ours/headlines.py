@@ -38,8 +38,8 @@ def dpsgd(published: "DataFrame") -> Headline:
     data = _long(values)
     epsilon = private["epsilon"].mean()
     figure = figures.contrasts(
-        data, by="than", better="lower", xlabel=f"lift of DP-SGD at ε {epsilon:.2g}, minus lift of the row",
-        sides=("DP-SGD leaves less", "more"))
+        data, by="than", better="lower", sides=("DP-SGD leaves less", "more"),
+        xlabel=f"lift of DP-SGD at ε {epsilon:.2g}, minus lift of the row")
     first, *_, last = (judgement.points(one) for one in values.values())
     return Headline(
         "dpsgd-headline", figure, data,

@@ -21,7 +21,7 @@ DELTA = 1e-5
 PLAIN = DPSGD(0.0, clip=False)
 
 
-def arms(noise: Iterable[float], *, label_flip: float) -> dict[str, Defence]:
+def arms(noise: Iterable[float], *, label_flip: float) -> Mapping[str, Defence]:
     """The arms of notebook 11 by name: plain SGD, two references, DP-SGD at each noise multiplier.
     """
     return {"plain SGD": PLAIN, "clip only": DPSGD(0.0), "label noise": LabelNoise(label_flip)} | {
