@@ -11,7 +11,7 @@ from typing import Any
 from lib.page.scoreboard import badge, findings, verdict_table
 from lib.page.scrub import PathScrubber
 from lib.page.sections import Section, read_section
-from lib.page.styles import share_styles
+from lib.page.styles import share_styles, share_symbols
 from lib.page.text import duration
 
 SIZE_LIMIT = 3_000_000  # bytes; beyond it the page is slow to open on a phone
@@ -79,11 +79,13 @@ def _page(sections, profile, context, *, scrubber, ids):
     template = environment.from_string((here / "page.html.jinja").read_text(encoding="utf-8"))
     clean = scrubber.clean_tree({k: v for k, v in context.items() if k != "verdicts"})
     bodies, drawn = share_styles([section.body for section in sections])
+    bodies, symbols = share_symbols(bodies)
     return template.render(
         context=clean,
         profile=profile,
         question=clean.get("question") or QUESTION,
         sections=list(zip(sections, bodies)),
+        symbols=symbols,
         verdicts=verdict_table(context.get("verdicts"), profile=profile, scrubber=scrubber,
                                ids=ids),
         style=(here / "style.css").read_text(encoding="utf-8") + drawn,

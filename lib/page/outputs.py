@@ -2,14 +2,13 @@
 downloads.
 """
 
-import base64
-import gzip
 import re
 from html import escape
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from lib.figures.compact import short_path
+from lib.page.drawing import shrink
+from lib.page.packed import packed
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
+COLUMNS = 16  # of a table, for which style.css knows the alignment
 _DROPPED = {
     f"{{{SVG}}}{name}" for name in ("metadata", "title", "script", "foreignObject", "style")
 }
@@ -52,12 +52,24 @@ def table_html(output: "NotebookNode", *, number: str, anchor: str, prefix: str,
     details, data = output.metadata["table"], output.data
     html = re.sub(r"<caption>.*?</caption>", "", "".join(data["text/html"]), flags=re.DOTALL)
     caption = f'<caption><b>Table {number}.</b> {escape(details["caption"])}</caption>'
-    html = re.sub(r"(<table[^>]*>)", lambda match: match[1] + caption, _safe_table(html), count=1)
+    html = _aligned(_safe_table(html))
+    html = re.sub(r"(<table[^>]*>)", lambda match: match[1] + caption, html, count=1)
     return (
         f'<div class="result" id="{escape(anchor)}"><div class="scroll" tabindex="0" role="region"'
         ' aria-label="Table'
         f' {number}">{html}</div>{_found(details, origin)}{_links(data, anchor, origin)}</div>'
     )
+
+
+def _aligned(html):
+    """Columns of numbers are named once, at the table ("n2": the second), not at every cell."""
+    heads = re.findall(r"<th( [^>]*)?>", html.partition("</thead>")[0])
+    numbers = [f"n{place}" for place, head in enumerate(heads, start=1)
+               if 'class="number"' in head]
+    if len(heads) > COLUMNS or not numbers or "colspan" in html:
+        return html
+    html = html.replace(' class="number"', "")
+    return html.replace("<table", f'<table class="{" ".join(numbers)}"', 1)
 
 
 def _safe_table(html):
@@ -74,18 +86,13 @@ def _found(details, origin):
 
 
 def _links(data, anchor, origin):
-    """The row below a figure: its data, the parameters, the notebook and its commit.
-
-    The data are packed, to a quarter of their size; the page's script unpacks them, and without it
-    they are saved as they are.
-    """
+    """The row below a figure: its data, the parameters, the notebook and its commit."""
     csv = "".join(data.get("text/csv", ""))
-    items = [origin.parameters, origin.source]
-    if csv:
-        coded = base64.b64encode(gzip.compress(csv.encode(), 9, mtime=0)).decode()
-        items.insert(0, f'<a download="{escape(anchor)}.csv.gz" href="data:application/gzip;'
-                        f'base64,{coded}">data (CSV)</a>')
-    return f'<p class="source">{" · ".join(items)}</p>'
+    items = []
+    if csv.strip():
+        items.append(f'<a download="{escape(anchor)}.csv.gz" href="data:application/gzip;'
+                        f'base64,{packed(csv)}">data (CSV)</a>')
+    return f'<p class="source">{" · ".join(items)}</p>' if items else ""
 
 
 def inline_svg(svg: str, *, label: str, prefix: str) -> str:
@@ -108,19 +115,16 @@ def inline_svg(svg: str, *, label: str, prefix: str) -> str:
     if size["width"]:  # the style sheet keeps the text readable on a phone
         style = root.get("style", "")
         root.set("style", f"{style}; --natural: {size['width']}px".lstrip("; "))
-    _shorten(root)
+    _modern_links(root)
+    shrink(root)
     ElementTree.register_namespace("", SVG)
     text = ElementTree.tostring(root, encoding="unicode")
     return re.sub(r">\s+<", "><", text).replace(" />", "/>")
 
 
-def _shorten(root):
-    """The same drawing in fewer letters: no spaces around the commands of a path, links by today's
-    name.
-    """
+def _modern_links(root):
+    """Links by today's name: shorter, and without a second namespace."""
     for element in root.iter():
-        if "d" in element.attrib:
-            element.set("d", short_path(element.get("d")))
         if f"{{{XLINK}}}href" in element.attrib:
             element.set("href", element.attrib.pop(f"{{{XLINK}}}href"))
 
