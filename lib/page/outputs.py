@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 from lib.page.drawing import shrink
 from lib.page.packed import packed
+from lib.page.text import typeset
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -81,8 +82,10 @@ def _safe_table(html):
 
 
 def _found(details, origin):
-    """What was found about the claims that a figure is of."""
-    return origin.findings.get(details.get("id"), "")
+    """What the figure shows in a sentence, and what was found about the claims that it is of."""
+    finding = details.get("finding") or ""
+    said = f'<p class="said">{escape(typeset(finding))}</p>' if finding else ""
+    return said + origin.findings.get(details.get("id"), "")
 
 
 def _links(data, anchor, origin):
