@@ -26,6 +26,8 @@ TEMPLATE = """{%- extends 'basic/index.html.j2' -%}
 {%- if output | slot -%}{{ output | slot }}{%- else -%}{{ super() }}{%- endif -%}
 {%- endblock -%}"""
 
+_BLANK = re.compile(r"(?<=>)\n\s*\n(?=<)")  # between elements: code keeps its own
+
 TAGS = """
     a abbr b blockquote br caption code col colgroup dd del details div dl dt em h1 h2 h3 h4 h5
     h6 hr i img kbd li mark ol p pre s small span strong sub summary sup table tbody td tfoot th
@@ -62,7 +64,7 @@ def notebook_body(notebook: "NotebookNode", *, name: str, origin: "Origin", name
     _lighten(soup)
     _date_findings(soup, notebook)
     _draw_maths(soup, slots, body, taken=taken)
-    body.html = slots.fill(str(soup))
+    body.html = slots.fill(_BLANK.sub("\n", str(soup)))
     return body
 
 

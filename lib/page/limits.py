@@ -6,7 +6,7 @@ from collections.abc import Mapping
 SIZE_LIMIT = 4_000_000  # bytes of the page: 31 notebooks at the limit of each, and the table
 NOTEBOOK_LIMIT = 120_000  # bytes of a notebook's part, picture panels included
 NAMED = 3  # parts that a warning names
-_PART = re.compile(r'<figure id="([^"]+)".*?</figure>|<div class="result" id="([^"]+)".*?</p></div>'
+_PART = re.compile(r'<figure id="([^"]+)".*?</figure>|<div class="result" id="([^"]+)".*?</table>'
                    r'|<details class="code">.*?</details>', re.DOTALL)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from lib.page.drawing import shrink
-from lib.page.packed import packed
+from lib.page.packed import PNG, packed, smaller
 from lib.page.text import typeset
 
 if TYPE_CHECKING:
@@ -36,29 +36,33 @@ def figure_html(output: "NotebookNode", *, number: str, anchor: str, prefix: str
         picture = inline_svg("".join(data["image/svg+xml"]), label=details["alt"], prefix=prefix)
     elif "image/png" in data:
         png = "".join(data["image/png"]).replace("\n", "")
-        picture = f'<img src="data:image/png;base64,{png}" alt="{escape(details["alt"])}">'
+        picture = f'<img src="{smaller(PNG + png)}" alt="{escape(details["alt"])}">'
     else:
         picture = f'<p class="flag">Not drawn: {escape(details["alt"])}</p>'
     return (
         f'<figure id="{escape(anchor)}"><div class="picture" tabindex="0" role="group" '
         f'aria-label="Figure {number}">{picture}</div>'
         f'<figcaption><p><b>Figure {number}.</b> {escape(details["caption"])}</p>'
-        f"{_found(details, origin)}{_links(data, anchor, origin)}</figcaption></figure>"
+        f"{_found(details, origin)}{_links(data, anchor)}</figcaption></figure>"
     )
 
 
 def table_html(output: "NotebookNode", *, number: str, anchor: str, prefix: str, origin: "Origin"
               ) -> str:
-    """A captioned table from an output with the metadata "table" (id, caption)."""
+    """A captioned table from an output with the metadata "table" (id, caption).
+
+    Its data are its cells: the page's script offers them as CSV.
+    """
     details, data = output.metadata["table"], output.data
     html = re.sub(r"<caption>.*?</caption>", "", "".join(data["text/html"]), flags=re.DOTALL)
     caption = f'<caption><b>Table {number}.</b> {escape(details["caption"])}</caption>'
     html = _aligned(_safe_table(html))
     html = re.sub(r"(<table[^>]*>)", lambda match: match[1] + caption, html, count=1)
+    html = re.sub(r"</t[dhr]>", "", html).replace(' scope="row"', " scope=row")  # HTML allows it
     return (
         f'<div class="result" id="{escape(anchor)}"><div class="scroll" tabindex="0" role="region"'
         ' aria-label="Table'
-        f' {number}">{html}</div>{_found(details, origin)}{_links(data, anchor, origin)}</div>'
+        f' {number}">{html}</div>{_found(details, origin)}</div>'
     )
 
 
@@ -88,8 +92,8 @@ def _found(details, origin):
     return said + origin.findings.get(details.get("id"), "")
 
 
-def _links(data, anchor, origin):
-    """The row below a figure: its data, the parameters, the notebook and its commit."""
+def _links(data, anchor):
+    """The row below a figure: its data."""
     csv = "".join(data.get("text/csv", ""))
     items = []
     if csv.strip():
@@ -116,13 +120,21 @@ def inline_svg(svg: str, *, label: str, prefix: str) -> str:
     root.attrib.update({name: value for name, value in size.items() if value})
     root.attrib.update({"role": "img", "aria-label": label})
     if size["width"]:  # the style sheet keeps the text readable on a phone
-        style = root.get("style", "")
-        root.set("style", f"{style}; --natural: {size['width']}px".lstrip("; "))
+        root.set("style", f"--natural: {size['width']}px")  # its font is the style sheet's
     _modern_links(root)
+    _repack_images(root)
     shrink(root)
     ElementTree.register_namespace("", SVG)
     text = ElementTree.tostring(root, encoding="unicode")
+    text = text.replace(f' xmlns="{SVG}"', "", 1).replace(' version="1.1"', "", 1)
     return re.sub(r">\s+<", "><", text).replace(" />", "/>")
+
+
+def _repack_images(root):
+    """Panels of images as WebP where that is smaller: near lossless, a third of the PNG."""
+    for element in root.iter(f"{{{SVG}}}image"):
+        if element.get("href", "").startswith(PNG):
+            element.set("href", smaller(element.get("href")))
 
 
 def _modern_links(root):

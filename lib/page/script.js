@@ -134,14 +134,23 @@ const turned = text => {  // cells with a comma or a quote stand in quotes
   const columns = lines.filter(line => line.length > 1 || line[0]);
   return columns[0].map((_, row) => columns.map(column => column[row]).join(",")).join("\n") + "\n";
 };
-const save = async link => {
-  const packed = Uint8Array.from(atob(link.href.split("base64,")[1]), c => c.charCodeAt(0));
-  const text = await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
-  const plain = Object.assign(document.createElement("a"), { href: URL.createObjectURL(new Blob([turned(text)], { type: "text/csv" })), download: link.download.replace(/\.gz$/, "") });
+const offer = (text, name) => {
+  const plain = Object.assign(document.createElement("a"), { href: URL.createObjectURL(new Blob([text], { type: "text/csv" })), download: name });
   plain.click();
   setTimeout(() => URL.revokeObjectURL(plain.href), 1000);
 };
+const save = async link => {
+  const packed = Uint8Array.from(atob(link.href.split("base64,")[1]), c => c.charCodeAt(0));
+  const text = await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  offer(turned(text), link.download.replace(/\.gz$/, ""));
+};
 if (window.DecompressionStream) all('a[download$=".gz"]').forEach(link => {
   link.onclick = event => { event.preventDefault(); save(link); };
+});
+const quoted = text => /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+all(".result[id]").forEach(box => {
+  const button = Object.assign(document.createElement("button"), { type: "button", className: "csv", textContent: "data (CSV)" });
+  button.onclick = () => offer(all("tr", box).map(row => [...row.cells].map(cell => quoted(cell.textContent)).join(",")).join("\n") + "\n", box.id + ".csv");
+  box.append(button);
 });
 route(history.state?.place, true);

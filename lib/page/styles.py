@@ -7,6 +7,8 @@ import re
 _SVG = re.compile(r"<svg\b.*?</svg>", re.DOTALL)
 _STYLED = re.compile(r'(<[A-Za-z][^<>]*?) style="([^"<>]*)"')
 _SYMBOL = re.compile(r'<(marker|path) id="([^"]+)"([^>]*?)(/>|>(?:(?!<marker).)*?</marker>)')
+_MARKED = re.compile(r' class="at"( d="[^"]*") style="marker: url\(#(\w+)\)"')
+_PLAIN = re.compile(r' (class|x|y|width|height|id)="([\w.-]+)"(?=[ >/])')
 _REFERENCE = re.compile(r'(href="|url\()#([^")]+)')
 
 
@@ -47,3 +49,23 @@ def share_symbols(parts: list[str]) -> tuple[list[str], str]:
                      for shape, name in symbols.items())
     hidden = f'<svg class="symbols" width="0" height="0" aria-hidden="true">{shapes}</svg>'
     return parts, hidden if shapes else ""
+
+
+def share_markers(parts: list[str]) -> tuple[list[str], str]:
+    """(pieces of HTML with a class for each marker that stands at points, the classes' rules)."""
+    names: dict[str, None] = {}
+
+    def named(match):
+        names.setdefault(match[2])
+        return f'{match[1]} class="m{match[2]}"'
+    parts = [_SVG.sub(lambda drawing: _MARKED.sub(named, drawing[0]), part) for part in parts]
+    return parts, "\n".join(
+        f".m{name} {{ fill: none; stroke: none; marker: url(#{name}) }}" for name in names)
+
+
+def without_quotes(part: str) -> str:
+    """A piece of HTML whose drawings have no quotes around plain words and numbers."""
+    def bare(drawing):
+        head, end, rest = drawing[0].partition(">")
+        return head + end + re.sub(r"(=[\w.-]+)/>", r"\1 />", _PLAIN.sub(r" \1=\2", rest))
+    return _SVG.sub(bare, part)
