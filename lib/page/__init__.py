@@ -8,17 +8,20 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from lib.page.scoreboard import badge, findings, verdict_table
+from lib import papers
+from lib.page.claims import claim_anchors, findings, verdict_table
+from lib.page.firstscreen import answer_of, headline_of, turns
+from lib.page.limits import NOTEBOOK_LIMIT, SIZE_LIMIT, too_large
+from lib.page.scoreboard import badge, records_of, scoreboard
 from lib.page.scrub import PathScrubber
 from lib.page.sections import Section, read_section
-from lib.page.styles import share_styles
+from lib.page.styles import share_markers, share_styles, share_symbols, without_quotes
 from lib.page.text import duration
 
-SIZE_LIMIT = 3_000_000  # bytes; beyond it the page is slow to open on a phone
 QUESTION = ("Does differential privacy stop backdoor and poisoning attacks, "
             "when, and at what price?")
 
-__all__ = ["SIZE_LIMIT", "Section", "build"]
+__all__ = ["NOTEBOOK_LIMIT", "SIZE_LIMIT", "Section", "build"]
 
 
 def build(notebooks: Sequence[tuple[str, Path | None, str | None]], *, out: Path | str,
@@ -31,9 +34,11 @@ def build(notebooks: Sequence[tuple[str, Path | None, str | None]], *, out: Path
     out: the .html file, or a folder that gets `report.html`.
     profile: name of the parameter folder that was run.
     context: all keys optional; what is missing is said to be "not recorded".
-      title, question: text for the first screen; answer: list of sentences
+      title, question: text for the first screen; answer: list of (sentence, note)
+        pairs or of sentences; headline: mapping with svg, caption, alt, finding and href (the
+        route to where it comes from) of the one figure
       verdicts: DataFrame with columns id, paper, claim, published, direction, size, measured,
-        interval, n, setup, notebook, figure (id of the figure to link to), figures (ids of those
+        what (measured), interval, n, setup, notebook, figure (id of the figure to link to), figures (ids of those
         that get the verdict below them); a second set of columns with a common ending
         ("direction here", ...) holds this run's own verdicts
       commit, dirty, date, device, threads, seconds, command: of this build
@@ -52,57 +57,69 @@ def build(notebooks: Sequence[tuple[str, Path | None, str | None]], *, out: Path
         raise ValueError(f"notebook names {names} are not unique: give each notebook once")
     scrubber = PathScrubber()
     taken: set[str] = set(PAGE_IDS)
-    found = findings(context.get("verdicts"), scrubber=scrubber)
+    records = records_of(context.get("verdicts"), scrubber)
+    claim_anchors(records, taken)
+    found = findings(records)
     sections = [
         read_section(name, path, error, position=position, names=names, taken=taken,
                      scrubber=scrubber, context=context, findings=found)
         for position, (name, path, error) in enumerate(notebooks)
     ]
-    page = _page(sections, profile, context, scrubber=scrubber, ids=taken)
+    page, bodies = _page(sections, profile, context, scrubber=scrubber, ids=taken, records=records)
     left = scrubber.find(page)
     if left:
         raise ValueError(f"the page would show the path {left[0]!r}: remove it from the context "
                          "or from the notebook that prints it")
-    _warn(sections, page)
+    _warn(sections, page, bodies)
     return _write(page, Path(out))
 
 
-PAGE_IDS = ("top", "main", "contents", "verdicts", "notes", "provenance", "theme", "filters",
-            "shown", "verdict-table")
+PAGE_IDS = ("top", "main", "contents", "overview", "question", "headline", "scoreboard",
+            "verdicts", "verdict-title", "notes", "notes-title", "provenance", "provenance-title",
+            "theme", "filters", "shown", "verdict-table")
 
 
-def _page(sections, profile, context, *, scrubber, ids):
+def _page(sections, profile, context, *, scrubber, ids, records):
+    """The page, and the notebooks' parts of it as they stand there."""
     import jinja2
 
     here = files("lib.page")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string((here / "page.html.jinja").read_text(encoding="utf-8"))
     clean = scrubber.clean_tree({k: v for k, v in context.items() if k != "verdicts"})
-    bodies, drawn = share_styles([section.body for section in sections])
+    headline = headline_of(clean.get("headline"), ids)
+    drawn, rules = share_styles([*(section.body for section in sections), headline])
+    drawn, symbols = share_symbols(drawn)
+    drawn, markers = share_markers(drawn)
+    *bodies, headline = map(without_quotes, drawn)
+    titles = {name: paper.title for name, paper in papers.papers().items()}
     return template.render(
         context=clean,
         profile=profile,
         question=clean.get("question") or QUESTION,
+        answer=answer_of(clean.get("answer")),
+        headline=headline,
         sections=list(zip(sections, bodies)),
-        verdicts=verdict_table(context.get("verdicts"), profile=profile, scrubber=scrubber,
-                               ids=ids),
-        style=(here / "style.css").read_text(encoding="utf-8") + drawn,
+        turns=turns(sections, verdicts=bool(records),
+                    notes=bool(clean.get("notes") or any(s.flags for s in sections))),
+        scoreboard=scoreboard(records, titles),
+        verdicts=verdict_table(records, profile=profile, ids=ids, titles=titles),
+        style=(here / "style.css").read_text(encoding="utf-8") + rules + markers,
+        symbols=symbols,
         script=(here / "script.js").read_text(encoding="utf-8"),
         flags=[(section, flag) for section in sections for flag in section.flags],
         duration=duration,
         badge=badge,
-    )
+    ), bodies
 
 
-def _warn(sections, page):
+def _warn(sections, page, bodies):
     for section in sections:
         for flag in section.flags:
             warnings.warn(f"report, {section.name}: {flag}", stacklevel=3)
-    size = len(page.encode())
-    if size > SIZE_LIMIT:
-        largest = max(sections, key=lambda section: len(section.body), default=None)
-        warnings.warn(f"the report has {size / 1e6:.1f} MB, more than {SIZE_LIMIT / 1e6:.0f} MB; "
-                      f"the largest section is {largest.name if largest else 'none'}", stacklevel=3)
+    names = [section.name for section in sections]
+    for problem in too_large(page, dict(zip(names, bodies, strict=True))):
+        warnings.warn(problem, stacklevel=3)
 
 
 def _write(page, out) -> Path:

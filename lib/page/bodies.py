@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 TEMPLATE = """{%- extends 'basic/index.html.j2' -%}
 {%- block input_group -%}
 {%- if cell.source.strip() -%}
-<details class="code"><summary>{{ cell | code_summary }}</summary>{{ super() }}</details>
+<details class="code"><summary>{{ cell | code_summary }}</summary><pre>{{ cell.source | e }}</pre></details>
 {%- endif -%}
 {%- endblock -%}
 {%- block output -%}
 {%- if output | slot -%}{{ output | slot }}{%- else -%}{{ super() }}{%- endif -%}
 {%- endblock -%}"""
+
+_BLANK = re.compile(r"(?<=>)\n\s*\n(?=<)")  # between elements: code keeps its own
 
 TAGS = """
     a abbr b blockquote br caption code col colgroup dd del details div dl dt em h1 h2 h3 h4 h5
@@ -33,8 +35,8 @@ TAGS = """
 """.split()
 
 
+STYLED = ("output", "output_stderr")  # classes of nbconvert that style.css or a reader needs
 FINDINGS = "What it means"  # the heading of the part that speaks of results
-COLOURED = ("k", "ow", "s", "c", "m")  # of pygments' classes, those that style.css names
 
 
 @dataclass
@@ -59,10 +61,10 @@ def notebook_body(notebook: "NotebookNode", *, name: str, origin: "Origin", name
     _mend_links(soup, anchors, names)
     _mend_images(soup, body)
     _make_scrollable(soup)
-    _plain_code(soup)
+    _lighten(soup)
     _date_findings(soup, notebook)
     _draw_maths(soup, slots, body, taken=taken)
-    body.html = slots.fill(str(soup))
+    body.html = slots.fill(_BLANK.sub("\n", str(soup)))
     return body
 
 
@@ -202,6 +204,16 @@ def _mend_images(soup, body):
             body.flags.append("A picture has no description: use show(..., alt=...).")
 
 
+def _lighten(soup):
+    """Drop the wrappers of nbconvert that nothing styles: a fifth of a chapter's text."""
+    for wrapper in soup.find_all("div"):
+        kept = [name for name in wrapper.get("class", []) if name in STYLED]
+        if kept:
+            wrapper["class"] = kept
+        elif set(wrapper.attrs) <= {"class"}:
+            wrapper.unwrap()
+
+
 def _make_scrollable(soup):
     """Wide tables and code scroll inside their own box, by keyboard too."""
     for pre in soup.find_all("pre"):
@@ -225,13 +237,6 @@ def _date_findings(soup, notebook):
                 " other settings: its numbers stand in the figures, tables and verdicts above."
             )
             heading.insert_after(note)
-
-
-def _plain_code(soup):
-    """Leave the words of code that have no colour unmarked: two thirds of its markup."""
-    for mark in soup.select(".highlight span"):
-        if not any(name.startswith(COLOURED) for name in mark.get("class", [])):
-            mark.unwrap()
 
 
 def _draw_maths(soup, slots, body, *, taken):

@@ -2,14 +2,14 @@
 downloads.
 """
 
-import base64
-import gzip
 import re
 from html import escape
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from lib.figures.compact import short_path
+from lib.page.drawing import shrink
+from lib.page.packed import PNG, packed, smaller
+from lib.page.text import typeset
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
+COLUMNS = 16  # of a table, for which style.css knows the alignment
 _DROPPED = {
     f"{{{SVG}}}{name}" for name in ("metadata", "title", "script", "foreignObject", "style")
 }
@@ -35,29 +36,45 @@ def figure_html(output: "NotebookNode", *, number: str, anchor: str, prefix: str
         picture = inline_svg("".join(data["image/svg+xml"]), label=details["alt"], prefix=prefix)
     elif "image/png" in data:
         png = "".join(data["image/png"]).replace("\n", "")
-        picture = f'<img src="data:image/png;base64,{png}" alt="{escape(details["alt"])}">'
+        picture = f'<img src="{smaller(PNG + png)}" alt="{escape(details["alt"])}">'
     else:
         picture = f'<p class="flag">Not drawn: {escape(details["alt"])}</p>'
     return (
         f'<figure id="{escape(anchor)}"><div class="picture" tabindex="0" role="group" '
         f'aria-label="Figure {number}">{picture}</div>'
         f'<figcaption><p><b>Figure {number}.</b> {escape(details["caption"])}</p>'
-        f"{_found(details, origin)}{_links(data, anchor, origin)}</figcaption></figure>"
+        f"{_found(details, origin)}{_links(data, anchor)}</figcaption></figure>"
     )
 
 
 def table_html(output: "NotebookNode", *, number: str, anchor: str, prefix: str, origin: "Origin"
               ) -> str:
-    """A captioned table from an output with the metadata "table" (id, caption)."""
+    """A captioned table from an output with the metadata "table" (id, caption).
+
+    Its data are its cells: the page's script offers them as CSV.
+    """
     details, data = output.metadata["table"], output.data
     html = re.sub(r"<caption>.*?</caption>", "", "".join(data["text/html"]), flags=re.DOTALL)
     caption = f'<caption><b>Table {number}.</b> {escape(details["caption"])}</caption>'
-    html = re.sub(r"(<table[^>]*>)", lambda match: match[1] + caption, _safe_table(html), count=1)
+    html = _aligned(_safe_table(html))
+    html = re.sub(r"(<table[^>]*>)", lambda match: match[1] + caption, html, count=1)
+    html = re.sub(r"</t[dhr]>", "", html).replace(' scope="row"', " scope=row")  # HTML allows it
     return (
         f'<div class="result" id="{escape(anchor)}"><div class="scroll" tabindex="0" role="region"'
         ' aria-label="Table'
-        f' {number}">{html}</div>{_found(details, origin)}{_links(data, anchor, origin)}</div>'
+        f' {number}">{html}</div>{_found(details, origin)}</div>'
     )
+
+
+def _aligned(html):
+    """Columns of numbers are named once, at the table ("n2": the second), not at every cell."""
+    heads = re.findall(r"<th( [^>]*)?>", html.partition("</thead>")[0])
+    numbers = [f"n{place}" for place, head in enumerate(heads, start=1)
+               if 'class="number"' in head]
+    if len(heads) > COLUMNS or not numbers or "colspan" in html:
+        return html
+    html = html.replace(' class="number"', "")
+    return html.replace("<table", f'<table class="{" ".join(numbers)}"', 1)
 
 
 def _safe_table(html):
@@ -69,23 +86,20 @@ def _safe_table(html):
 
 
 def _found(details, origin):
-    """What was found about the claims that a figure is of."""
-    return origin.findings.get(details.get("id"), "")
+    """What the figure shows in a sentence, and what was found about the claims that it is of."""
+    finding = details.get("finding") or ""
+    said = f'<p class="said">{escape(typeset(finding))}</p>' if finding else ""
+    return said + origin.findings.get(details.get("id"), "")
 
 
-def _links(data, anchor, origin):
-    """The row below a figure: its data, the parameters, the notebook and its commit.
-
-    The data are packed, to a quarter of their size; the page's script unpacks them, and without it
-    they are saved as they are.
-    """
+def _links(data, anchor):
+    """The row below a figure: its data."""
     csv = "".join(data.get("text/csv", ""))
-    items = [origin.parameters, origin.source]
-    if csv:
-        coded = base64.b64encode(gzip.compress(csv.encode(), 9, mtime=0)).decode()
-        items.insert(0, f'<a download="{escape(anchor)}.csv.gz" href="data:application/gzip;'
-                        f'base64,{coded}">data (CSV)</a>')
-    return f'<p class="source">{" · ".join(items)}</p>'
+    items = []
+    if csv.strip():
+        items.append(f'<a download="{escape(anchor)}.csv.gz" href="data:application/gzip;'
+                        f'base64,{packed(csv)}">data (CSV)</a>')
+    return f'<p class="source">{" · ".join(items)}</p>' if items else ""
 
 
 def inline_svg(svg: str, *, label: str, prefix: str) -> str:
@@ -106,21 +120,26 @@ def inline_svg(svg: str, *, label: str, prefix: str) -> str:
     root.attrib.update({name: value for name, value in size.items() if value})
     root.attrib.update({"role": "img", "aria-label": label})
     if size["width"]:  # the style sheet keeps the text readable on a phone
-        style = root.get("style", "")
-        root.set("style", f"{style}; --natural: {size['width']}px".lstrip("; "))
-    _shorten(root)
+        root.set("style", f"--natural: {size['width']}px")  # its font is the style sheet's
+    _modern_links(root)
+    _repack_images(root)
+    shrink(root)
     ElementTree.register_namespace("", SVG)
     text = ElementTree.tostring(root, encoding="unicode")
+    text = text.replace(f' xmlns="{SVG}"', "", 1).replace(' version="1.1"', "", 1)
     return re.sub(r">\s+<", "><", text).replace(" />", "/>")
 
 
-def _shorten(root):
-    """The same drawing in fewer letters: no spaces around the commands of a path, links by today's
-    name.
-    """
+def _repack_images(root):
+    """Panels of images as WebP where that is smaller: near lossless, a third of the PNG."""
+    for element in root.iter(f"{{{SVG}}}image"):
+        if element.get("href", "").startswith(PNG):
+            element.set("href", smaller(element.get("href")))
+
+
+def _modern_links(root):
+    """Links by today's name: shorter, and without a second namespace."""
     for element in root.iter():
-        if "d" in element.attrib:
-            element.set("d", short_path(element.get("d")))
         if f"{{{XLINK}}}href" in element.attrib:
             element.set("href", element.attrib.pop(f"{{{XLINK}}}href"))
 

@@ -1,17 +1,18 @@
-"""The verdict table of the first screen: from the claims' DataFrame to rows of cells."""
+"""The scoreboard of the first screen: per paper, how many claims have each verdict."""
 
 import re
 from collections import Counter
-from collections.abc import Collection
-from html import escape
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lib.page.scrub import PathScrubber
-from lib.page.text import format_value, section_anchor
+from lib.page.text import format_value
 
 if TYPE_CHECKING:
     from markupsafe import Markup
     from pandas import DataFrame
+
+Record = Mapping[str, Any]  # a claim: a line of the verdicts' DataFrame
 
 
 class Verdict(NamedTuple):
@@ -29,169 +30,79 @@ VERDICTS = (
     Verdict("less", "▼", "finding"),
     Verdict("depends", "◆", "finding"),
     Verdict("inconclusive", "≈", "inconclusive"),
-    Verdict("not measured", "○", "unmeasured"),
+    Verdict("arithmetic", "=", "arithmetic"),
     Verdict("not testable here", "∅", "unmeasured"),
+    Verdict("not measured", "○", "unmeasured"),
 )
+ALWAYS = ("holds", "fails", "inconclusive", "arithmetic", "not testable here", "not measured")
+NUMBERED = "verdicts:{}:{}"  # the route to the claims of a paper with a verdict
 _WORDS = {verdict.word: verdict for verdict in VERDICTS}
 _ASPECTS = ("direction", "size")
-_MEASURE = ("measured", "interval", "n", "setup")
-_BEHIND = ("reason", "as first frozen", "beside")  # what stands below a verdict, if anything
-_CLAIM = ("id", "paper", "claim", "published", "marks", "notebook", "figure", "figures")
 
 
-class Cell(NamedTuple):
-    """One cell: its column's label, a text, (aspect, verdict) pairs, small print, a link in it."""
+class Count(NamedTuple):
+    """A cell: the verdict, how many claims have it, and the route to them ("" where none)."""
 
-    label: str
-    text: str = ""
-    verdicts: tuple = ()
-    details: tuple = ()
-    link: str = ""
-    href: str = ""
+    verdict: Verdict
+    count: int
+    route: str
 
 
-class Row(NamedTuple):
-    """One claim; `words` are its verdicts, for the filter."""
+class Line(NamedTuple):
+    """A paper: its key, its authors in short, its title, its counts."""
 
     paper: str
-    words: str
-    cells: tuple[Cell, ...]
+    authors: str
+    title: str
+    counts: tuple[Count, ...]
 
 
-class VerdictTable(NamedTuple):
-    """What the template needs: caption, headings, rows, and (verdict, number of claims)."""
+class Scoreboard(NamedTuple):
+    """What the template needs: the verdicts of the columns, the lines, and what to know."""
 
-    caption: str
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-    tally: tuple[tuple[Verdict, int], ...]
+    columns: tuple[Verdict, ...]
+    lines: tuple[Line, ...]
+    note: str
 
 
-def verdict_table(frame: "DataFrame | None", *, profile: str, scrubber: PathScrubber,
-                  ids: Collection[str]) -> VerdictTable | None:
-    """The table of a DataFrame as in `page.build`; None without one. `ids`: anchors to link to.
+def records_of(frame: "DataFrame | None", scrubber: PathScrubber) -> list[dict[str, Any]]:
+    """The claims as dictionaries without the machine's paths; ValueError for unknown verdicts."""
+    if frame is None:
+        return []
+    found = [{key: scrubber.clean_tree(value) for key, value in row.items()}
+             for row in frame.to_dict("records")]
+    for record in found:
+        for ending in endings_of(list(record)):
+            verdicts_of(record, ending)
+    return found
 
-    Columns with a common ending ("direction here", "measured here", ...) become columns of their
-    own. Raises ValueError if a needed column is missing or a verdict is none of the known words.
+
+def endings_of(columns: Sequence[str]) -> list[str]:
+    """The endings that tell sets of columns apart: "" and " here", or those of two profiles."""
+    return [name[len("direction"):] for name in columns if name.startswith("direction")]
+
+
+def scoreboard(records: Sequence[Record], titles: Mapping[str, str]) -> Scoreboard | None:
+    """The counts per paper on the published rows; None of two profiles, or without claims.
+
+    titles: "Authors: title" by the paper's key.
     """
-    if frame is None or len(frame) == 0:
+    if not records or "direction" not in records[0]:
         return None
-    endings = [name[len("direction"):] for name in frame.columns if name.startswith("direction")]
-    missing = {"paper", "claim"} - set(frame.columns) | (set() if endings else {"direction"})
-    if missing:
-        raise ValueError(f"the verdicts lack the columns {sorted(missing)}; "
-                         f"they have {list(frame.columns)}")
-    records = [{key: scrubber.clean_tree(value) for key, value in row.items()}
-               for row in frame.to_dict("records")]
-    rows = tuple(_row(record, endings, ids) for record in records)
-    columns = tuple(cell.label for cell in rows[0].cells)
-    return VerdictTable(_caption(len(rows), endings, profile), columns, rows, _tally(records))
+    papers = list(dict.fromkeys(format_value(record["paper"]) for record in records))
+    words = Counter((format_value(record["paper"]), headline_word(record)) for record in records)
+    columns = tuple(verdict for verdict in VERDICTS if verdict.word in ALWAYS
+                    or any(words[paper, verdict.word] for paper in papers))
+    lines = tuple(_line(paper, titles.get(paper, ""), columns, words) for paper in papers)
+    return Scoreboard(columns, lines, _note(records))
 
 
-def findings(frame: "DataFrame | None", *, scrubber: PathScrubber) -> dict[str, str]:
-    """What stands below a figure, by its id: HTML with each measured claim about it and the verdict
-    on the rows shown.
-
-    A figure shows the rows of this run: where these have verdicts of their own ("direction here"),
-    it is these.
-    """
-    if frame is None or len(frame) == 0 or "figures" not in frame:
-        return {}
-    endings = [name[len("direction"):] for name in frame.columns if name.startswith("direction")]
-    if endings[0]:
-        return {}  # of two profiles: each figure would need its own
-    ending, lines = endings[-1], {}
-    for record in frame.to_dict("records"):
-        record = {key: scrubber.clean_tree(value) for key, value in record.items()}
-        verdicts = [(aspect, verdict)
-                    for aspect, verdict in _verdicts(record, ending)
-                    if verdict.word != "not measured"]
-        for anchor in dict.fromkeys(name for target in record["figures"]
-                                    for name in (str(target), _whole(target))) if verdicts else ():
-            lines.setdefault(anchor, []).append(
-                _finding(record, verdicts, _measured(record, ending, "")))
-    return {
-        anchor: f'<ul class="findings">{"".join(items)}</ul>' for anchor, items in lines.items()
-    }
+def headline_word(record: Record, ending: str = "") -> str:
+    """The verdict that counts: on the direction, or on the size if only that is claimed."""
+    return next((verdict.word for _, verdict in verdicts_of(record, ending)), "not measured")
 
 
-def badge(verdict: Verdict) -> "Markup":
-    """A verdict as HTML, in words and shape."""
-    from markupsafe import Markup
-
-    return Markup(
-        '<span class="verdict {0.style}"><span'
-        ' aria-hidden="true">{0.mark}</span>&nbsp;{0.word}</span>'
-    ).format(verdict)
-
-
-def _finding(record, verdicts, measured):
-    badges = " ".join(
-        str(badge(verdict)) + (f' <span class="small">{aspect}</span>' if aspect else "")
-        for aspect, verdict in _shown(verdicts))
-    numbers = ", ".join([measured.text, *measured.details])
-    mark = " ".join(f'<span class="small">{escape(text)}</span>' for text in _marks(record))
-    return (f"<li><b>{escape(str(record['id']))}</b> {escape(format_value(record['claim']))} "
-            f"{badges} {mark} <span class=\"detail\">{escape(numbers)}</span></li>")
-
-
-def _marks(record):
-    """What a reader must know before the verdict (amended, optional stopping), if anything."""
-    text = format_value(record.get("marks"))
-    return () if text in ("–", "") else (f"⚑ {text}",)
-
-
-def _behind(record, ending):
-    """What stands below the verdicts: reason, the first version's verdict, what is beside."""
-    found = {name: format_value(record.get(name + ending)) for name in _BEHIND}
-    return tuple(text if name == "reason" else f"{name}: {text}"
-                 for name, text in found.items() if text not in ("–", ""))
-
-
-def _whole(target):
-    """The figure that holds a panel: F1 for F1c."""
-    return re.sub(r"(?<=\d)[a-z]$", "", str(target))
-
-
-def _caption(count, endings, profile):
-    text = (f"{count} claims. The direction and the size of an effect have a verdict each, where "
-            "both are claimed; intervals are at 95%, over n attack instances. ⚑: thresholds that "
-            "were amended after some rows existed, or instances added after a look.")
-    if endings[0]:
-        return text + " A number differs where the two intervals do not meet."
-    if len(endings) > 1:
-        text += (f" The columns \"{endings[1].strip(' _')}\" are on the rows of this run (profile "
-                 f"{profile}), the others on the published rows.")
-    return text
-
-
-def _tally(records):
-    """How many claims have each verdict: on the direction, or on the size if only that is claimed.
-    """
-    found = [_verdicts(record, "") for record in records]
-    counts = Counter(pairs[0][1] for pairs in found if pairs)
-    return tuple((verdict, counts[verdict]) for verdict in VERDICTS if counts[verdict])
-
-
-def _row(record, endings, ids):
-    words = {verdict.word for ending in endings for _, verdict in _verdicts(record, ending)}
-    cells = [_claim(record, ids)]
-    if "published" in record:
-        cells.append(Cell("Published", format_value(record["published"]) or "–"))
-    for ending in endings:
-        label = ending.replace("_", " ")
-        marks = () if ending else _marks(record)
-        cells.append(Cell("Verdict" + label, verdicts=_shown(_verdicts(record, ending)),
-                          details=marks + _behind(record, ending)))
-        cells.append(_measured(record, ending, "Measured" + label))
-    behind = (*_ASPECTS, *_MEASURE, *_BEHIND)
-    known = {*_CLAIM, *(name + ending for name in behind for ending in endings)}
-    cells += [Cell(str(name).replace("_", " ").capitalize(), format_value(value))
-              for name, value in record.items() if name not in known]
-    return Row(format_value(record["paper"]), "|".join(sorted(words)), tuple(cells))
-
-
-def _verdicts(record, ending):
+def verdicts_of(record: Record, ending: str) -> list[tuple[str, Verdict]]:
     """(aspect, verdict) of what is claimed."""
     found = []
     for aspect in _ASPECTS:
@@ -204,30 +115,37 @@ def _verdicts(record, ending):
     return found
 
 
-def _shown(pairs):
+def shown(pairs: Sequence[tuple[str, Verdict]]) -> tuple[tuple[str, Verdict], ...]:
     """The aspect is named where direction and size have different verdicts."""
     if len({verdict for _, verdict in pairs}) == 1:
         return (("", pairs[0][1]),)
     return tuple(pairs)
 
 
-def _claim(record, ids):
-    about = _join(record.get("paper"), record.get("id"), between=" · ")
-    figure = str(record.get("figure"))  # a panel's id (F1c) leads to the figure that holds it (F1)
-    candidates = (figure, _whole(figure),
-                  section_anchor(str(record.get("notebook"))))
-    href = next((f"#{anchor}" for anchor in candidates if anchor in ids), "")
-    return Cell("Claim", format_value(record["claim"]), details=(about,),
-                link=_join(record.get("notebook")), href=href)
+def badge(verdict: Verdict) -> "Markup":
+    """A verdict as HTML, in words and shape."""
+    from markupsafe import Markup
+
+    return Markup(
+        '<span class="verdict {0.style}"><span'
+        ' aria-hidden="true">{0.mark}</span>&nbsp;{0.word}</span>'
+    ).format(verdict)
 
 
-def _measured(record, ending, label):
-    value, interval, n, setup = (_join(record.get(name + ending)) for name in _MEASURE)
-    precision = _join(interval, f"n\u00a0=\u00a0{n}" if n not in ("", "0") else None)
-    return Cell(label, value or "–", details=tuple(text for text in (precision, setup) if text))
+def _line(paper, title, columns, words):
+    authors, _, rest = title.partition(": ")
+    first, *others = re.split(r", ", authors)
+    name = f"{first} et al." if others else first if rest else paper.capitalize()
+    counts = tuple(Count(verdict, words[paper, verdict.word],
+                         NUMBERED.format(paper, verdict.word) if words[paper, verdict.word] else "")
+                   for verdict in columns)
+    return Line(paper, name, rest or title, counts)
 
 
-def _join(*values, between=", "):
-    """The values that are there, as text."""
-    texts = [format_value(value) for value in values]
-    return between.join(text for text in texts if text not in ("–", ""))
+def _note(records):
+    split = [pairs for pairs in (verdicts_of(record, "") for record in records)
+             if len({verdict.word for _, verdict in pairs}) == 2]
+    apart = sum(pairs[0][1].word == "holds" and pairs[1][1].word == "fails" for pairs in split)
+    text = ("On the published rows. A claim with a direction and a size counts by its direction; "
+            f"{len(split)} have another verdict on the size")
+    return text + (f", {apart} of them hold in direction and fail in size." if apart else ".")

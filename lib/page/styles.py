@@ -1,11 +1,15 @@
-"""The styles that figures repeat, as classes of the page's one style sheet: half of a figure is the
-same few styles.
+"""What drawings repeat, once for the whole page: styles as classes of its style sheet, the shapes
+of markers, ticks and letters as symbols of one hidden drawing.
 """
 
 import re
 
 _SVG = re.compile(r"<svg\b.*?</svg>", re.DOTALL)
 _STYLED = re.compile(r'(<[A-Za-z][^<>]*?) style="([^"<>]*)"')
+_SYMBOL = re.compile(r'<(marker|path) id="([^"]+)"([^>]*?)(/>|>(?:(?!<marker).)*?</marker>)')
+_MARKED = re.compile(r' class="at"( d="[^"]*") style="marker: url\(#(\w+)\)"')
+_PLAIN = re.compile(r' (class|x|y|width|height|id)="([\w.-]+)"(?=[ >/])')
+_REFERENCE = re.compile(r'(href="|url\()#([^")]+)')
 
 
 def share_styles(parts: list[str]) -> tuple[list[str], str]:
@@ -17,9 +21,51 @@ def share_styles(parts: list[str]) -> tuple[list[str], str]:
     classes: dict[str, str] = {}
 
     def named(match):
-        if match[1].startswith("<svg"):
+        if match[1].startswith("<svg") or "url(" in match[2]:
             return match[0]
         return f'{match[1]} class="{classes.setdefault(match[2], f"d{len(classes)}")}"'
     parts = [_SVG.sub(lambda drawing: _STYLED.sub(named, drawing[0]), part) for part in parts]
     return parts, "\n".join(
         f".{name} {{ {style.replace('&quot;', chr(39))} }}" for style, name in classes.items())
+
+
+def share_symbols(parts: list[str]) -> tuple[list[str], str]:
+    """(pieces of HTML whose drawings point to common symbols, one hidden drawing with these)."""
+    symbols: dict[str, str] = {}
+
+    def drawing(match):
+        names: dict[str, str] = {}
+
+        def take(symbol):
+            tag, name, attributes, rest = symbol.groups()
+            text = f"{attributes}{rest}"
+            names[name] = symbols.setdefault(f"<{tag}{text}", f"s{len(symbols)}")
+            return ""
+        text = _SYMBOL.sub(take, match[0])
+        text = _REFERENCE.sub(lambda link: f"{link[1]}#{names.get(link[2], link[2])}", text)
+        return re.sub(r"<defs\s*/>|<defs></defs>", "", text)
+    parts = [_SVG.sub(drawing, part) for part in parts]
+    shapes = "".join(re.sub(r"^<(\w+)", rf'<\1 id="{name}"', shape)
+                     for shape, name in symbols.items())
+    hidden = f'<svg class="symbols" width="0" height="0" aria-hidden="true">{shapes}</svg>'
+    return parts, hidden if shapes else ""
+
+
+def share_markers(parts: list[str]) -> tuple[list[str], str]:
+    """(pieces of HTML with a class for each marker that stands at points, the classes' rules)."""
+    names: dict[str, None] = {}
+
+    def named(match):
+        names.setdefault(match[2])
+        return f'{match[1]} class="m{match[2]}"'
+    parts = [_SVG.sub(lambda drawing: _MARKED.sub(named, drawing[0]), part) for part in parts]
+    return parts, "\n".join(
+        f".m{name} {{ fill: none; stroke: none; marker: url(#{name}) }}" for name in names)
+
+
+def without_quotes(part: str) -> str:
+    """A piece of HTML whose drawings have no quotes around plain words and numbers."""
+    def bare(drawing):
+        head, end, rest = drawing[0].partition(">")
+        return head + end + re.sub(r"(=[\w.-]+)/>", r"\1 />", _PLAIN.sub(r" \1=\2", rest))
+    return _SVG.sub(bare, part)

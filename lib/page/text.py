@@ -28,8 +28,33 @@ def format_value(value: Any) -> str:
     if isinstance(value, float):
         if math.isinf(value):
             return "∞" if value > 0 else "−∞"
-        return f"{value:.0f}" if value == round(value) and abs(value) < 1e15 else f"{value:.3g}"
+        whole = value == round(value) and abs(value) < 1e15
+        return typeset(f"{value:.0f}" if whole else f"{value:.3g}")
     return str(value)
+
+
+def typeset(text: str) -> str:
+    """The text with minus signs before its negative numbers; ranges and names as they are."""
+    return _NEGATIVE.sub("−", text)
+
+
+def rounded(text: str) -> str:
+    """The text, typeset, with no more than three digits in numbers that have a point."""
+    return typeset(_FRACTION.sub(lambda match: _three_digits(match[0]), text))
+
+
+_NEGATIVE = re.compile(r"(?<![\w.,-])-(?=\.?\d)")
+_FRACTION = re.compile(r"(?<![\w.,:])\d+\.\d+(?![\w.])")
+
+
+def _three_digits(number: str) -> str:
+    """12.345 as 12.3, 1234.5 as 1234; shorter numbers as they are."""
+    digits = len(number.replace(".", "").lstrip("0"))
+    if digits <= 3:
+        return number
+    whole = len(number.partition(".")[0].lstrip("0"))
+    after = max(3 - whole, 0) if whole else len(number.partition(".")[2]) - (digits - 3)
+    return f"{float(number):.{after}f}"
 
 
 def section_anchor(name: str) -> str:
