@@ -29,6 +29,7 @@ VERDICTS = (
     Verdict("less", "▼", "finding"),
     Verdict("depends", "◆", "finding"),
     Verdict("inconclusive", "≈", "inconclusive"),
+    Verdict("arithmetic", "=", "unmeasured"),
     Verdict("not measured", "○", "unmeasured"),
     Verdict("not testable here", "∅", "unmeasured"),
 )

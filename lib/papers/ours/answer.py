@@ -48,7 +48,8 @@ def _falls(dp: "DataFrame", plain: "DataFrame") -> str:
     levels = [group for _, group in dp.groupby(matched.LEVEL)]
     epsilons = [f"{group['epsilon'].mean():.2g}" for group in levels]
     undefended, *success = (
-        judgement.estimate(rows.per_unit(group, "success").to_numpy()) for group in (plain, *levels)
+        judgement.estimate(rows.per_unit(group, "success").to_numpy(), bounds=(0, 1))
+        for group in (plain, *levels)
     )
     accuracy = [group["accuracy"].mean() for group in levels]
     word = (
@@ -73,7 +74,7 @@ def _matched(frames: Frames, attacked: "DataFrame", choices: "DataFrame") -> str
     table = tuned.differences(attacked, curves[curves["weights"].eq("last")], choices)
     table = table[table["difference"].notna()]
     found = [
-        judgement.estimate(rows.per_unit(group, "difference").to_numpy())
+        judgement.estimate(rows.per_unit(group, "difference").to_numpy(), bounds=rows.DIFFERENCE)
         for _, group in table.groupby(matched.LEVEL)
     ]
     if not found:
