@@ -166,7 +166,7 @@ def test_the_interval_of_the_ensemble_is_over_instances():
     axes = figures.boxes([box_spec(frame)]).axes[0]
     bars, = [container for container in axes.containers if container.has_yerr]
     found, = bars.lines[2][0].get_segments()
-    expected = mean_interval(100 * frame.accuracy)
+    expected = mean_interval(100 * frame.accuracy, bounds=(0, 100))
     assert found[:, 1] == pytest.approx([expected.low, expected.high])
     assert "ensemble, 95% interval" in texts(axes.figure)
     single = figures.boxes([box_spec(frame.iloc[:1])])
@@ -263,7 +263,7 @@ def test_curves_are_means_over_instances_with_their_band(xscale):
         expected = 100 * frame[frame.series == name].groupby("radius").correct.mean()
         assert curve(axes, look) == pytest.approx(expected.to_dict())
     first, second = (mean_interval(
-        100 * frame[(frame.series == "k 50") & (frame.radius == radius)].correct)
+        100 * frame[(frame.series == "k 50") & (frame.radius == radius)].correct, bounds=(0, 100))
                      for radius in (0, 1))
     heights = [
         height for radius, height in axes.collections[0].get_paths()[0].vertices if radius == 0

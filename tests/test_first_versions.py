@@ -51,7 +51,7 @@ def test_methods_are_not_ranked_on_other_features(name, frame):
     got = result(name, other)
     assert (
         outcomes(name, other) == ("not testable here",) * 2
-        and "features patches" in got.size.reason
+        and "features: patches" in got.size.reason
     )
     assert first(name, other) == first(name, frame)  # what was frozen then had no such rule
 
@@ -80,7 +80,7 @@ def inside(gain, *, lr=0.3):
             lr,
             noise_multiplier=z,
             max_grad_norm=1.0,
-            success=0.4 + gain + 0.01 * number,
+            success=0.4 + gain + 0.01 * number + 0.001 * (number % 2),
         )
         for z in (1.0, 2.0)
         for share in (0.05, 0.1, 0.0)
@@ -94,11 +94,11 @@ def test_dp_inside_is_held_against_the_same_ensemble_without_it():
     found = certified.without_dp(certified.prepared(inside(-0.1)))
     assert set(found["noise"]) == {1.0, 2.0} and set(found["share"]) == {0.1}
     lift = found[found["metric"] == "lift"]["values"]
-    assert all(values == pytest.approx([-0.1] * 4) for values in lift)
+    assert all(values == pytest.approx([-0.1, -0.099] * 2) for values in lift)
     assert set(found["confounds"]) == {"lr 0.3 against 0.03"}
     assert set(certified.without_dp(certified.prepared(inside(0.0, lr=0.03)))["confounds"]) == {""}
     table, words = certified.without_dp_table(inside(-0.1))
-    assert list(table["lift"]) == ["-10.0 [-10.0, -10.0]"] * 2 and words == "lr 0.3 against 0.03"
+    assert list(table["lift"]) == ["−10.0 [−10.0, −9.9]"] * 2 and words == "lr 0.3 against 0.03"
 
 
 def test_the_contrast_stands_beside_o6_as_two_sided():

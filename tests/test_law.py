@@ -125,13 +125,14 @@ def test_the_law_is_judged_on_the_set_ups_that_test_it():
     def by_rate(run):
         return 0.6 if not run.defence.clip else 5 * run.training.lr
     frames = both(by_rate)
-    got = judged(frames)
-    assert got.direction.outcome == "holds" and got.direction.n == 2
+    got = judged(frames)  # every difference in order, for each instance: no spread, no interval
+    assert got.direction.outcome == "inconclusive" and "no spread" in got.direction.reason
+    assert got.direction.measured == pytest.approx(1.0) and got.direction.n == 2
     beside = {name: one for name, one, _ in got.beside}
     assert beside["progress on mnist"].measured == pytest.approx(1.0, abs=0.01)
     assert beside["epsilon on imagenet"].measured == pytest.approx(0.5, abs=0.2)
     against = judged(both(lambda run: 0.6 if not run.defence.clip else 0.05 / run.training.lr))
-    assert against.direction.outcome == "fails"
+    assert against.direction.measured < 0.1
     nothing = judged(both(lambda run: 0.1 if not run.defence.clip else 0.01 / run.training.lr))
     assert nothing.direction.outcome == "inconclusive"  # no backdoor: the control failed
     assert judged({"11_dpsgd": frames["11_dpsgd"]}).direction.outcome == "not measured"

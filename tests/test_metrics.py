@@ -271,13 +271,47 @@ def test_mean_interval_closed_form():
     assert none.n == 0 and math.isnan(none.mean)
 
 
-def test_logit_scale_stays_inside_and_keeps_the_ends():
-    near_one = mean_interval([0.999, 1.0, 0.98, 1.0], scale="logit")
-    assert 0.95 < near_one.low < near_one.mean < near_one.high <= 1
-    assert mean_interval([0.999, 1.0, 0.98, 1.0]).high > 1  # what the scale is for
-    assert mean_interval([1.0, 1.0], scale="logit").mean == pytest.approx(1.0)
-    assert mean_interval([0.0], scale="logit").mean == pytest.approx(0.0, abs=1e-12)
-    assert mean_interval([0.3, 0.3], scale="logit", trials=50).low == pytest.approx(0.3)
+def test_an_interval_stays_inside_its_bounds_around_the_plain_mean():
+    values = [0.999, 1.0, 0.98, 1.0]
+    near_one, plain = mean_interval(values, bounds=(0, 1)), mean_interval(values)
+    assert 0.95 < near_one.low < near_one.mean < near_one.high <= 1 < plain.high
+    assert near_one.mean == plain.mean and near_one.low < plain.low
+    lift = mean_interval([-0.9, 0.95, 0.9], bounds=(-1, 1))  # published once as [-1.393, 1.713]
+    assert -1 <= lift.low < lift.mean < lift.high <= 1
+    # in the middle of a wide range it is the plain interval
+    small = [0.01, -0.02, 0.03]
+    wide = mean_interval(small, bounds=(-2, 2))
+    assert (wide.low, wide.high) == pytest.approx(tuple(vars(mean_interval(small)).values())[1:3],
+                                                  abs=1e-4)
+    equal, one = mean_interval([1.0, 1.0], bounds=(0, 1)), mean_interval([0.0], bounds=(0, 1))
+    assert (equal.mean, equal.low, equal.high) == (1.0, 1.0, 1.0) and math.isnan(one.low)
+    assert mean_interval([1 + 1e-12, 1.0], bounds=(0, 1)).mean == 1.0  # rounding
+
+
+def test_the_bounded_interval_by_the_delta_method():
+    values = np.array([0.7, 0.9, 0.85, 0.6])
+    half = stats.t.ppf(0.975, 3) * stats.sem(values)
+    slope = 1 / (2 * math.sqrt(values.mean() * (1 - values.mean())))  # of arcsin sqrt
+    centre = math.asin(math.sqrt(values.mean()))
+    found = mean_interval(values, bounds=(0, 1))
+    assert found.low == pytest.approx(math.sin(centre - half * slope)**2)
+    assert found.high == pytest.approx(math.sin(centre + half * slope)**2)
+    percent = mean_interval(100 * values, bounds=(0, 100))
+    assert percent.low == pytest.approx(100 * found.low)
+    mirrored = mean_interval(1 - values, bounds=(0, 1))
+    assert mirrored.low == pytest.approx(1 - found.high)
+
+
+@pytest.mark.parametrize("mean, spread", [(0.5, 0.25), (0.86, 0.08), (0.95, 0.06), (0.13, 0.14)])
+@pytest.mark.parametrize("n", [3, 10])
+def test_coverage_does_not_suffer_from_the_bounds(mean, spread, n):
+    """Of the mean of a beta distribution: as often as by the plain interval, or more."""
+    total = mean * (1 - mean) / spread**2 - 1
+    sets = np.random.default_rng(5).beta(mean * total, (1 - mean) * total, (1500, n))
+    bounded, plain = (sum(found.low <= mean <= found.high for found in map(interval, sets)) / 1500
+                      for interval in (lambda one: mean_interval(one, bounds=(0, 1)),
+                                       mean_interval))
+    assert bounded >= plain - 0.004 and bounded > 0.88
 
 
 def test_paired_interval_uses_the_pairing():
@@ -323,9 +357,11 @@ def test_intervals_refuse():
     for call in (
         lambda: mean_interval([1.0, 2.0], confidence=95),
         lambda: mean_interval([1.0, math.inf]),
-        lambda: mean_interval([0.1], scale="log"),
-        lambda: mean_interval([1.2, 0.1], scale="logit"),
-        lambda: mean_interval([0.2, 0.1], scale="logit", trials=0),
+        lambda: mean_interval([1.2, 0.1], bounds=(0, 1)),
+        lambda: metrics.on_scale(1.2, (0, 1)),
+        lambda: prediction_interval([0.1], scale="log"),
+        lambda: prediction_interval([1.2, 0.1], scale="logit"),
+        lambda: prediction_interval([0.2, 0.1], scale="logit", trials=0),
         lambda: prediction_interval([0.2, 0.1], count=0),
     ):
         with pytest.raises(ValueError):

@@ -93,12 +93,12 @@ def test_d1_shows_the_effect_and_each_noise_beside():
 def test_d1_shows_opposite_signs_beside_its_mean():
     frame, curves = headline(dp_lift=0.2)
     weak = frame["defence.noise_multiplier"].eq(2.0) & frame["world"].eq("P")
-    frame.loc[weak, ["success", "lift"]] = frame.loc[weak, ["success", "lift"]] * 0 + 0.0
+    frame.loc[weak, ["success", "lift"]] *= 0.01
     got = first(frame, curves)
     beside = {name: one for name, one, _ in got.beside}
     assert (
         beside["every noise level"].outcome == "fails"
-        and "noise 2" in beside["every noise level"].reason
+        and "noise 2" in beside["every noise level"].decided_by
     )
     assert beside["lift, noise 4"].outcome == "holds"
 

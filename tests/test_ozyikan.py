@@ -63,10 +63,14 @@ def test_the_targets_table_counts_the_rows_of_each_figure():
 
 # ---------------------------------------------------------------- frames that hold less
 
+ARITHMETIC = ("O9", "O10", "O11", "O12")
+
+
 @pytest.mark.parametrize("name", NUMBERS)
 def test_nothing_is_measured_without_rows(name):
     frame = frame_of(name)
-    assert outcomes(name, frame) == ("holds", "holds" if name == "O4" else None)
+    holds = "arithmetic" if name in ARITHMETIC else "holds"
+    assert outcomes(name, frame) == (holds, "holds" if name == "O4" else None)
     for empty in (pd.DataFrame(), frame.iloc[:0], frame.assign(status="not measured"),
                   frame.assign(status="failed"), frame.assign(split="tune")):
         assert outcomes(name, empty) == unmeasured(name)
@@ -118,7 +122,7 @@ def test_a_number_of_poisoned_images_is_no_share():
     counted = tested["defence.twin"].eq(True)
     tested["attack.images"] = tested["attack.images"].astype(float).mask(counted, 4.0)
     assert tested.loc[counted, "facts.certified_count"].gt(0).all() and outcomes(
-        "O10", tested) == ("holds", None)
+        "O10", tested) == ("arithmetic", None)
 
 
 def test_other_norms_and_noise_on_pixels_are_other_attacks():
@@ -134,7 +138,8 @@ def test_clean_rows_certify_everything_and_do_not_count():
         for one in dpa(shares=(), certified_count=4000, budget=0.0)
     ]
     assert {one["world"]
-            for one in clean} == {"C"} and outcomes("O10", table(dpa(), clean)) == ("holds", None)
+            for one in clean} == {"C"}
+    assert outcomes("O10", table(dpa(), clean)) == ("arithmetic", None)
 
 
 def test_one_instance_does_not_decide_where_another_set_up_has_several():
@@ -202,10 +207,11 @@ def test_noise_between_equal_levels_is_no_gain_of_dp():
 # ---------------------------------------------------------------- exact verdicts
 
 def test_an_exact_verdict_has_no_width_and_no_p():
-    for flips, outcome in ((0, "holds"), (1, "fails")):
+    for flips, outcome in ((0, "arithmetic"), (1, "fails")):
         found = result("O9", table(twins(PARTITION, [flips, 0, 0, 0], 50))).direction
-        assert (found.outcome, found.measured, found.low, found.high,
-                found.n) == (outcome, flips, flips, flips, 4) and math.isnan(found.p)
+        assert (found.outcome, found.measured, found.n) == (outcome, flips, 4)
+        assert math.isnan(found.p) and math.isnan(found.low) and math.isnan(found.high)
+        assert found.reason
     others = table(rab(of=falls), rab(of=falls, models=100), private(-0.05))
     alone = {one.claim.id: one.direction for one in verdicts.evaluate({"40_smoothing": others})}
     both = {
@@ -228,7 +234,7 @@ def test_a_certified_flip_is_its_own_control_and_none_needs_others():
 def test_rab_stands_beside_dpa_from_both_notebooks():
     rab_rows = table(twins(SMOOTHING, [0, 0, 0, 0], 50))
     found = result("O9", table(twins(PARTITION, [0] * 4, 50)), **{"40_smoothing": rab_rows})
-    assert found.direction.outcome == "holds" and len(
+    assert found.direction.outcome == "arithmetic" and len(
         found.beside) == 2 and "RAB: 0 of 400" in found.note
     only_rab = result("O9", table(dpa()), **{"40_smoothing": rab_rows})
     assert only_rab.direction.outcome == "not measured" and len(only_rab.beside) == 2
@@ -242,4 +248,4 @@ def test_votes_by_place_and_smoothed_parts_are_not_the_published_dpa():
         for more in ({"by": "index"}, {"by": "index", "models": 100, "noise": 1.0})
     ]
     assert len(partitions.votes(certified.prepared(table(dpa(), others)))) == len(
-        dpa()) and outcomes("O10", table(dpa(), others)) == ("holds", None)
+        dpa()) and outcomes("O10", table(dpa(), others)) == ("arithmetic", None)

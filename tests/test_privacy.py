@@ -697,7 +697,7 @@ def test_caps_start_from_the_upper_bound_of_the_measured_clean_rate():
         ]
     )
     line = measured_caps(frame, n=9000, batch_size=100, epochs=2.0, poisons=(1, 4)).iloc[0]
-    high = mean_interval(pd.Series(clean)).high
+    high = mean_interval(pd.Series(clean), bounds=(0, 1)).high
     assert line["its upper bound"] == pytest.approx(high) and high > line[
         "triggered rate, clean training"
     ] == pytest.approx(0.075)

@@ -91,11 +91,18 @@ def test_r2_holds_and_fails():
     assert outcomes("R2", figure_1()) == ("holds", "holds")
     assert outcomes("R2", figure_1(**FLAT)) == ("fails", "fails")
     one_optimiser = figure_1(
-        success_at=lambda name, noise: 0.5 if name == "slow" else 0.9 - 0.09 * noise)
+        success_at=lambda name, noise: 0.5 + 0.02 * noise if name == "slow" else 0.9 - 0.09 * noise)
     assert outcomes("R2", one_optimiser)[1] == "fails"  # the worst optimiser decides
-    assert "SGD, small rate" in result("R2", one_optimiser).size.reason
-    still = figure_1().assign(accuracy=0.7)  # accuracy is part of the claim
-    assert "accuracy" in result("R2", still).size.reason and outcomes("R2", still)[1] == "fails"
+    assert "SGD, small rate" in result("R2", one_optimiser).size.decided_by
+    rising = figure_1()  # accuracy is part of the claim
+    rising["accuracy"] += 0.1 * rising["defence.noise_multiplier"]
+    assert "accuracy" in result("R2", rising).size.decided_by
+    assert outcomes("R2", rising) == ("fails", "fails")
+    still = result("R2", figure_1().assign(accuracy=0.7))  # no spread, no interval
+    assert still.size.outcome == "inconclusive" and "no spread" in still.size.reason
+    # a fall on the whole that one step does not share
+    kink = figure_1(success_at=lambda name, noise: 0.9 - 0.09 * noise + 0.3 * (noise == 2.0))
+    assert outcomes("R2", kink) == ("holds", "fails")
 
 
 def test_r2_needs_its_control_its_grid_and_all_three_series():
@@ -111,7 +118,7 @@ def test_r2_needs_its_control_its_grid_and_all_three_series():
 def test_r3_holds_and_swapping_the_optimisers_turns_it_round():
     assert outcomes("R3", figure_1()) == ("holds", None)
     got = result("R3", figure_1(series=SWAPPED))
-    assert got.direction.outcome == "fails" and "SGD, large rate" in got.direction.reason
+    assert got.direction.outcome == "fails" and "SGD, large rate" in got.direction.decided_by
     assert got.direction.measured > 0
     assert outcomes("R3", figure_1(series=SWAPPED, undefended=0.2))[0] == "inconclusive"
 
@@ -236,7 +243,7 @@ def test_r1_under_a_substitute_and_as_published():
     exact = result("R1", figure_1(**published))
     # accuracy .70 against .90
     assert exact.setup == "as published" and exact.size.outcome == "fails"
-    assert "accuracy-cifar" in exact.size.reason
+    assert "accuracy-cifar" in exact.size.decided_by
     assert outcomes("R1", figure_1(undefended=0.6)) == ("holds", "fails")
     assert outcomes("R1", figure_1(undefended=0.1))[0] != "holds"
 
@@ -245,7 +252,7 @@ def test_r1_accuracy_distance_is_paired_with_the_clean_twin():
     frame = figure_1()
     frame.loc[frame["world"] == "C", "accuracy"] += 0.1
     got = result("R1", frame)
-    assert got.size.outcome == "fails" and "accuracy-distance" in got.size.reason
+    assert got.size.outcome == "fails" and "accuracy-distance" in got.size.decided_by
     assert result("R1", frame[frame["world"] == "P"]).size.outcome == "inconclusive"  # no twin
     frame.loc[frame["world"] != "C", "accuracy"] = 0.3  # a model that learnt nothing proves nothing
     assert result("R1", frame).size.outcome == "inconclusive"

@@ -51,7 +51,7 @@ def test_r9_is_a_share_of_the_undefended_lift():
     got = result("R9", two_stage(lift=0.36, accuracy=0.69))
     retained = result("R9", two_stage(lift=0.2)).size
     # .36 of .8 is the threshold
-    assert got.size.outcome in ("inconclusive", "fails") and "retained" in got.size.reason
+    assert got.size.outcome in ("inconclusive", "fails") and "retained" in got.size.decided_by
     assert retained.outcome == "holds"
     # natural confusion is no backdoor: a success of 56% is still a lift of 30 points
     natural = two_stage(lift=0.3)
@@ -67,7 +67,7 @@ def test_r9_absolute_accuracy_counts_as_published_only():
     assert (
         got.setup == "as published"
         and got.size.outcome == "fails"
-        and "accuracy-absolute" in got.size.reason
+        and "accuracy-absolute" in got.size.decided_by
     )
 
 
@@ -107,7 +107,7 @@ def weak(*, lifts=(0.01, 0.01, 0.01), accuracies=(0.63, 0.64, 0.62), undefended=
 def test_r12():
     assert outcomes("R12", weak()) == ("holds", "holds")
     assert outcomes("R12", weak(lifts=(0.01, 0.2, 0.01))) == ("holds", "fails")
-    assert "ALIBI" in result("R12", weak(lifts=(0.01, 0.2, 0.01))).size.reason
+    assert "ALIBI" in result("R12", weak(lifts=(0.01, 0.2, 0.01))).size.decided_by
     assert outcomes("R12", weak(accuracies=(0.5, 0.64, 0.62))) == ("holds", "fails")
     # defended and undefended swapped
     assert outcomes("R12", weak(lifts=(0.8, 0.8, 0.8))) == ("fails", "fails")
@@ -166,7 +166,7 @@ def test_r13():
     assert outcomes("R13", perfect_defence()) == ("holds", "holds")
     swapped = STOPPING | {"sgd": STOPPING["alibi"], "alibi": STOPPING["sgd"]}
     got = result("R13", perfect_defence(points=swapped))
-    assert got.direction.outcome == "fails" and "alibi" in got.direction.reason
+    assert got.direction.outcome == "fails" and "alibi" in got.direction.decided_by
     assert outcomes("R13",
                     perfect_defence(points=STOPPING | {"lpmst": STOPPING["sgd"]}))[0] == "fails"
     assert outcomes("R13", perfect_defence(seconds=SECONDS | {"alibi": 70.0}))[1] == "fails"
@@ -209,10 +209,10 @@ def test_r13_times_are_of_runs_trained_alone():
         alibi(0.7, accuracy=0.3, lift=0.0, fraction=0.1, seconds=900.0, alone=True,
               **{"training.epochs": 300.0}))
     assert result("R13", pd.concat([frame, slow],
-                                   ignore_index=True)).size.measured == pytest.approx(0.4)
+                                   ignore_index=True)).size.measured == pytest.approx(0.4, rel=0.01)
     grouped = frame.assign(alone=frame["epsilon"].eq(2.0))
     grouped.loc[~grouped["alone"], "seconds"] = 1.0
-    assert result("R13", grouped).size.measured == pytest.approx(0.4)
+    assert result("R13", grouped).size.measured == pytest.approx(0.4, rel=0.01)
     swapped = perfect_defence(seconds={"sgd": 40.0, "alibi": 100.0, "lpmst": 90.0})
     assert outcomes("R13", swapped)[1] == "fails"
 
@@ -250,15 +250,16 @@ def test_r14():
     assert (
         got.direction.outcome == "holds"
         and got.size.outcome == "fails"
-        and "apart" in got.size.reason
+        and "apart" in got.size.decided_by
     )
     steep = result(
         "R14",
-        label_noise(((1.0, 1.0), (0.98, 0.9), (0.95, 0.85), (0.92, 0.82), (0.9, 0.76)), wobble=0))
-    assert steep.size.outcome == "fails" and "most" in steep.size.reason
+        label_noise(((1.0, 1.0), (0.98, 0.9), (0.95, 0.85), (0.92, 0.82), (0.9, 0.76)),
+                    wobble=0.001))
+    assert steep.size.outcome == "fails" and "most" in steep.size.decided_by
     kept = result("R14",
                   label_noise(((1.0, 1.0), (0.9, 0.99), (0.8, 0.98), (0.78, 0.97), (0.76, 0.96))))
-    assert kept.size.outcome == "fails" and "least" in kept.size.reason
+    assert kept.size.outcome == "fails" and "least" in kept.size.decided_by
     assert outcomes("R14", label_noise([(a, 1.2 - a) for a, _ in PROPORTIONAL]))[0] == "fails"
     assert outcomes("R14", label_noise(PROPORTIONAL,
                                        undefended=0.1)) == ("inconclusive", "inconclusive")
@@ -339,7 +340,7 @@ def test_r15():
     one = r15(named={"dpsgd": 0.4, "lpmst": 0.4, "alibi": -0.2})
     assert (
         one.direction.outcome == "fails"
-        and "epsilon 1" in one.direction.reason
+        and "epsilon 1" in one.direction.decided_by
         and one.direction.measured < 0
     )
     assert r15(free=0.4, named=-0.5, lift=0.1).direction.outcome == "inconclusive"
@@ -412,7 +413,8 @@ def test_frames_of_one_defence_alone_are_no_error():
                                      | {f"{name}/curves": curves for name in notebooks}):
             for one in (got.direction, got.size):
                 assert one is None or one.outcome in ("not measured", "inconclusive",
-                                                      "not testable here"), (got.claim.id, one)
+                                                      "not testable here", "arithmetic"), (
+                                                          got.claim.id, one)
         assert len(counts(frame, *FIGURES)) == len(FIGURES)
 
 
@@ -420,7 +422,7 @@ def test_distances_of_accuracy_need_the_published_features():
     for name, frame in (("R9", two_stage()), ("R12", weak())):
         got = result(name, frame.assign(features="patches"))
         assert got.direction.outcome == "holds" and got.size.outcome == "not testable here"
-        assert "retained alone holds" in got.size.reason and "features patches" in got.size.reason
+        assert "retained alone holds" in got.size.reason and "features: patches" in got.size.reason
     assert (
         outcomes("R9", two_stage(lift=0.6).assign(features="patches"))[1] == "fails"
     )  # by what can be tested

@@ -2,6 +2,8 @@
 measured.
 """
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -107,7 +109,7 @@ def test_r6():
     assert outcomes("R6", swapped)[0] == "fails"
     # both are claimed
     more_accurate = result("R6", teachers(((0.5, 0.6), (0.6, 0.4), (0.65, 0.1)))).direction
-    assert more_accurate.outcome == "fails" and "accuracy" in more_accurate.reason
+    assert more_accurate.outcome == "fails" and "accuracy" in more_accurate.decided_by
 
 
 def test_r6_needs_the_backdoor_at_the_start_of_the_sweep():
@@ -203,7 +205,7 @@ def test_r7():
     weak = ((0.6, 0.6), (0.61, 0.58), (0.59, 0.5), (0.1, 0.0))
     assert outcomes("R7", thresholds(weak)) == ("holds", "fails")
     costly = result("R7", thresholds(((0.6, 0.6), (0.6, 0.5), (0.5, 0.1), (0.1, 0.0))))
-    assert costly.size.outcome == "fails" and "accuracy" in costly.size.reason
+    assert costly.size.outcome == "fails" and "accuracy" in costly.size.decided_by
     swapped = ((0.6, 0.4), (0.6, 0.5), (0.6, 0.7), (0.1, 0.0))
     assert outcomes("R7", thresholds(swapped)) == ("fails", "fails")
 
@@ -214,7 +216,7 @@ def test_r7_is_judged_where_half_of_the_queries_are_kept():
     by_votes = beside("R7", thresholds(STOPS))["lift, 90% of the votes"]
     # nothing kept
     assert by_votes[0].outcome == "holds" and by_votes[
-        1].outcome == "fails" and "accuracy" in by_votes[1].reason
+        1].outcome == "fails" and "accuracy" in by_votes[1].decided_by
     assert result("R7", thresholds(
         STOPS, kept=(1.0, 0.74, 0.4, 0.0))).note.startswith("threshold 120 keeps 40%")
     none = thresholds(STOPS, kept=(1.0, 0.99, 0.9, 0.1))
@@ -254,13 +256,13 @@ DOWN = ((0.6, 0.6), (0.5, 0.4), (0.4, 0.2), (0.3, 0.05))
 
 
 def test_r8():
-    assert outcomes("R8", noises(DOWN)) == ("holds", "holds")
+    assert outcomes("R8", noises(DOWN)) == ("holds", "arithmetic")
     up = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (0.6, 0.7))
     assert outcomes("R8", noises(up))[0] == "fails"
     assert outcomes("R8", noises(up, undefended=0.1))[0] == "inconclusive"
     assert outcomes("R8", noises(DOWN[:2])) == ("not measured", "not measured")
     assert "accuracy" in result("R8", noises(
-        ((0.5, 0.6), (0.55, 0.4), (0.6, 0.2), (0.65, 0.05)))).direction.reason
+        ((0.5, 0.6), (0.55, 0.4), (0.6, 0.2), (0.65, 0.05)))).direction.decided_by
 
 
 def test_r8_epsilon_by_two_accountings():
@@ -269,11 +271,11 @@ def test_r8_epsilon_by_two_accountings():
     assert measured.answers_epsilon(10000, 175.0, 1e-5, selection=True) == pytest.approx(
         4.3253, abs=1e-4)
     size = result("R8", noises(DOWN)).size
-    assert size.outcome == "holds" and size.measured == pytest.approx(
-        3.4262, abs=1e-4) and size.low == size.high
+    assert size.outcome == "arithmetic" and size.measured == pytest.approx(3.4262, abs=1e-4)
+    assert math.isnan(size.low) and math.isnan(size.p) and "settings alone" in size.reason
     assert outcomes("R8", noises(DOWN, queries_asked=1000.0))[1] == "not testable here"
     assert outcomes("R8", noises(DOWN, values=(0.0, 10.0, 20.0, 40.0)))[1] == "not testable here"
-    assert outcomes("R8", noises(DOWN, values=(0.0, 40.0, 100.0, 190.0)))[1] == "holds"
+    assert outcomes("R8", noises(DOWN, values=(0.0, 40.0, 100.0, 190.0)))[1] == "arithmetic"
     part = papers.claim("R8").part("epsilon-answers")
     one = roles.students(noises(DOWN))
     assert (

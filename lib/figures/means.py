@@ -74,13 +74,16 @@ def _collapsed(frame):
 def interval(values: "ArrayLike", *, within: Sequence[float] = (-math.inf, math.inf)) -> "Interval":
     """Mean, lower and upper end of the 95% t interval (nan for one value) and n.
 
-    within: what the measure can be; the ends of the interval stop there.
+    within: what the measure can be: with two ends the interval is made for that range, with one it
+    stops there.
     """
     from lib.metrics import mean_interval
 
+    low, high = within
+    if math.isfinite(low) and math.isfinite(high):
+        return mean_interval(values, bounds=(low, high))
     found = mean_interval(values)
     if found.n < 2:
         return found
-    # Never past the mean: rounding can put the mean of equal shares a hair outside of [0, 1].
-    return replace(found, low=min(found.mean, max(found.low, within[0])),
-                   high=max(found.mean, min(found.high, within[1])))
+    return replace(found, low=min(found.mean, max(found.low, low)),
+                   high=max(found.mean, min(found.high, high)))

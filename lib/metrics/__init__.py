@@ -4,9 +4,11 @@ What twins in other worlds add to an attack success, each goal says (`lib.goals`
 """
 
 from .intervals import (
+    Bounds,
     Interval,
     clopper_pearson,
     mean_interval,
+    on_scale,
     paired_interval,
     prediction_interval,
     wilson,
@@ -18,11 +20,13 @@ VERSION = 1  # part of every row's key: raise it when a measured number changes
 __all__ = [
     "VERSION",
     "AttackResult",
+    "Bounds",
     "Interval",
     "attack",
     "clean_part",
     "clopper_pearson",
     "mean_interval",
+    "on_scale",
     "paired_interval",
     "prediction_interval",
     "wilson",

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+Bounds = tuple[float, float]  # the least and the largest that a value can be
+ROUNDING = 1e-9  # how far past its bounds a mean of shares may lie
+
+
 @dataclasses.dataclass(frozen=True)
 class Interval:
     """A mean over n instances with its interval; low and high are nan for n < 2."""
@@ -42,16 +46,55 @@ def _binomial_interval(hits, trials, confidence, method):
     return float(found.low), float(found.high)
 
 
-def mean_interval(values: "ArrayLike", *, confidence: float = 0.95, scale: str = "identity",
-                  trials: float = 1000) -> Interval:
+def mean_interval(values: "ArrayLike", *, confidence: float = 0.95,
+                  bounds: Bounds | None = None) -> Interval:
     """Return the t interval of a mean over attack instances.
 
     values: one number an instance (average the seeds of an instance first); nan means not
-    measured and is left out, n says how many were left. scale "logit" is for shares near 0
-    or 1: the values p of `trials` images each become log odds of (p trials + 1/2) / (trials
-    + 1), which keeps 0 and 1 finite, and mean and limits are turned back into shares.
+    measured and is left out, n says how many were left. bounds: the range of one value, (0, 1)
+    for a share, (-1, 1) for a difference of shares or a correlation; the interval then stays
+    inside: the mean and its standard error are carried to the angle arcsin(sqrt(x)), x the mean's
+    place in the range, the t interval is made there, and its limits are carried back. The mean
+    stays the plain mean. Why so (shares from beta distributions, three to ten instances; a test
+    repeats it): cutting the plain interval at the range leaves its coverage as it is, 85 to 88%
+    for shares around 0.95; here it is 89 to 91%, and elsewhere as good or better. The logit
+    covers 93%, but its test cannot tell three shares of 0.99 from one half (p 0.01, Hauck and
+    Donner's effect). Logits of the single values would cover a typical instance, and of ten
+    instances their mean in 74%.
     """
-    return _t_interval(_scaled(values, scale, trials), confidence, 0.0, _back(scale, trials))
+    found = _t_interval(_scaled(values, "identity", 1), confidence, 0.0, float)
+    return found if bounds is None else _within(found, bounds, values)
+
+
+def on_scale(value: float, bounds: Bounds | None) -> float:
+    """The value where intervals are made: its angle in the bounds, from 0 to pi/2."""
+    if bounds is None:
+        return value
+    low, high = bounds
+    if not low <= value <= high:
+        raise ValueError(f"{value!r}: expected a number from {low:g} to {high:g}")
+    return math.asin(math.sqrt((value - low) / (high - low)))
+
+
+def _within(found, bounds, values):
+    """The interval on the scale of the bounds, by the delta method; see `mean_interval`."""
+    import numpy
+
+    low, high = bounds
+    beyond = [float(value) for value in numpy.asarray(values, dtype=float).ravel()
+              if value < low - ROUNDING or value > high + ROUNDING]
+    if beyond:
+        raise ValueError(f"values hold {beyond[0]!r}: expected numbers from {low:g} to {high:g}")
+    if found.n == 0:
+        return found
+    mean = min(high, max(low, found.mean))
+    half = (found.high - found.low) / 2
+    if math.isnan(half) or half == 0 or mean in bounds:
+        return dataclasses.replace(found, mean=mean, low=mean + 0 * half, high=mean + 0 * half)
+    reach = half / (2 * math.sqrt((mean - low) * (high - mean)))
+    ends = (on_scale(mean, bounds) + side * reach for side in (-1, 1))
+    back = [low + (high - low) * math.sin(min(math.pi / 2, max(0.0, end)))**2 for end in ends]
+    return dataclasses.replace(found, mean=mean, low=min(mean, back[0]), high=max(mean, back[1]))
 
 
 def paired_interval(a: "ArrayLike", b: "ArrayLike", *, confidence: float = 0.95,

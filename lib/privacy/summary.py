@@ -51,8 +51,9 @@ def measured_caps(frame: "DataFrame", *, n: int, batch_size: float, epochs: int,
 
     frame: rows in training worlds P and C (`world`, `noise_multiplier`, `success`), one an attack
     instance. The clean rate is the upper end of the 95% t interval of the triggered rate in
-    world C, by the same algorithm; NaN with one instance, and so are its caps. k of `poisons`:
-    images poisoned in place (replace-one, Poisson). Returns a DataFrame.
+    world C, by the same algorithm; NaN with one instance or with equal ones, whose spread is not
+    known, and so are its caps. k of `poisons`: images poisoned in place (replace-one, Poisson).
+    Returns a DataFrame.
     """
     import pandas
 
@@ -72,5 +73,5 @@ def measured_caps(frame: "DataFrame", *, n: int, batch_size: float, epochs: int,
 
 def _upper(values) -> float:
     from lib.metrics import mean_interval
-    high = mean_interval(values).high
-    return high if math.isnan(high) else min(1.0, high)
+    found = mean_interval(values, bounds=(0, 1))
+    return found.high if found.low < found.high else math.nan

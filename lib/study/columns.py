@@ -71,6 +71,16 @@ TWINS = {
     "rad": "relative accuracy drop against the clean twin, last epoch",
     "rad_best": "the same at the best epoch of each, never negative",
 }
+SHARES = (
+    "accuracy", "floor", "success", "trigger_auc", "base_recall", "probability", "best_accuracy",
+    "correct", "called target", "natural", "blind", "auc_clean", "rad_best",
+)
+DIFFERENCES = ("lift", "collateral", "excess")  # of two shares
+BOUNDS = {
+    **dict.fromkeys(SHARES, (0.0, 1.0)),
+    **dict.fromkeys(DIFFERENCES, (-1.0, 1.0)),
+    "effect": (-2.0, 2.0),
+}
 FACT = "facts."
 KNOWN = {*ROW, *METRICS, *PRIVACY, *COST, *PATH, *CERTIFIED, *TWINS}
 
@@ -78,3 +88,8 @@ KNOWN = {*ROW, *METRICS, *PRIVACY, *COST, *PATH, *CERTIFIED, *TWINS}
 def of_run(names: Iterable[str]) -> list[str]:
     """Those that say what was run, and not how it came out."""
     return [name for name in names if name not in KNOWN and not name.startswith(FACT)]
+
+
+def bounds(name: str) -> tuple[float, float] | None:
+    """The least and the largest value that a column can have; None where it has no such ends."""
+    return BOUNDS.get(name)

@@ -8,6 +8,7 @@ import pandas as pd
 from lib import ledger
 from lib.defences import asks
 from lib.study import columns
+from lib.study.columns import bounds
 from lib.study.runs import Run, from_dict
 
 TRACES = [name for name in columns.PATH if name not in ("step", "epoch")]
@@ -168,7 +169,7 @@ def means(frame: pd.DataFrame, *, by: str | list[str], columns: dict[str, str],
     def cell(name, values):
         if name not in intervals or values.notna().sum() < 2:
             return values.mean()
-        found = metrics.mean_interval(values.dropna())
+        found = metrics.mean_interval(values.dropna(), bounds=bounds(name))
         return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]".replace(
             "-", "\N{MINUS SIGN}")
     if frame.empty:

@@ -108,15 +108,27 @@ class Target:
         _check(self.id, "notebook", self.notebook, NOTEBOOKS)
 
 
+# What a part's statistic is: the range of its interval, and the unit that it is printed in.
+PART_KINDS = {
+    "difference": "points",  # of two shares or lifts of one attack
+    "lift": "points",  # itself a difference of shares
+    "share": "%",
+    "ratio": "%",  # of two lifts: no upper end
+    "ratio difference": "points",
+    "correlation": "",
+    "number": "",
+}
+
+
 @dataclass(frozen=True)
 class Part:
     """One measurable part of a claim: a statistic, the side of a threshold it must lie on, and why
     there.
 
-    `basis`: "stated" where the paper gives the threshold's number, else "ours", with the reason in
-    `why`.
-    `percent`: print the statistic times 100. Beyond "either": two-sided,
-    both signs are findings.
+    `kind`: one of PART_KINDS. `basis`: "stated" where the paper gives the threshold's number, else
+    "ours", with the reason in `why`. Beyond "either": two-sided, both signs are findings.
+    `what`: the statistic in three to seven words, for tables. `arithmetic`: where it could not come
+    out otherwise, why not, in a few words.
     """
 
     name: str
@@ -125,13 +137,25 @@ class Part:
     threshold: float
     basis: str = "stated"
     why: str = ""
-    percent: bool = True
+    kind: str = "difference"
+    what: str = ""
+    arithmetic: str = ""
 
     def __post_init__(self) -> None:
         _check(self.name, "beyond", self.beyond, ("above", "below", "either"))
         _check(self.name, "basis", self.basis, ("stated", "ours"))
+        _check(self.name, "kind", self.kind, tuple(PART_KINDS))
         if self.basis == "ours" and not self.why:
             raise ValueError(f"part {self.name!r}: a threshold of ours needs its reason in why=")
+
+    @property
+    def unit(self) -> str:
+        return PART_KINDS[self.kind]
+
+    @property
+    def words(self) -> str:
+        """Of what its number is."""
+        return self.what or self.statistic
 
 
 def above(name: str, statistic: str, threshold: float, **more: Any) -> Part:
@@ -191,9 +215,11 @@ class Claim:
     lift (fraction) that makes the positive control pass. `split`: the claims that a compound one
     falls
     into. `figures`: ids of figures of this report that show it, beside those of its targets.
-    `amended`: its earlier version, where thresholds changed after some rows existed. `looked`:
-    where instances were added after a look at the verdict on the published rows, what was seen and
-    added.
+    `amended`: its earlier version, where thresholds changed after some rows existed. `planned`:
+    attack instances stated beforehand, of the set-up with the fewest; 0 where none are needed. On
+    fewer nothing is decided.
+    `looked`: where instances were added after a look at the verdict on the published rows, what
+    was seen and added.
     """
 
     id: str
@@ -214,6 +240,7 @@ class Claim:
     split: tuple[str, ...] = ()
     figures: tuple[str, ...] = ()
     amended: Amendment | None = None
+    planned: int = 10
     looked: str = ""
 
     def __post_init__(self) -> None:
@@ -224,6 +251,8 @@ class Claim:
             raise ValueError(
                 f"claim {self.id}: parts {', '.join(names)}; every part needs a name of its own"
             )
+        if self.planned < 0:
+            raise ValueError(f"claim {self.id}: planned {self.planned}; expected 0 or more")
         if any(
             len({part.beyond == "either" for part in parts}) > 1
             for parts in (self.direction, self.size)

@@ -3,6 +3,7 @@ instance.
 """
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from lib.verdicts import rows
@@ -79,3 +80,22 @@ def trend(table: "DataFrame") -> list[float]:
         0.0 if line.nunique() < 2 else float(spearmanr(table.columns, line).statistic)
         for _, line in table.iterrows()
     ]
+
+
+def slope(table: "DataFrame") -> list[float]:
+    """Change of a curve per level of its axis, per line of `rows.curve`: the least-squares slope
+    over the ranks of the levels.
+
+    A rank correlation of three levels takes few values, and says nothing of the size.
+    """
+    import numpy as np
+
+    ranks = np.arange(table.shape[1]) - (table.shape[1] - 1) / 2
+    return list(table.to_numpy() @ ranks / (ranks @ ranks)) if table.shape[1] > 1 else []
+
+
+def steps(table: "DataFrame") -> "dict[str, Series]":
+    """From each level of the axis of `rows.curve` to the next: the change of each line."""
+    return {
+        f"{low:g} to {high:g}": table[high] - table[low] for low, high in pairwise(table.columns)
+    }

@@ -1,10 +1,15 @@
-"""Every claim judged on the rows of its notebook, with Holm's correction within each paper."""
+"""Every claim judged on the rows of its notebook: on the planned number of attack instances, and
+with Holm's correction within each paper.
+"""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from lib.verdicts.claim import Beside, Claim, Frames, Measurement, Verdicts
+from lib.verdicts.combining import worst
+from lib.verdicts.family import holm
 from lib.verdicts.judgement import unmeasured
-from lib.verdicts.verdict import NOT_MEASURED, Verdict, holm, worst
+from lib.verdicts.verdict import DECIDED, NOT_MEASURED, Verdict
 
 
 @dataclass(frozen=True)
@@ -33,19 +38,27 @@ class ClaimResult:
             return self.size
         return self.direction or self.size or NOT_MEASURED
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What a reader must know before the verdict: of the claim, and of the rows at hand."""
+        more = max((v.fewest for v in (self.direction, self.size) if v is not None), default=0)
+        planned = self.claim.planned
+        if self.claim.looked or not 0 < planned < more:
+            return self.claim.marks
+        return *self.claim.marks, f"more than planned: {more} instances, {planned} were stated"
 
-def evaluate(frames: Frames) -> list[ClaimResult]:
+
+def evaluate(frames: Frames, *, of: Collection[str] | None = None) -> list[ClaimResult]:
     """Judge every claim on the rows of its notebook, with Holm's correction within each paper.
 
     `frames`: rows (as `lib.study.run` returns them) by notebook name; "NAME/curves" may hold the
-    recorded paths (as `lib.study.curves`), which are looked up otherwise.
+    recorded paths (as `lib.study.curves`), which are looked up otherwise. `of`: the papers whose
+    claims are judged; None: all.
     """
     from lib import papers
 
-    results = [
-        ClaimResult(one, **vars(_measure(one, frames)), frozen=_first_frozen(one, frames))
-        for one in papers.claims()
-    ]
+    claims = [one for one in papers.claims() if of is None or one.paper in of]
+    results = [_result(one, frames) for one in claims]
     for paper in dict.fromkeys(result.claim.paper for result in results):
         places = [i for i, result in enumerate(results) if result.claim.paper == paper]
         for i, corrected in zip(places, _corrected([results[i] for i in places])):
@@ -57,6 +70,23 @@ def evaluate(frames: Frames) -> list[ClaimResult]:
         else result
         for result in results
     ]
+
+
+def _result(one: Claim, frames: Frames) -> ClaimResult:
+    found = _measure(one, frames)
+    found = replace(found, direction=_planned(one, found.direction), size=_planned(one, found.size))
+    direction, size = _first_frozen(one, frames)
+    return ClaimResult(one, **vars(found), frozen=(_planned(one, direction), _planned(one, size)))
+
+
+def _planned(one: Claim, found: Verdict | None) -> Verdict | None:
+    """Nothing is decided on fewer instances than were stated beforehand."""
+    if found is None or found.outcome not in (*DECIDED, "inconclusive"):
+        return found
+    if not found.n or found.fewest >= one.planned:
+        return found
+    return replace(found, outcome="inconclusive", n_needed=None,
+                   reason=f"{found.fewest} of {one.planned} planned instances")
 
 
 def _measure(one: Claim, frames: Frames) -> Measurement:
@@ -110,11 +140,14 @@ def _family(verdicts: list[Verdict | None]) -> list[Verdict | None]:
 
 
 def _joined(result: ClaimResult, parts: list[ClaimResult]) -> ClaimResult:
-    """A compound claim: all of its parts must hold (each was corrected already)."""
+    """A compound claim: all of its parts must hold.
+
+    Each was corrected already, and the whole is not counted in the family again.
+    """
     verdicts = {part.claim.id: part.direction for part in parts if part.direction is not None}
     return replace(
         result,
-        direction=worst(verdicts),
+        direction=worst(verdicts, corrected=True),
         rows=sum(part.rows for part in parts),
         setup=next((part.setup for part in parts if part.setup), ""),
     )

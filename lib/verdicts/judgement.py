@@ -1,18 +1,28 @@
 """From values to verdicts: one value an attack instance, a threshold, the positive control."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lib.verdicts import rows
+from lib.verdicts import numerals, rows
 from lib.verdicts.claim import Beside, Claim, Frames, Measurement, Part, Verdicts
-from lib.verdicts.verdict import NOT_MEASURED, TRIALS, Verdict, signs, verdict, worst
+from lib.verdicts.combining import signs, worst
+from lib.verdicts.verdict import (
+    NOT_MEASURED,
+    SAME,
+    Verdict,
+    arithmetic,
+    verdict,
+    without_control,
+)
+from lib.verdicts.verdict import exact as exact_verdict
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from pandas import DataFrame
 
-    from lib.metrics import Interval
+    from lib.metrics import Bounds, Interval
 
 Judge = Callable[[Part, str], Verdict]  # of a part, on lift or another metric
 
@@ -50,15 +60,15 @@ def control(frame: "DataFrame", least: float, *, column: str = "lift") -> bool |
 
 
 def shows(frame: "DataFrame", least: float, *, column: str = "lift") -> bool | None:
-    """Whether the interval of `column` over instances (one instance: its value) lies above `least`.
+    """Whether the interval of `column` over instances lies above `least`; None without rows.
 
-    None without rows.
+    Without an interval (one instance, or all equal) the value counts.
     """
     if frame.empty:
         return None
     values = rows.per_unit(frame, column).to_numpy()
-    result = estimate(values)
-    return bool((result.low if len(values) > 1 else result.mean) > least)
+    result = estimate(values, bounds=rows.bounds(column))
+    return bool((result.mean if math.isnan(result.low) else result.low) > least)
 
 
 def every(*passed: bool | None) -> bool | None:
@@ -66,60 +76,87 @@ def every(*passed: bool | None) -> bool | None:
     return False if False in passed else None if None in passed else True
 
 
-def estimate(values: "ArrayLike", *, scale: str = "identity") -> "Interval":
-    """The 95% t interval over attack instances; values that are NaN are left out."""
+def estimate(values: "ArrayLike", *, bounds: "Bounds | None" = None) -> "Interval":
+    """The 95% t interval over attack instances, inside of `bounds`; NaN values are left out.
+
+    Equal values have no spread: no interval.
+    """
     from lib import metrics
 
-    return metrics.mean_interval(values, scale=scale, trials=TRIALS)
+    found = metrics.mean_interval(values, bounds=bounds)
+    if found.high - found.low > SAME:
+        return found
+    return replace(found, low=math.nan, high=math.nan)
 
 
-def points(values: "ArrayLike", *, sign: str = "+") -> str:
-    """Mean of shares and its 95% t interval, in percentage points, as text; "–" without a value."""
-    return in_points(estimate(values), sign=sign)
+def points(
+    values: "ArrayLike", *, sign: str = "+", bounds: "Bounds" = rows.DIFFERENCE
+) -> str:
+    """Mean of shares and its 95% t interval, in percentage points, as text; "–" without a value.
+
+    `bounds`: the range of a value, (0, 1) for a share; else that of a difference of two lifts.
+    """
+    return in_points(estimate(values, bounds=bounds), sign=sign)
 
 
 def in_points(found: "Interval", *, sign: str = "+") -> str:
     """The same of an interval that is known."""
     if found.n == 0:
         return "–"
-    text = f"{100 * found.mean:{sign}.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
-    return text.replace("-", "\N{MINUS SIGN}")
+    text = f"{100 * found.mean:{sign}.1f}"
+    if not math.isnan(found.low):
+        text += f" [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+    return text.replace("-", numerals.MINUS)
+
+
+def bounds(part: Part, column: str = "") -> "Bounds | None":
+    """The range of a part's statistic, judged on `column` (unknown: a share)."""
+    if part.kind in ("ratio", "ratio difference", "number"):
+        return None
+    if part.kind == "correlation":
+        return -1.0, 1.0
+    low, high = rows.bounds(column) or (0.0, 1.0)
+    return (low - high, high - low) if part.kind == "difference" else (low, high)
 
 
 def decide(
-    part: Part, values: "ArrayLike", *, passed: bool | None, scale: str = "identity"
+    part: Part, values: "ArrayLike", *, passed: bool | None, column: str = ""
 ) -> Verdict:
     """The verdict on one part of a claim, from one value an instance.
 
-    Not measured without a value.
+    `column`: the metric that the statistic is of, which says how large it can be. Not measured
+    without a value.
     """
     import numpy as np
 
     if not np.isfinite(np.asarray(values, dtype=float)).any():
         return NOT_MEASURED
+    within = bounds(part, column)
     return verdict(
-        estimate(values, scale=scale),
+        estimate(values, bounds=within),
         part.threshold,
         beyond=part.beyond,
         control_passed=passed,
-        scale=scale,
-        unit="%" if part.percent else "",
+        bounds=within,
+        unit=part.unit,
     )
 
 
 def guarded(
-    part: Part, values: "ArrayLike", *, passed: bool | None, scale: str = "identity"
+    part: Part, values: "ArrayLike", *, passed: bool | None, column: str = ""
 ) -> Verdict:
     """`decide`, where "holds" needs the positive control as well: nothing defends against an attack
     that was not there.
     """
-    found = decide(part, values, passed=passed, scale=scale)
-    if found.outcome != "holds" or passed:
-        return found
-    why = (
-        "the positive control was not measured" if passed is None else "the positive control failed"
+    found = decide(part, values, passed=passed, column=column)
+    return found if found.outcome != "holds" or passed else without_control(found)
+
+
+def exact(part: Part, value: float, *, n: int, passed: bool = True) -> Verdict:
+    """A count or a formula, which nothing is estimated of. n: attack instances behind it."""
+    return exact_verdict(
+        value, part.threshold, beyond=part.beyond, n=n, control_passed=passed, unit=part.unit
     )
-    return replace(found, outcome="inconclusive", reason=why)
 
 
 def measure(
@@ -182,9 +219,16 @@ def verdicts(claim: Claim, judge: Judge, column: str) -> Verdicts:
 
 
 def combined(parts: tuple[Part, ...], judge: Judge, column: str) -> Verdict:
-    """Parts as one verdict: the worst of one-sided ones, the signs of two-sided ones."""
+    """Parts as one verdict: the worst of one-sided ones, the signs of two-sided ones.
+
+    The verdict names the part that decides.
+    """
     join = signs if parts[0].beyond == "either" else worst
-    return join({part.name: judge(part, column) for part in parts})
+    return join({part.name: _of_part(part, judge(part, column)) for part in parts})
+
+
+def _of_part(part: Part, found: Verdict) -> Verdict:
+    return replace(arithmetic(found, part.arithmetic) if part.arithmetic else found, part=part.name)
 
 
 def assemble(

@@ -1,10 +1,10 @@
 """Verdicts as tables: one line a claim, one line a figure, two profiles side by side."""
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lib.verdicts.claim import Frames, Target
+from lib.verdicts import numerals
+from lib.verdicts.claim import Claim, Frames, Target
 from lib.verdicts.evaluation import ClaimResult, evaluate
 from lib.verdicts.published import with_intervals
 from lib.verdicts.verdict import NOT_MEASURED, Verdict
@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 
 
 def table(published: list[ClaimResult], profile: list[ClaimResult] | None = None) -> "DataFrame":
-    """One line a claim: id, paper, claim, published, direction, size, measured, interval,
-    n, setup, reason, as first frozen, beside, marks, notebook, figure (the first one), figures.
+    """One line a claim: id, paper, claim, published, direction, size, what, measured, interval,
+    n, planned, setup, reason, as first frozen, beside, marks, notebook, figure (the first one),
+    figures.
 
-    "reason": why a verdict is not simply its interval. "as first frozen": the verdict of an
-    amended claim's first version. "beside": what a claim's own comparison leaves out. "marks": see
-    `Claim.marks`.
+    "what": of what "measured" is the number. "planned": attack instances stated beforehand.
+    "reason": why a verdict is not simply its interval, never empty where it is inconclusive. "as
+    first frozen": the verdict of an amended claim's first version. "beside": what a claim's own
+    comparison leaves out. "marks": see `ClaimResult.marks`.
 
     `profile`: results on the rows of one's own run; their verdicts stand beside in columns
     "... here".
@@ -29,7 +31,7 @@ def table(published: list[ClaimResult], profile: list[ClaimResult] | None = None
     from lib import papers
 
     targets = papers.targets()
-    frame = pd.DataFrame([_line(result, targets) for result in published])
+    frame = pd.DataFrame([line(result, targets) for result in published])
     if profile is None:
         return frame
     here = pd.DataFrame(
@@ -39,7 +41,8 @@ def table(published: list[ClaimResult], profile: list[ClaimResult] | None = None
     return frame.join(here.rename(columns=lambda name: f"{name} here"), on="id")
 
 
-def _line(result: ClaimResult, targets: tuple[Target, ...]) -> dict[str, object]:
+def line(result: ClaimResult, targets: tuple[Target, ...]) -> dict[str, object]:
+    """The columns of one claim: see `table`. `targets`: figures and tables of all papers."""
     one = result.claim
     numbers = [
         number for target in targets if target.id in one.targets for number in target.published
@@ -50,7 +53,7 @@ def _line(result: ClaimResult, targets: tuple[Target, ...]) -> dict[str, object]
         "claim": one.statement,
         "published": with_intervals(one.published, numbers),
         **_judged(result),
-        "marks": "; ".join(one.marks),
+        "marks": "; ".join(result.marks),
         "notebook": one.notebook,
         "figure": next(iter(one.targets + one.figures), ""),
         "figures": [*one.targets, *one.figures],
@@ -63,14 +66,25 @@ def _judged(result: ClaimResult) -> dict[str, object]:
     return {
         "direction": _word(result.direction),
         "size": _word(result.size),
-        "measured": _number(shown.measured, shown.unit),
+        "what": _what(result.claim, shown),
+        "measured": _measured(shown),
         "interval": _interval(shown),
         "n": shown.n,
+        "planned": result.claim.planned,
         "setup": result.setup,
         "reason": _reasons(result),
         "as first frozen": _frozen_word(result),
         "beside": _beside(result),
     }
+
+
+def _what(claim: Claim, shown: Verdict) -> str:
+    """Of what the number is: the deciding part in words, and what of it decides."""
+    if not shown.n:
+        return ""
+    parts = {part.name: part for part in claim.direction + claim.size}
+    words = [parts[shown.part].words] if shown.part in parts else []
+    return ", ".join([*words, *(name for name in shown.path if name not in parts)])
 
 
 def _reasons(result: ClaimResult) -> str:
@@ -79,6 +93,8 @@ def _reasons(result: ClaimResult) -> str:
     reasons = {name: v.reason for name, v in pairs if v is not None and v.reason}
     if len(reasons) == 2 and len(set(reasons.values())) == 1:
         return reasons["size"]
+    if result.direction is None or result.size is None:
+        return "".join(reasons.values())
     return "; ".join(f"{name}: {why}" for name, why in reasons.items())
 
 
@@ -88,16 +104,15 @@ def _frozen_word(result: ClaimResult) -> str:
         return ""
     direction, size = result.frozen
     shown = size if size is not None and size.n else direction or size or NOT_MEASURED
-    words = _verdicts(replace(result, direction=direction, size=size))
-    texts = _number(shown.measured, shown.unit), _interval(shown)
-    numbers = " ".join(text for text in texts if text)
+    words = _verdicts(direction, size)
+    numbers = " ".join(text for text in (_measured(shown), _interval(shown)) if text)
     return f"{words}; {numbers}" if numbers else words
 
 
 def _beside(result: ClaimResult) -> str:
     """The two-sided comparisons beside a claim: what its own comparison leaves out."""
     return "; ".join(
-        f"{name}: {_number(v.measured, v.unit)} {_interval(v)}, {v.outcome}"
+        f"{name}: {_measured(v)} {_interval(v)}, {v.outcome}"
         for name, v, _ in result.beside
         if v is not None and v.beyond == "either"
     )
@@ -148,17 +163,16 @@ def _word(one: Verdict | None) -> str:
     return "–" if one is None else one.outcome
 
 
-def _number(value: float, unit: str) -> str:
-    if value != value:
-        return ""
-    return f"{100 * value:.1f}%" if unit == "%" else f"{value:.2f}"
+def _measured(one: Verdict) -> str:
+    return numerals.number(one.measured, one.unit, *_known(one.low, one.high))
 
 
 def _interval(one: Verdict) -> str:
-    if one.low != one.low:
-        return ""
-    ends = f"[{_number(one.low, one.unit)}, {_number(one.high, one.unit)}]"
-    return f"{ends}; {one.n_needed} would decide" if one.n_needed else ends
+    return numerals.interval(one.low, one.high, one.unit, *_known(one.measured))
+
+
+def _known(*values: float) -> list[float]:
+    return [value for value in values if not math.isnan(value)]
 
 
 def targets_table(frames: Frames) -> "DataFrame":
@@ -182,7 +196,7 @@ def targets_table(frames: Frames) -> "DataFrame":
             "title": result.claim.statement,
             "notebook": result.claim.notebook,
             "measured by": _count(result.rows),
-            "verdict": _verdicts(result),
+            "verdict": _verdicts(result.direction, result.size),
             "setup": result.setup,
             "marks": _all_marks(result),
         }
@@ -201,7 +215,9 @@ def _target_line(target: Target, frames: Frames, results: list[ClaimResult]) -> 
         "notebook": target.notebook,
         "measured by": target.status
         or _count(_rows(target, frames.get(target.notebook)), own=target.select is not None),
-        "verdict": "; ".join(f"{result.claim.id} {_verdicts(result)}" for result in about),
+        "verdict": "; ".join(
+            f"{one.claim.id} {_verdicts(one.direction, one.size)}" for one in about
+        ),
         "setup": next((result.setup for result in about if result.setup), ""),
         "marks": "; ".join(
             f"{result.claim.id} {word}" for result in about if (word := _short_marks(result))
@@ -215,12 +231,12 @@ def _all_marks(result: ClaimResult) -> str:
     The first version's verdict leads, as a terminal cuts the rest.
     """
     frozen = _frozen_word(result)
-    return "; ".join([*([f"as first frozen: {frozen}"] if frozen else []), *result.claim.marks])
+    return "; ".join([*([f"as first frozen: {frozen}"] if frozen else []), *result.marks])
 
 
 def _short_marks(result: ClaimResult) -> str:
     """The marks in a word each, for a figure that several claims are about."""
-    return ", ".join(mark.partition(",")[0].partition(":")[0] for mark in result.claim.marks)
+    return ", ".join(mark.partition(",")[0].partition(":")[0] for mark in result.marks)
 
 
 def _rows(target: Target, frame: "DataFrame | None") -> int:
@@ -237,9 +253,9 @@ def _count(rows: int, *, own: bool = True) -> str:
     return f"{rows} rows" if own else f"{rows} rows of the notebook"
 
 
-def _verdicts(result: ClaimResult) -> str:
+def _verdicts(of_direction: Verdict | None, of_size: Verdict | None) -> str:
     """One word where direction and size agree (or only one is claimed), else both."""
-    direction, size = _word(result.direction), _word(result.size)
+    direction, size = _word(of_direction), _word(of_size)
     if "–" in (direction, size) or direction == size:
         return size if direction == "–" else direction
     return f"{direction} (direction), {size} (size)"

@@ -80,7 +80,7 @@ def compare(number: Number, values: "ArrayLike") -> Comparison:
     own = (math.nan, math.nan)
     if number.hits is not None and number.n is not None:
         own = metrics.wilson(number.hits, number.n)
-    ours = metrics.prediction_interval(values)
+    ours = metrics.prediction_interval(values, scale="logit" if number.unit == "%" else "identity")
     known = not math.isnan(ours.low)
     return Comparison(
         value, *own, ours.low, ours.high, bool(ours.low <= value <= ours.high) if known else None

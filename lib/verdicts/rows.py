@@ -10,10 +10,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from lib import goals
+from lib.study import columns
 from lib.verdicts.claim import Claim, Published
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
+
+    from lib.metrics import Bounds
 
 PLACE = ("dataset", "train_size", "public", "features", "model")  # what makes a set-up
 PAIR = ["attack.base", "attack.target"]
@@ -26,6 +29,18 @@ SEPARATION = "2 AUC - 1"  # the trigger AUC on a scale on which no backdoor is 0
 EXCESS = "success - natural"
 SETTING = "setting number"  # of a prepared frame
 BESIDE = ("success", "effect", SEPARATION)  # metrics shown beside lift
+DIFFERENCE = (-2.0, 2.0)  # the range of a difference of two lifts
+
+
+def bounds(column: str) -> "Bounds | None":
+    """The least and the largest value of a metric; None where it has no such ends."""
+    return (-1.0, 1.0) if column in (SEPARATION, EXCESS) else columns.bounds(column)
+
+
+def difference(column: str) -> "Bounds":
+    """The range of a difference of two values of a metric; of an unknown one, of two lifts."""
+    low, high = bounds(column) or (-1.0, 1.0)
+    return low - high, high - low
 
 
 def measured(
@@ -212,8 +227,8 @@ def other_features(line: "Series", published: Published) -> str:
     if not published.features or line["features"] in published.features:
         return ""
     return (
-        f"on features {line['features']} for {published.features[0]}: the accuracy that a "
-        "method costs depends on them"
+        f"what a method costs in accuracy depends on the features: {line['features']}, not "
+        f"{published.features[0]}"
     )
 
 

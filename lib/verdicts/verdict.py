@@ -2,41 +2,47 @@
 
 One rule for every claim: it *holds* if the whole 95% interval lies beyond the threshold, it *fails*
 if the whole interval lies on the other side and the positive control passed (the undefended effect
-was there, so its absence means something), and it is *inconclusive* otherwise, with the number of
-attack instances that would decide. "Fails" is only said after Holm's correction within a paper;
-"holds" is not corrected.
+was there, so its absence means something), and it is *inconclusive* otherwise, with the reason.
+Either word is only said after Holm's correction within a paper (`family`) and on as many attack
+instances as were stated beforehand (`evaluation`).
 
 A two-sided statistic has no wrong side: it is *more* if the whole interval lies above the
-threshold, *less* if it lies below, and *inconclusive* otherwise. Both signs are findings: both need
-the positive control, and both are only said after Holm's correction. Over several parts the sign
-*depends* on the part where some are more and some are less.
+threshold, *less* if it lies below. Both are findings, and both need the positive control. Over
+several parts the sign *depends* on the part where some are more and some are less.
+
+A claim that follows from formulas and settings, or that checks a theorem, could not come out
+otherwise: it is *arithmetic*, and *fails* where the numbers contradict it. It has no p-value and is
+in no family.
 """
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from lib.metrics import Interval
+from lib.verdicts import numerals
+from lib.verdicts.inference import Limits, n_to_decide, p_values
 
-Bounds = tuple[float, float, float]  # mean, low, high
+if TYPE_CHECKING:
+    from lib.metrics import Bounds, Interval
+
 FINDINGS = ("more", "less", "depends")  # of two-sided statistics
-OUTCOMES = ("holds", "fails", *FINDINGS, "inconclusive", "not measured", "not testable here")
+DECIDED = ("holds", "fails", *FINDINGS)
+OUTCOMES = (*DECIDED, "inconclusive", "arithmetic", "not measured", "not testable here")
+SAME = 1e-9  # between values that differ by rounding alone
 LEVEL = 0.05  # of Holm's correction; the intervals are two-sided at 95%
-TRIALS = 1000  # test images behind a share: the continuity of the logit scale
-MOST = 1 << 40  # more instances than this decide nothing in practice
 
 
 @dataclass(frozen=True)
 class Verdict:
     """An outcome with what it rests on.
 
-    `measured`, `low`, `high`: the statistic and its 95% interval, in the statistic's unit. `n`:
-    attack instances behind it; `n_needed`: instances that would decide an inconclusive one (None:
-    unknown, or no number would). `unit`: "%" where it is shown times 100. `p`: one-sided, small
-    where the data speak against the claim; `p_holm`: after Holm.
-    `beyond` "either": `p` is two-sided, small where the statistic is not at the threshold.
+    `measured`, `low`, `high`: the statistic and its 95% interval, in the statistic's unit; nan
+    limits: no interval. `n`: attack instances behind it; `fewest`: of any part it rests on.
+    `n_needed`: instances that would decide an inconclusive one (None: unknown, or no number would).
+    `unit`: see `numerals`; `bounds`: the range of the statistic, None without one.
+    `p_for`, `p_against`: of the claim being met and of its contrary ("either": of more and of
+    less), each twice a one-sided p; `p_holm`: the smaller after Holm. NaN: no test.
+    `part`: the claim's part that decides; `path`: what of it does, outermost first.
     `essential`: a part that is not testable here, without which the claim cannot hold.
     """
 
@@ -49,16 +55,35 @@ class Verdict:
     threshold: float = math.nan
     beyond: str = "above"
     control_passed: bool | None = None
-    scale: str = "identity"
+    bounds: "Bounds | None" = None
     unit: str = ""
-    p: float = math.nan
+    p_for: float = math.nan
+    p_against: float = math.nan
     p_holm: float = math.nan
     reason: str = ""
     essential: bool = False
+    fewest: int = 0
+    part: str = ""
+    path: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.outcome not in OUTCOMES:
             raise ValueError(f"outcome {self.outcome!r}: expected one of {', '.join(OUTCOMES)}")
+
+    @property
+    def p(self) -> float:
+        """Two-sided p: that of the word that could be said."""
+        known = [p for p in (self.p_for, self.p_against) if not math.isnan(p)]
+        return min(known, default=math.nan)
+
+    @property
+    def decided_by(self) -> str:
+        """The part that decides, and what of it does, in words."""
+        return ", ".join(dict.fromkeys(name for name in (self.part, *self.path) if name))
+
+    @property
+    def limits(self) -> Limits:
+        return self.measured, self.low, self.high
 
 
 NOT_MEASURED = Verdict("not measured")
@@ -73,13 +98,13 @@ def not_testable(reason: str, *, essential: bool = False) -> Verdict:
 
 
 def verdict(
-    interval: "Interval | Bounds",
+    interval: "Interval | Limits",
     threshold: float,
     *,
     beyond: str,
     control_passed: bool | None,
     n: int | None = None,
-    scale: str = "identity",
+    bounds: "Bounds | None" = None,
     unit: str = "",
 ) -> Verdict:
     """Judge a statistic by its 95% t interval.
@@ -88,44 +113,79 @@ def verdict(
     beside it.
     `beyond`: the side of `threshold` the claim is on, "above" or "below", or "either" (two-sided:
     "more", "less"; both need the control). `control_passed`: None where the control was not
-    measured; only a passed control lets a claim fail. `scale`: "logit" where the interval was made
-    on that scale (proportions near 0 and 1); the spread is then read on it.
+    measured; only a passed control lets a claim fail. `bounds`: those the interval was made with.
+    Equal values have no spread, and so no interval.
     """
     if beyond not in ("above", "below", "either"):
         raise ValueError(f"beyond {beyond!r}: expected 'above', 'below' or 'either'")
     mean, low, high, n = _read(interval, n)
-    base = {
-        "measured": mean,
-        "low": low,
-        "high": high,
-        "n": n,
-        "threshold": threshold,
-        "beyond": beyond,
-        "control_passed": control_passed,
-        "scale": scale,
-        "unit": unit,
-    }
+    if high - low <= SAME:
+        low = high = math.nan
+    found = Verdict("not measured", mean, low, high, n, None, threshold, beyond, control_passed,
+                    bounds, unit, fewest=n)
     if n == 0 or math.isnan(mean):
-        return Verdict("not measured", **base)
+        return found
     if math.isnan(low) or math.isnan(high):
-        return Verdict("inconclusive", reason="one instance has no spread: two at least", **base)
-    base["p"] = _p_against((mean, low, high), n, threshold, beyond=beyond, scale=scale)
-    said = _said(low, high, threshold, beyond=beyond)
+        why = "one instance has no spread: two at least" if n == 1 else NO_SPREAD
+        return replace(found, outcome="inconclusive", reason=why)
+    above, below = p_values(found.limits, n, threshold, bounds=bounds)
+    found = replace(found, p_for=below if beyond == "below" else above,
+                    p_against=above if beyond == "below" else below)
+    return _judged(found, _said(low, high, threshold, beyond=beyond))
+
+
+NO_SPREAD = "all instances are equal: no spread, so no interval"
+
+
+def _judged(found: Verdict, said: str) -> Verdict:
+    """The word that an interval says, where the control allows it; else why not."""
     if said == "inconclusive":
-        return Verdict(
-            "inconclusive",
-            reason="the interval holds the threshold",
-            n_needed=n_to_decide((mean, low, high), n, threshold, scale=scale),
-            **base,
-        )
-    if said == "holds" or control_passed:
-        return Verdict(said, **base)
-    why = (
-        "the positive control was not measured"
-        if control_passed is None
-        else "the positive control failed"
-    )
-    return Verdict("inconclusive", reason=why, **base)
+        needed = n_to_decide(found.limits, found.n, found.threshold, bounds=found.bounds)
+        return too_wide(replace(found, n_needed=needed))
+    return replace(found, outcome=said) if said == "holds" or found.control_passed else (
+        without_control(replace(found, outcome=said)))
+
+
+def too_wide(found: Verdict) -> Verdict:
+    """An interval that holds the threshold, with its width and the n that would decide."""
+    many = "no number" if found.n_needed is None else f"{found.n_needed:,}"
+    return replace(found, outcome="inconclusive", reason=(
+        f"too wide: {numerals.width(found.low, found.high, found.unit)} at n {found.n}; "
+        f"{many} would decide"))
+
+
+def without_control(found: Verdict) -> Verdict:
+    """A word that needs the positive control, and does not have it."""
+    control = "was not measured" if found.control_passed is None else "failed"
+    side = {"holds": "beyond the threshold", "fails": "on the wrong side of the threshold",
+            "more": "above the threshold", "less": "below the threshold"}[found.outcome]
+    return replace(found, outcome="inconclusive",
+                   reason=f"{side}, but the positive control {control}")
+
+
+def exact(
+    value: float, threshold: float, *, beyond: str, n: int, control_passed: bool = True,
+    unit: str = "",
+) -> Verdict:
+    """Nothing is estimated: a count or a formula, without interval and p-value.
+
+    n: attack instances behind it. Without the positive control it shows nothing.
+    """
+    if math.isnan(value):
+        return NOT_MEASURED
+    met = value > threshold if beyond == "above" else value < threshold
+    found = Verdict("holds" if met else "fails", value, n=n, threshold=threshold, beyond=beyond,
+                    control_passed=control_passed, unit=unit, fewest=n)
+    return found if control_passed else without_control(found)
+
+
+def arithmetic(found: Verdict, why: str) -> Verdict:
+    """A verdict on what could not come out otherwise, and `why`; where it did, it fails."""
+    words = {"holds": ("arithmetic", why), "fails": ("fails", f"contradicts arithmetic: {why}")}
+    if found.outcome not in words:
+        return found
+    outcome, reason = words[found.outcome]
+    return replace(found, outcome=outcome, reason=reason, p_for=math.nan, p_against=math.nan)
 
 
 def _said(low: float, high: float, threshold: float, *, beyond: str) -> str:
@@ -137,7 +197,7 @@ def _said(low: float, high: float, threshold: float, *, beyond: str) -> str:
     return "holds" if (low > threshold) == (beyond == "above") else "fails"
 
 
-def _read(interval: "Interval | Bounds", n: int | None) -> tuple[float, float, float, int]:
+def _read(interval: "Interval | Limits", n: int | None) -> tuple[float, float, float, int]:
     if not isinstance(interval, tuple):
         return (
             float(interval.mean),
@@ -150,234 +210,3 @@ def _read(interval: "Interval | Bounds", n: int | None) -> tuple[float, float, f
             "a bare (mean, low, high) has no n: pass n=, the number of attack instances"
         )
     return *interval, int(n)
-
-
-def _on(scale: str, value: float) -> float:
-    """`value` on the scale on which the interval is symmetric."""
-    if scale == "identity":
-        return value
-    if scale != "logit":
-        raise ValueError(f"scale {scale!r}: expected 'identity' or 'logit'")
-    if not 0 <= value <= 1:
-        raise ValueError(f"{value!r} on the logit scale: expected a proportion in [0, 1]")
-    hits = value * TRIALS + 0.5  # as in `metrics.mean_interval`: keeps 0 and 1 finite
-    return math.log(hits / (TRIALS + 1 - hits))
-
-
-def _spread(interval: Bounds, n: int, threshold: float, *, scale: str) -> tuple[float, float]:
-    """(signed distance of the mean from the threshold, standard deviation of one instance), on
-    `scale`.
-    """
-    from scipy.stats import t
-
-    mean, low, high = (_on(scale, value) for value in interval)
-    half = max(high - mean, mean - low)  # a limit that was cut at 0 or 1 is the nearer one
-    return mean - _on(scale, threshold), half * math.sqrt(n) / t.ppf(
-        0.975, n - 1
-    ) if n > 1 else math.nan
-
-
-def _p_against(interval: Bounds, n: int, threshold: float, *, beyond: str, scale: str) -> float:
-    """One-sided p-value of the claim's threshold being met; two-sided for "either"."""
-    from scipy.stats import t
-
-    distance, spread = _spread(interval, n, threshold, scale=scale)
-    if beyond == "either":
-        if spread == 0:
-            return float(distance == 0)
-        return float(2 * t.sf(abs(distance) * math.sqrt(n) / spread, n - 1))
-    signed = distance if beyond == "above" else -distance
-    if spread == 0:
-        return 0.5 if signed == 0 else float(signed > 0)
-    return float(t.cdf(signed * math.sqrt(n) / spread, n - 1))
-
-
-def n_to_decide(
-    interval: Bounds,
-    n: int,
-    threshold: float,
-    *,
-    scale: str = "identity",
-    one_sided: float = 0.025,
-) -> int | None:
-    """Fewest instances whose t interval, with the spread seen here, would leave the threshold out.
-
-    interval: (mean, low, high). The smallest m with t(1 - one_sided, m - 1) s / sqrt(m) < |mean -
-    threshold|; None where the mean is on the threshold or the spread is not known.
-    """
-    from scipy.stats import t
-
-    distance, spread = _spread(interval, n, threshold, scale=scale)
-    if distance == 0 or math.isnan(distance) or math.isnan(spread):
-        return None
-
-    def decides(m: int) -> bool:
-        return t.ppf(1 - one_sided, m - 1) * spread / math.sqrt(m) < abs(distance)
-
-    top = 2
-    while not decides(top):
-        top *= 2
-        if top > MOST:
-            return None
-    bottom = top // 2  # the half-width falls with m, so bisection finds the first m
-    while top - bottom > 1:
-        middle = (top + bottom) // 2
-        bottom, top = (bottom, middle) if middle >= 2 and decides(middle) else (middle, top)
-    return top
-
-
-def holm(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """Holm's step-down correction over one family (the verdicts of one paper), in the order given.
-
-    Every verdict with a p-value counts in the family. A "fails", or a two-sided finding, whose
-    corrected p is not below 0.05 becomes "inconclusive", with the n at which it would stand.
-    """
-    known = sorted((v.p, i) for i, v in enumerate(verdicts) if not math.isnan(v.p))
-    out, running = list(verdicts), 0.0
-    for rank, (p, i) in enumerate(known):
-        running = max(running, min(1.0, p * (len(known) - rank)))
-        out[i] = _corrected(verdicts[i], running, factor=len(known) - rank)
-    return out
-
-
-def _corrected(one: Verdict, p_holm: float, *, factor: int) -> Verdict:
-    if one.outcome not in ("fails", *FINDINGS) or p_holm < LEVEL:
-        return replace(one, p_holm=p_holm)
-    tail = LEVEL / factor / (2 if one.beyond == "either" else 1)
-    needed = n_to_decide(
-        (one.measured, one.low, one.high), one.n, one.threshold, scale=one.scale, one_sided=tail
-    )
-    return replace(
-        one,
-        outcome="inconclusive",
-        p_holm=p_holm,
-        n_needed=needed,
-        reason=f"{one.outcome} alone (p {one.p:.2g}), not after Holm's correction (p {p_holm:.2g})",
-    )
-
-
-def worst(verdicts: Mapping[str, Verdict]) -> Verdict:
-    """A claim that every part must meet: the part that decides, named in `reason`.
-
-    No correction is needed to hold (all do). To fail, one part must stand Holm's correction over
-    the parts. A part that is not testable here is left out unless there is no other; one not
-    measured, or not testable and essential, blocks "holds".
-    """
-    parts = {name: v for name, v in verdicts.items() if v.outcome != "not testable here"}
-    if not parts:
-        return next(iter(verdicts.values()), NOT_MEASURED)
-    untestable = {name: v for name, v in verdicts.items() if v.essential and name not in parts}
-    parts = dict(zip(parts, holm(list(parts.values()))))
-    smallest = min((v.p_holm for v in parts.values() if not math.isnan(v.p_holm)), default=math.nan)
-    measured = {k: v for k, v in parts.items() if v.outcome != "not measured"}
-    name = min(measured or parts, key=lambda k: _decides_first(parts[k]))
-    chosen, missing = parts[name], sorted(set(parts) - set(measured))
-    if chosen.outcome == "holds" and missing:
-        chosen = replace(
-            chosen, outcome="inconclusive", reason=f"not measured: {', '.join(missing)}"
-        )
-    if untestable:
-        chosen = _without(chosen, name, untestable)
-    return _named(replace(chosen, p=smallest, p_holm=math.nan), name, of=len(parts))
-
-
-def _without(chosen: Verdict, name: str, untestable: Mapping[str, Verdict]) -> Verdict:
-    """A claim with essential parts that cannot be tested: it can fail by the others, not hold."""
-    if chosen.outcome == "not testable here" or chosen.outcome == "not measured":
-        return chosen
-    why = "; ".join(dict.fromkeys(v.reason for v in untestable.values()))
-    if chosen.outcome == "holds":
-        return replace(chosen, outcome="not testable here", reason=f"{name} alone holds; {why}")
-    return replace(chosen, reason="; ".join(part for part in (chosen.reason, why) if part))
-
-
-def signs(verdicts: Mapping[str, Verdict]) -> Verdict:
-    """Two-sided parts as one verdict: one sign if all show it, "depends" if two show opposite ones.
-
-    Holm's correction over the parts decides which show a sign. The numbers are those of the part
-    with the largest p, which shows the least.
-    """
-    parts = dict(zip(verdicts, holm(list(verdicts.values()))))
-    measured = {name: v for name, v in parts.items() if not math.isnan(v.p)}
-    if not measured:
-        return next(iter(parts.values()), NOT_MEASURED)
-    name = max(measured, key=lambda key: measured[key].p)
-    outcome = _joint_sign({v.outcome for v in parts.values()})
-    chosen = replace(
-        measured[name], outcome=outcome, p=_joint_p(measured, outcome), p_holm=math.nan
-    )
-    if len(parts) == 1:
-        return chosen
-    listed = ", ".join(f"{part}: {v.outcome}" for part, v in parts.items())
-    return replace(chosen, reason=f"{name} shown; {listed}")
-
-
-def _joint_sign(outcomes: set[str]) -> str:
-    if {"more", "less"} <= outcomes:
-        return "depends"
-    return next(iter(outcomes)) if len(outcomes) == 1 else "inconclusive"
-
-
-def _joint_p(measured: Mapping[str, Verdict], outcome: str) -> float:
-    """p of what is said: of the least certain part; of opposite signs, of the less certain."""
-    if outcome != "depends":
-        return max(v.p_holm for v in measured.values())
-    return max(
-        min(v.p_holm for v in measured.values() if v.outcome == sign) for sign in ("more", "less")
-    )
-
-
-def best(verdicts: Mapping[str, Verdict]) -> Verdict:
-    """A claim that one part at least must meet.
-
-    It holds if one part holds with its error rate divided by the number of parts; it fails if every
-    part fails (no correction needed: all must).
-    """
-    measured = {k: v for k, v in verdicts.items() if not math.isnan(v.p)}
-    if not measured:
-        return next(iter(verdicts.values()), NOT_MEASURED)
-    name = max(measured, key=lambda k: measured[k].p)  # the part nearest to the claim
-    chosen = measured[name]
-    if chosen.outcome == "holds" and (1 - chosen.p) * len(measured) > LEVEL / 2:
-        needed = n_to_decide(
-            (chosen.measured, chosen.low, chosen.high),
-            chosen.n,
-            chosen.threshold,
-            scale=chosen.scale,
-            one_sided=LEVEL / 2 / len(measured),
-        )
-        chosen = replace(
-            chosen,
-            outcome="inconclusive",
-            n_needed=needed,
-            reason="holds alone, not as the best of several",
-        )
-    short = len(measured) < len(verdicts)
-    if chosen.outcome == "fails" and (
-        short or any(v.outcome != "fails" for v in measured.values())
-    ):
-        chosen = replace(
-            chosen,
-            outcome="inconclusive",
-            reason="not every part fails, or not every part was measured",
-        )
-    return _named(chosen, name, of=len(measured))
-
-
-def _named(one: Verdict, name: str, *, of: int) -> Verdict:
-    return (
-        one
-        if of == 1
-        else replace(one, reason="; ".join(part for part in (name, one.reason) if part))
-    )
-
-
-def _decides_first(one: Verdict) -> tuple[int, float]:
-    """Sort key: the clearest failure, else what needs the most instances, else the narrowest
-    success.
-    """
-    if one.outcome == "fails":
-        return 0, one.p
-    if one.outcome == "inconclusive":
-        return 1, -math.inf if one.n_needed is None else -one.n_needed
-    return (2, -one.p) if one.outcome == "holds" else (3, 0.0)

@@ -5,6 +5,7 @@ from lib.verdicts.claim import Claim, above, below
 
 PATCHED = "undefended success over 90% at 100% of the class, over 30% at 10%"
 MATCHED = "undefended gradient matching succeeds in more than half of the trials"
+FORMULA = "both sides are formulas: no training is in them"
 
 CLAIMS = (
     Claim(
@@ -20,7 +21,7 @@ CLAIMS = (
             below("cost", "accuracy minus that at 10%", 0),
         ),
         (
-            above("success", "success at 100%", 0.90),
+            above("success", "success at 100%", 0.90, kind="share"),
             below("drop", "accuracy minus that at 10%", -0.05),
         ),
         positive_control="the clean model is accurate",
@@ -37,8 +38,8 @@ CLAIMS = (
         ("borgnia-T1",),
         (below("direction", "success of CutMix minus none", 0),),
         (
-            below("all", "success at 100%", 0.20),
-            below("tenth", "success at 10%", 0.12),
+            below("all", "success at 100%", 0.20, kind="share"),
+            below("tenth", "success at 10%", 0.12, kind="share"),
             above("accuracy", "accuracy minus the clean model's", -0.01),
         ),
         positive_control=PATCHED,
@@ -54,13 +55,13 @@ CLAIMS = (
         ("borgnia-T1",),
         (below("tenth", "success of mixup minus none at 10%", 0),),
         (
-            above("all", "success at 100%", 0.90),
+            above("all", "success at 100%", 0.90, kind="share"),
             below(
                 "ratio",
                 "success of mixup over none at 10%",
                 0.6,
                 basis="ours",
-                percent=False,
+                kind="number",
                 why="the paper's own ratio is .524: a strict half would fail on its numbers",
             ),
         ),
@@ -92,7 +93,7 @@ CLAIMS = (
         "21_mixing_targeted",
         ("borgnia-T2",),
         (below("order", "success of 4-way minus 2-way", 0),),
-        (below("four", "success of 4-way", 0.15),),
+        (below("four", "success of 4-way", 0.15, kind="share"),),
         positive_control=MATCHED,
         setup=MATCHING,
     ),
@@ -129,7 +130,7 @@ CLAIMS = (
             below(
                 "level",
                 "success under MaxUp-cutout",
-                0.35,
+                0.35, kind="share",
                 basis="ours",
                 why="upper end of 4 of 20 trials, rounded",
             ),
@@ -149,9 +150,9 @@ CLAIMS = (
         ("borgnia-T5",),
         (below("clustering", "success under AC minus none", 0),),
         (
-            above("dpsgd", "success under batch DP-SGD .01", 0.70),
-            above("filters", "success under SS and deepKNN", 0.80),
-            below("clustering-level", "success under AC", 0.40),
+            above("dpsgd", "success under batch DP-SGD .01", 0.70, kind="share"),
+            above("filters", "success under SS and deepKNN", 0.80, kind="share"),
+            below("clustering-level", "success under AC", 0.40, kind="share"),
         ),
         positive_control=MATCHED,
         setup=MATCHING,
@@ -167,8 +168,8 @@ CLAIMS = (
         ("borgnia-T4",),
         (below("order", "CP: CutMix < mixup < AC < SS < none, pairwise contrasts", 0),),
         (
-            below("mixed", "FC success, worst of mixup and CutMix", 0.10),
-            above("base", "FC success, undefended", 0.60),
+            below("mixed", "FC success, worst of mixup and CutMix", 0.10, kind="share"),
+            above("base", "FC success, undefended", 0.60, kind="share"),
         ),
         positive_control="undefended success over 60%",
         notes=CARD,
@@ -182,7 +183,7 @@ CLAIMS = (
         "20_mixing_backdoors",
         ("borgnia-T6",),
         (below("order", "success of CutMix minus mixup", 0),),
-        (below("half", "success of mixup over none", 0.5, percent=False),),
+        (below("half", "success of mixup over none", 0.5, kind="number"),),
         positive_control="undefended success over 40%",
         notes=CARD,
     ),
@@ -195,6 +196,7 @@ CLAIMS = (
         "epsilon k times smaller",
         "22_instahide_theory",
         ("borgnia-F4a",),
+        planned=0,
         positive_control="exact",
         split=("I11a", "I11b", "I11c"),
         notes="false as stated: true only in the parts that I11a and, for little noise, I11c give",
@@ -207,7 +209,17 @@ CLAIMS = (
         "exact",
         "22_instahide_theory",
         ("borgnia-F4a",),
-        (above("slack", "least slack of the bound over the grid", 0, percent=False),),
+        (
+            above(
+                "slack",
+                "least slack of the bound over the grid",
+                0,
+                kind="number",
+                what="slack of T/(k sigma)",
+                arithmetic=FORMULA,
+            ),
+        ),
+        planned=0,
         positive_control="exact",
         notes="true",
     ),
@@ -219,7 +231,17 @@ CLAIMS = (
         "exact, T = n",
         "22_instahide_theory",
         ("borgnia-F4a",),
-        (above("slack", "least of 1/(k sigma) - epsilon(k) over k >= 2", 0, percent=False),),
+        (
+            above(
+                "slack",
+                "least of 1/(k sigma) - epsilon(k) over k >= 2",
+                0,
+                kind="number",
+                what="1/(k sigma) minus epsilon",
+                arithmetic=FORMULA,
+            ),
+        ),
+        planned=0,
         positive_control="exact",
         notes=(
             "false for every k >= 2 at T = n; at k = 1 the theorem gives about "
@@ -234,7 +256,17 @@ CLAIMS = (
         "exact, T = n",
         "22_instahide_theory",
         ("borgnia-F4a",),
-        (above("slack", "least of epsilon(1)/k - epsilon(k) over the grid", 0, percent=False),),
+        (
+            above(
+                "slack",
+                "least of epsilon(1)/k - epsilon(k) over the grid",
+                0,
+                kind="number",
+                what="epsilon at k 1 over k minus epsilon",
+                arithmetic=FORMULA,
+            ),
+        ),
+        planned=0,
         positive_control="exact",
         notes="true only for little noise (sigma below about .455 at k = 2): print where",
     ),
@@ -246,14 +278,21 @@ CLAIMS = (
         SHAPE,
         "23_instahide_practice",
         ("borgnia-F4a", "borgnia-F4b"),
-        (above("direction", "rank correlation of epsilon(k, s) with success", 0, percent=False),),
+        (
+            above(
+                "direction",
+                "rank correlation of epsilon(k, s) with success",
+                0,
+                kind="correlation",
+            ),
+        ),
         (
             above(
                 "strong",
                 "rank correlation of epsilon(k, s) with success",
                 0.7,
                 basis="ours",
-                percent=False,
+                kind="correlation",
                 why="'surprisingly well': half of the variance of the ranks",
             ),
         ),
@@ -270,7 +309,7 @@ CLAIMS = (
         "23_instahide_practice",
         ("borgnia-F5",),
         (below("direction", "success minus MaxUp alone", 0),),
-        (below("level", "success of MaxUp with 16/255", 0.05),),
+        (below("level", "success of MaxUp with 16/255", 0.05, kind="share"),),
         positive_control=MATCHED,
         setup=MATCHING,
     ),

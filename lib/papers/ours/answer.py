@@ -58,7 +58,8 @@ def _falls(dp: "DataFrame", plain: "DataFrame") -> Answer:
     """Attack success and clean accuracy over epsilon, as tuned."""
     levels = [group for _, group in dp.groupby(matched.LEVEL)]
     undefended, *success = (
-        judgement.estimate(rows.per_unit(group, "success").to_numpy()) for group in (plain, *levels)
+        judgement.estimate(rows.per_unit(group, "success").to_numpy(), bounds=(0, 1))
+        for group in (plain, *levels)
     )
     first, line = levels[0], dp.iloc[0]
     cost = 100 * (plain["accuracy"].mean() - first["accuracy"].mean())
@@ -88,7 +89,7 @@ def _matched(frames: Frames, attacked: "DataFrame", choices: "DataFrame") -> Ans
     if table.empty:
         return Answer(f"At equal clean accuracy: {UNMEASURED.format('11')}.")
     over_all, at_top = _at_best(frames)
-    best = judgement.estimate(over_all)
+    best = judgement.estimate(over_all, bounds=rows.DIFFERENCE)
     apart = f"{abs(100 * best.mean):.1f} points"
     return Answer(
         f"Stopping plain SGD early {_as_good(best)}: at equal accuracy, each with the settings that"
@@ -110,7 +111,8 @@ def _as_good(best: "Interval") -> str:
 
 def _as_tuned(table: "DataFrame") -> str:
     """The differences as both were tuned, and what the choice of a rate makes of them."""
-    found = [judgement.estimate(rows.per_unit(group, "difference").to_numpy())
+    found = [judgement.estimate(rows.per_unit(group, "difference").to_numpy(),
+                                bounds=rows.DIFFERENCE)
              for _, group in table.groupby(matched.LEVEL)]
     more, less = sum(one.low > 0 for one in found), sum(one.high < 0 for one in found)
     draws = [group["difference"].mean() for _, group in

@@ -92,6 +92,7 @@ CLAIMS = (
                 f"lift under DP-SGD at noise {level} minus lift of plain "
                 "SGD when it first was as accurate, mean over the tuning draws of a pair",
                 why=UNSIGNED,
+                what="lift, DP-SGD minus plain SGD",
             )
             for level in LEVELS
         ),
@@ -118,6 +119,7 @@ CLAIMS = (
                 "least lift of DP-SGD minus least lift of plain SGD at the same "
                 "accuracy, mean over the accuracies that both families reach",
                 why=UNSIGNED,
+                what="least lift, DP-SGD minus plain SGD",
             ),
         ),
         basis="ours",
@@ -149,6 +151,8 @@ CLAIMS = (
                     0.75,
                     basis="ours",
                     why=THREE_QUARTERS,
+                    kind="share",
+                    what="order of rate x steps, differences that agree",
                 ),
                 above(
                     f"{name}, beyond epsilon",
@@ -157,10 +161,12 @@ CLAIMS = (
                     0,
                     basis="ours",
                     why="epsilon is what a guarantee says; a rule must say more",
+                    what="order of rate x steps minus epsilon's",
                 ),
             )
         ),
         basis="ours",
+        planned=3,
         positive_control="the undefended lift is over one quarter",
         control=law.CONTROL,
         measure=law.measure,

@@ -8,6 +8,7 @@ then judged by.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lib.papers.ours.matched import first_reached
@@ -144,13 +145,16 @@ def measure(frames: Frames, claim: Claim) -> Measurement:
     if len(frame) < len(whole):
         others["all settings"] = apart(curves)
 
-    def judge(found: "DataFrame") -> Verdict:
-        return judgement.decide(claim.direction[0], means(found), passed=passed)
+    def judge(found: "DataFrame", column: str = "lift") -> Verdict:
+        part = claim.direction[0]
+        decided = judgement.decide(part, means(found), passed=passed, column=column)
+        return replace(decided, part=part.name)
 
     note = "" if lift.empty else (f"accuracies {100 * lift[LEVEL].min():.0f} to "
                                   f"{100 * lift[LEVEL].max():.0f}%")
-    return Measurement(judge(lift), None, tuple((name, judge(one), None)
-                                                for name, one in others.items()),
+    columns = {"trigger AUC": "trigger_auc"}
+    return Measurement(judge(lift), None, tuple(
+        (name, judge(one, columns.get(name, "lift")), None) for name, one in others.items()),
                        described(frame), frame["key"].nunique(), note)
 
 

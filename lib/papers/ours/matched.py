@@ -6,12 +6,14 @@ of that difference turns with the learning rates, so a claim has to say how rate
 """
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lib import goals
 from lib.verdicts import judgement, rows
 from lib.verdicts.claim import Claim, Frames, Measurement, Part, Published
-from lib.verdicts.verdict import NOT_MEASURED, Verdict, worst
+from lib.verdicts.combining import worst
+from lib.verdicts.verdict import NOT_MEASURED, Verdict
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -81,7 +83,8 @@ def against(dp_rows: "DataFrame", references: dict, *, metric: str) -> "DataFram
     lines = []
     for name, path in references.items():
         for level, group in matched(dp_rows, path, metric=metric).groupby(LEVEL):
-            found = judgement.estimate(rows.per_unit(group, "difference").to_numpy())
+            values = rows.per_unit(group, "difference").to_numpy()
+            found = judgement.estimate(values, bounds=rows.DIFFERENCE)
             lines.append(
                 {
                     "noise": level,
@@ -101,7 +104,8 @@ def against(dp_rows: "DataFrame", references: dict, *, metric: str) -> "DataFram
 def paired(own: "DataFrame", other: "DataFrame", column: str) -> "Interval":
     """The 95% t interval of `column` in the one frame minus the other, pair by pair."""
     return judgement.estimate(
-        (rows.per_unit(own, column) - rows.per_unit(other, column)).to_numpy()
+        (rows.per_unit(own, column) - rows.per_unit(other, column)).to_numpy(),
+        bounds=rows.difference(column),
     )
 
 
@@ -158,7 +162,7 @@ def difference(frames: Frames, claim: Claim) -> Measurement:
     part, table = claim.part("difference"), found["lift"]
     levels = {
         metric: {
-            f"{NAMES[metric]}, noise {level:g}": _judge(part, group, passed)
+            f"{NAMES[metric]}, noise {level:g}": _judge(part, group, passed, metric)
             for level, group in pairs.groupby(LEVEL)
         }
         for metric, pairs in found.items()
@@ -170,7 +174,7 @@ def difference(frames: Frames, claim: Claim) -> Measurement:
     left_out = table.loc[table["missing"] != "", "missing"].value_counts()
     note = "; ".join(f"{count} of {len(table)} runs {why}" for why, count in left_out.items())
     return Measurement(
-        _judge(part, table, passed),
+        replace(_judge(part, table, passed), part=part.name),
         None,
         tuple(beside),
         _setup(dp.iloc[0]),
@@ -223,13 +227,14 @@ def _pairs(
     return matched(dp, curves[curves["key"].isin(plain["key"])], metric=metric)
 
 
-def _judge(part: Part, table: "DataFrame", passed: bool | None) -> Verdict:
+def _judge(
+    part: Part, table: "DataFrame", passed: bool | None, metric: str = "lift"
+) -> Verdict:
     table = table[table["difference"].notna()]
-    return (
-        judgement.decide(part, rows.per_unit(table, "difference"), passed=passed)
-        if len(table)
-        else NOT_MEASURED
-    )
+    if table.empty:
+        return NOT_MEASURED
+    values = rows.per_unit(table, "difference")
+    return judgement.decide(part, values, passed=passed, column=metric)
 
 
 def _setup(line: "Series") -> str:

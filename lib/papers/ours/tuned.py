@@ -188,7 +188,7 @@ def measure(frames: Frames, claim: Claim) -> Measurement:
 
     def judge(part: Part, metric: str) -> Verdict:
         return judgement.decide(part, rows.per_unit(_at(tables[metric], part), "difference"),
-                                passed=passed)
+                                passed=passed, column=metric)
 
     beside = [(f"{name}, {part.name}", judge(part, metric), None)
               for metric, name in METRICS.items() for part in claim.direction]
@@ -232,12 +232,12 @@ def _draws_beside(found: "DataFrame", claim: Claim, passed: bool | None) -> list
     for part in claim.direction:
         at = _at(found, part)
         lines += [(f"draw {draw}, {part.name}", judgement.decide(
-            part, rows.per_unit(group, "difference"), passed=passed), None)
+            part, rows.per_unit(group, "difference"), passed=passed, column="lift"), None)
             for draw, group in at.groupby(DRAW)]
         if at[DRAW].nunique() > 1:
             lines.append((f"draws drawn anew, {part.name}", verdict(
                 over_draws(at), part.threshold, beyond=part.beyond, control_passed=passed,
-                n=at[DRAW].nunique(), unit="%"), None))
+                n=at[DRAW].nunique(), unit=part.unit), None))
     return lines
 
 

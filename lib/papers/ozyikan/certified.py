@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from lib.papers import ozyikan
 from lib.verdicts import judgement, rows
 from lib.verdicts.claim import Claim, Frames, Measurement, Part, Published, either
+from lib.verdicts.combining import worst
 from lib.verdicts.judgement import Found
-from lib.verdicts.verdict import NOT_MEASURED, Verdict, verdict, worst
+from lib.verdicts.verdict import NOT_MEASURED, Verdict
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
     from pandas import DataFrame, Series
 
 SHARE, NOISE, MODELS, RATE = "attack.fraction", "defence.noise", "defence.models", "training.lr"
@@ -310,26 +310,6 @@ def beats_chance(group: "DataFrame", clean: "DataFrame") -> bool | None:
     )
 
 
-def exact(part: Part, value: float, *, n: int, passed: bool = True) -> Verdict:
-    """Nothing is estimated: an interval without width, no p-value (so no part in Holm's family).
-
-    n: attack instances behind it.
-    """
-    if math.isnan(value):
-        return NOT_MEASURED
-    found = replace(
-        verdict(
-            (value, value, value), part.threshold, beyond=part.beyond, control_passed=passed, n=1
-        ),
-        n=n,
-    )
-    return (
-        found
-        if passed or found.outcome != "holds"
-        else replace(found, outcome="inconclusive", reason="the positive control failed")
-    )
-
-
 def exactly(claim: Claim, values: dict, frame: "DataFrame") -> Measurement:
     """Judge a claim of bounds on all set-ups together, each part by the row that speaks most
     against it.
@@ -344,7 +324,7 @@ def exactly(claim: Claim, values: dict, frame: "DataFrame") -> Measurement:
 
     def judge(part: Part, _: object) -> Verdict:
         own = values[part.name]
-        return exact(
+        return judgement.exact(
             part,
             own.min() if part.beyond == "above" else own.max(),
             n=rows.unit(frame.loc[own.index]).nunique(),
@@ -574,16 +554,16 @@ def without_dp_table(frame: "DataFrame") -> tuple["DataFrame", str]:
     found = without_dp(_same_place(frame, places[0]) if places else frame)
     lines = [
         {"DP noise": noise, "pairs": len(group["values"].iloc[0])}
-        | {CONTRASTED[line.metric]: _points(line.values) for line in group.itertuples()}
+        | {
+            CONTRASTED[line.metric]: judgement.points(
+                line.values, bounds=rows.difference(line.metric)
+            )
+            for line in group.itertuples()
+        }
         for noise, group in found.groupby("noise")
     ]
     words = "; ".join(dict.fromkeys(found["confounds"]))
     return pd.DataFrame(lines, columns=["DP noise", *CONTRASTED.values(), "pairs"]), words
-
-
-def _points(values: "ArrayLike") -> str:
-    found = judgement.estimate(values)
-    return f"{100 * found.mean:+.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 
 def _same_place(frame: "DataFrame", place: "DataFrame") -> "DataFrame":
@@ -625,7 +605,7 @@ def _contrasts(frame: "DataFrame", passed: bool | None) -> tuple:
         (
             f"{CONTRASTED[line.metric]}, DP noise {line.noise:g} minus no DP-SGD, "
             f"{line.share:.0%} poison ({line.confounds})",
-            judgement.decide(NO_DP, line.values, passed=passed),
+            judgement.decide(NO_DP, line.values, passed=passed, column=line.metric),
             None,
         )
         for line in without_dp(frame).itertuples()

@@ -3,11 +3,13 @@
 from lib.papers.ozyikan import PARTS, SETUP, SHAPE, certified, partitions
 from lib.verdicts.claim import Claim, above, below
 
+PAIRS = 3  # attack instances of notebooks 40 and 41, as stated beforehand
 EXACT = "exact: no sampling decides"
+HALF = "votes of k parts cannot differ by more than k, and 2% changes more"
 CLEAN = "the clean ensemble beats chance by 20 points"
 LOOKED = (
-    "with three pairs (1c61ea8) O1 to O6 were all inconclusive, two pairs were then added, "
-    "and O1, O2 and O6 hold, O3 fails; the intervals do not allow for the first look"
+    "with three pairs (1c61ea8) O1 to O6 were all inconclusive, and two pairs were then added; "
+    "the intervals do not allow for the first look"
 )
 
 CLAIMS = (
@@ -19,7 +21,15 @@ CLAIMS = (
         SHAPE,
         "40_smoothing",
         ("ozyikan-F3",),
-        (below("change", "certified accuracy at 10% minus 2%, worst sigma", 0),),
+        (
+            below(
+                "change",
+                "certified accuracy at 10% minus 2%, worst sigma",
+                0,
+                what="certified accuracy, 10% minus 2% poison",
+            ),
+        ),
+        planned=PAIRS,
         positive_control=CLEAN,
         setup=SETUP,
         looked=LOOKED,
@@ -33,7 +43,15 @@ CLAIMS = (
         SHAPE,
         "40_smoothing",
         ("ozyikan-F3",),
-        (below("change", "median at sigma 2 minus sigma .5", 0),),
+        (
+            below(
+                "change",
+                "median at sigma 2 minus sigma .5",
+                0,
+                what="median model's accuracy, noise 2 minus 0.5",
+            ),
+        ),
+        planned=PAIRS,
         positive_control=CLEAN,
         setup=SETUP,
         looked=LOOKED,
@@ -47,7 +65,15 @@ CLAIMS = (
         SHAPE,
         "40_smoothing",
         ("ozyikan-F3",),
-        (below("change", "interquartile range over models at sigma 2 minus sigma .5", 0),),
+        (
+            below(
+                "change",
+                "interquartile range over models at sigma 2 minus sigma .5",
+                0,
+                what="quartile range of models, noise 2 minus 0.5",
+            ),
+        ),
+        planned=PAIRS,
         positive_control=CLEAN,
         setup=SETUP,
         looked=LOOKED,
@@ -63,8 +89,18 @@ CLAIMS = (
         "40_smoothing",
         ("ozyikan-F4",),
         (
-            above("rise", "printed number at 10% minus 2%", 0),
-            below("truth", "true-label accuracy at 10% minus 2%", 0),
+            above(
+                "rise",
+                "printed number at 10% minus 2%",
+                0,
+                what="printed number, 10% minus 2% poison",
+            ),
+            below(
+                "truth",
+                "true-label accuracy at 10% minus 2%",
+                0,
+                what="true-label accuracy, 10% minus 2% poison",
+            ),
         ),
         (
             above(
@@ -72,11 +108,13 @@ CLAIMS = (
                 "correlation of the printed number with attack success",
                 0.9,
                 basis="ours",
-                percent=False,
+                kind="correlation",
+                what="correlation, printed number and attack success",
                 why="near identity: target-class images are in it too",
             ),
         ),
         basis="ours",
+        planned=PAIRS,
         positive_control=CLEAN,
         setup=SETUP,
         looked=LOOKED,
@@ -91,9 +129,20 @@ CLAIMS = (
         "40_smoothing",
         ("ozyikan-F5",),
         (
-            below("clean", "clean certified accuracy at 10% minus 2%, N 100", 0),
-            above("triggered", "printed triggered number at 10% minus 2%, N 100", 0),
+            below(
+                "clean",
+                "clean certified accuracy at 10% minus 2%, N 100",
+                0,
+                what="certified accuracy, 10% minus 2% poison",
+            ),
+            above(
+                "triggered",
+                "printed triggered number at 10% minus 2%, N 100",
+                0,
+                what="printed number, 10% minus 2% poison",
+            ),
         ),
+        planned=PAIRS,
         positive_control=CLEAN,
         setup=SETUP,
         looked=LOOKED,
@@ -108,7 +157,15 @@ CLAIMS = (
         SHAPE,
         "40_smoothing",
         ("ozyikan-F6",),
-        (below("gain", "largest rise of certified accuracy per step of DP noise", 0),),
+        (
+            below(
+                "gain",
+                "largest rise of certified accuracy per step of DP noise",
+                0,
+                what="certified accuracy per step of DP noise",
+            ),
+        ),
+        planned=PAIRS,
         positive_control=CLEAN,
         setup=SETUP,
         looked=LOOKED,
@@ -127,9 +184,21 @@ CLAIMS = (
         "41_partition",
         ("ozyikan-F7L",),
         (
-            below("accuracy", "clean accuracy at k 500 minus k 50", 0),
-            above("radius", "largest certified radius at k 500 minus k 50", 0, percent=False),
+            below(
+                "accuracy",
+                "clean accuracy at k 500 minus k 50",
+                0,
+                what="clean accuracy, 500 minus 50 parts",
+            ),
+            above(
+                "radius",
+                "largest certified radius at k 500 minus k 50",
+                0,
+                kind="number",
+                what="largest radius, 500 minus 50 parts",
+            ),
         ),
+        planned=PAIRS,
         positive_control=CLEAN,
         setup=PARTS,
         measure=partitions.more_parts,
@@ -142,7 +211,15 @@ CLAIMS = (
         SHAPE,
         "41_partition",
         ("ozyikan-F7R",),
-        (above("difference", "clean accuracy of RAB minus DPA, worst share", 0),),
+        (
+            above(
+                "difference",
+                "clean accuracy of RAB minus DPA, worst share",
+                0,
+                what="clean accuracy, RAB minus DPA, poison",
+            ),
+        ),
+        planned=PAIRS,
         positive_control=CLEAN,
         setup=SETUP,
         measure=partitions.smoothing_against_parts,
@@ -161,10 +238,13 @@ CLAIMS = (
                 "certified samples that flipped",
                 0.5,
                 basis="ours",
-                percent=False,
+                kind="number",
                 why="a count: none",
+                what="certified predictions that flipped",
+                arithmetic="corollary 1 and theorem 2 prove it: a check of theorem and code",
             ),
         ),
+        planned=0,
         positive_control="the same poison flips uncertified samples",
         notes=(
             "exact for DPA; for RAB with probability 1 - alpha and against the same labels without"
@@ -188,7 +268,9 @@ CLAIMS = (
                 0.5,
                 basis="ours",
                 why="a count: at most 0",
-                percent=False,
+                kind="number",
+                what="largest radius minus floor(k/2)",
+                arithmetic=HALF,
             ),
             below(
                 "certified",
@@ -196,9 +278,12 @@ CLAIMS = (
                 0.5,
                 basis="ours",
                 why="a count: none",
-                percent=False,
+                kind="number",
+                what="predictions certified at 2% poison",
+                arithmetic=HALF,
             ),
         ),
+        planned=0,
         positive_control=EXACT,
         measure=partitions.half_the_parts,
         figures=("partition-certified",),
@@ -219,9 +304,12 @@ CLAIMS = (
                 1e-6,
                 basis="ours",
                 why="rounding",
-                percent=False,
+                kind="number",
+                what="largest radius minus its ceiling",
+                arithmetic="the ceiling is the radius of unanimous models, by the same formula",
             ),
         ),
+        planned=0,
         positive_control=EXACT,
         measure=certified.within_ceiling,
         figures=("smoothing-certified",),
@@ -234,7 +322,17 @@ CLAIMS = (
         "exact",
         "40_smoothing",
         ("ozyikan-F3",),
-        (above("excess", "norm of all patterns minus the ceiling", 0, percent=False),),
+        (
+            above(
+                "excess",
+                "norm of all patterns minus the ceiling",
+                0,
+                kind="number",
+                what="norm of all patterns minus ceiling",
+                arithmetic="both follow from the settings: patterns, sigma and number of models",
+            ),
+        ),
+        planned=0,
         positive_control=EXACT,
         notes="delta .1, sigma .5, N 1000, 10,000 binary images: 3.16 against .78",
         measure=certified.beyond_ceiling,

@@ -10,8 +10,9 @@ from lib.papers.ozyikan import certified
 from lib.papers.ozyikan.certified import COUNT, MODELS, NOISE, SHARE
 from lib.verdicts import contrasts, judgement, rows
 from lib.verdicts.claim import Claim, Frames, Measurement, Part
+from lib.verdicts.combining import worst
 from lib.verdicts.judgement import Found, Judge
-from lib.verdicts.verdict import NOT_MEASURED, Verdict, worst
+from lib.verdicts.verdict import NOT_MEASURED, Verdict, arithmetic
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -181,9 +182,9 @@ def no_flips(frames: Frames, claim: Claim) -> Measurement:
     )
     if dpa.empty:
         return replace(judgement.unmeasured(claim), beside=beside, note=note)
-    verdict = _flips(part, dpa)
+    direction, _ = judgement.verdicts(claim, lambda part, _: _flips(part, dpa), "")
     line = certified.ranked(dpa, claim.setup)[0].iloc[0]
-    return Measurement(verdict, None, beside, rows.setup_label(line, claim.setup), len(dpa), note)
+    return Measurement(direction, None, beside, rows.setup_label(line, claim.setup), len(dpa), note)
 
 
 def tested(frame: "DataFrame") -> "DataFrame":
@@ -201,14 +202,14 @@ def tested(frame: "DataFrame") -> "DataFrame":
 def _flips(part: Part, frame: "DataFrame") -> Verdict:
     """The verdict on a count: no mean over instances, no interval; a single flip decides."""
     flips, others = frame[certified.FLIPS].sum(), frame[certified.OTHER_FLIPS].sum()
-    return certified.exact(
+    return judgement.exact(
         part, float(flips), n=rows.unit(frame).nunique(), passed=bool(flips + others > 0)
     )
 
 
 def _rab_flips(part: Part, frame: "DataFrame") -> tuple:
-    """RAB's flips less those that alpha allows, one value an instance: all of them, and those that
-    the second ensemble is sure of.
+    """RAB's flips less those that alpha allows, all rows together: all of them, and those that the
+    second ensemble is sure of. Each certificate may be wrong with probability alpha.
     """
     if frame.empty:
         return ()
@@ -217,18 +218,21 @@ def _rab_flips(part: Part, frame: "DataFrame") -> tuple:
         ("RAB, beyond what alpha allows", certified.FLIPS),
         ("RAB, confirmed by the second ensemble", certified.CONFIRMED),
     ):
-        values = (
-            (frame[column] - (1 - frame["defence.confidence"]) * frame[COUNT])
-            .groupby(rows.unit(frame))
-            .sum(min_count=1)
-        )
+        beyond = float(frame[column].sum(min_count=1)) - _allowed(frame)
         passed = bool(frame[certified.FLIPS].sum() + frame[certified.OTHER_FLIPS].sum() > 0)
-        lines += (
-            [(name, found, None)]
-            if (found := judgement.guarded(part, values, passed=passed)) is not NOT_MEASURED
-            else []
-        )
+        found = judgement.exact(part, beyond, n=rows.unit(frame).nunique(), passed=passed)
+        if found is not NOT_MEASURED:
+            lines.append((name, arithmetic(found, part.arithmetic), None))
     return tuple(lines)
+
+
+def _allowed(frame: "DataFrame") -> float:
+    """The most flips that alpha explains: the 97.5% quantile of their binomial number."""
+    from scipy.stats import binom
+
+    count = frame[COUNT].sum()
+    alpha = ((1 - frame["defence.confidence"]) * frame[COUNT]).sum() / count
+    return float(binom.ppf(0.975, count, alpha))
 
 
 def _counted(name: str, frame: "DataFrame") -> str:

@@ -1,16 +1,23 @@
-"""Claims R6 to R15 as first frozen: what was amended, when, and what was known by then.
+"""Claims R2 and R6 to R15 as first frozen: what was amended, when, and what was known by then.
 
-Their thresholds were rewritten on 2026-11-21, in the commit that made their rows, when some of
-these rows existed. The old parts stay here as they were; `frozen` judges them.
+The thresholds of R6 to R15 were rewritten on 2026-11-21, in the commit that made their rows, when
+some of these rows existed; the rank correlations of R2, R8 and R14 on 2026-11-27. The old parts
+stay here as they were; `frozen` judges them.
 """
 
-from lib.papers.razmi import frozen, perfect
+from lib.papers.razmi import dpsgd, frozen, perfect
 from lib.verdicts.claim import Amendment, Measure, Part, above, below
 
 ON = "2026-11-21 (666465d)"
 PATE_ROWS = "66 of 82 PATE rows of notebook 12"
 NONE_KNOWN = f"{PATE_ROWS}; none of this claim's own rows is known to have existed"
 LIFT = "lift in place of attack success"
+AGAIN = "2026-11-27"
+SLOPES = (
+    f"on {AGAIN}, with all rows known, rank correlations of a few levels, which may have no spread "
+    "and so no interval, became changes per level"
+)
+ACCOUNTED = "composition of Gaussians, from the settings alone; no training is in it"
 
 
 def _amended(
@@ -25,6 +32,28 @@ def _amended(
     return Amendment(ON, change, known, direction, size, measure, notebook)
 
 
+R2 = Amendment(
+    AGAIN,
+    "changes per level and per step of noise in place of rank correlations, which three levels "
+    "leave without a spread: no interval",
+    "all rows of notebook 11",
+    (
+        below(
+            "trend", "rank correlation with noise, worst optimiser", 0, kind="correlation"
+        ),
+    ),
+    (
+        below(
+            "strong",
+            "rank correlation with noise, worst optimiser",
+            -0.8,
+            basis="ours",
+            why="our measure of 'falls with noise': a strong rank correlation",
+            kind="correlation",
+        ),
+    ),
+    dpsgd.rank_correlations,
+)
 R6 = _amended(
     LIFT,
     frozen.teachers,
@@ -57,18 +86,21 @@ R7 = _amended(
     known=f"{PATE_ROWS}, this claim's twelve among them",
 )
 R8 = _amended(
-    f"{LIFT}; a second epsilon with selections was added",
+    f"{LIFT}; a second epsilon with selections was added; {SLOPES}",
     frozen.result_noise,
     "12_pate",
-    (below("both", "rank correlation with the result noise", 0, percent=False),),
+    (
+        below("both", "rank correlation with the result noise", 0, kind="correlation"),
+    ),
     (
         above(
             "epsilon",
             "epsilon at the largest noise, 10,000 queries",
             3,
             basis="ours",
-            percent=False,
+            kind="number",
             why="'as large as 4', with room for the accountant",
+            arithmetic=ACCOUNTED,
         ),
     ),
     known=PATE_ROWS,
@@ -79,8 +111,8 @@ R9 = _amended(
     "13_privacy_budget",
     (below("direction", "attack success minus the undefended one", 0),),
     (
-        below("success", "attack success at epsilon 1", 0.45),
-        above("accuracy", "accuracy at epsilon 1", 0.75),
+        below("success", "attack success at epsilon 1", 0.45, kind="share"),
+        above("accuracy", "accuracy at epsilon 1", 0.75, kind="share"),
     ),
 )
 R10 = _amended(
@@ -101,7 +133,12 @@ R12 = _amended(
     "14_attack_strength",
     (below("direction", "attack success minus the undefended one", 0),),
     (
-        below("success", "attack success at 10%, epsilon 1, worst of DP-SGD, ALIBI, LP-2ST", 0.01),
+        below(
+            "success",
+            "attack success at 10%, epsilon 1, worst of DP-SGD, ALIBI, LP-2ST",
+            0.01,
+            kind="share",
+        ),
         above("accuracy", "accuracy minus the undefended one", -0.12),
     ),
 )
@@ -114,13 +151,13 @@ R13 = _amended(
         above("dpsgd", "accuracy of DP-SGD minus PATE", 0),
         above("pate", "accuracy of PATE minus LP-2ST", 0),
     ),
-    (below("time", "time of label-DP over that of DP-SGD", 0.5, percent=False),),
+    (below("time", "time of label-DP over that of DP-SGD", 0.5, kind="number"),),
 )
 R14 = _amended(
-    f"{LIFT}, both as shares; a part for curves with a knee was added",
+    f"{LIFT}, both as shares; a part for curves with a knee was added; {SLOPES}",
     frozen.in_proportion,
     "16_label_dp",
-    (below("direction", "rank correlation with the noise, both", 0, percent=False),),
+    (below("direction", "rank correlation with the noise, both", 0, kind="correlation"),),
     (
         above(
             "least",
@@ -128,7 +165,7 @@ R14 = _amended(
             0.5,
             basis="ours",
             why="within a factor of two",
-            percent=False,
+            kind="number",
         ),
         below(
             "most",
@@ -136,7 +173,7 @@ R14 = _amended(
             2,
             basis="ours",
             why="within a factor of two",
-            percent=False,
+            kind="number",
         ),
     ),
 )
@@ -149,8 +186,8 @@ R15 = _amended(
             "no noise",
             "poisoned minus clean loss, epochs 1 to 10, no noise, worst of three methods",
             0,
-            percent=False,
+            kind="number",
         ),
-        above("epsilon 1", "the same at epsilon 1", 0, percent=False),
+        above("epsilon 1", "the same at epsilon 1", 0, kind="number"),
     ),
 )

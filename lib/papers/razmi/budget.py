@@ -15,8 +15,9 @@ from lib.papers.razmi import roles
 from lib.papers.razmi.dpsgd import left_out
 from lib.verdicts import judgement, rows
 from lib.verdicts.claim import Claim, Frames, Measurement, Part, Published, above
+from lib.verdicts.combining import best, worst
 from lib.verdicts.judgement import Found
-from lib.verdicts.verdict import NOT_MEASURED, Verdict, best, not_testable, worst
+from lib.verdicts.verdict import NOT_MEASURED, Verdict, not_testable
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -26,7 +27,7 @@ DPSGD, LP2ST, ALIBI, PATE = "DP-SGD", "LP-2ST", "ALIBI", "PATE with noise"
 # PATE with noise counts where it was measured: 10,000 answers can hardly cost epsilon .5
 REQUIRED = (DPSGD, LP2ST, ALIBI)
 NAMED_EPSILON = 0.5  # of R11
-SCORE = above("score", "accuracy minus lift, less that of the other method", 0)
+SCORE = above("score", "accuracy minus lift, less that of the other method", 0, kind="number")
 
 
 def private(attacked: "DataFrame") -> dict:
@@ -130,7 +131,7 @@ def _against(attacked: "DataFrame", claim: Claim, own: "DataFrame", others: dict
 
     def judge(part: Part, column: str) -> Verdict:
         if why:
-            return not_testable(f"accuracy gained on another method {why}")
+            return not_testable(why)
         return worst({name: _contrast(part, own, others[name], column, passed) for name in names})
 
     score = worst({name: _score(own, others[name], passed) for name in names})
@@ -152,8 +153,8 @@ def _contrast(
     )
     accuracy, removed = zip(*pairs) if pairs else ((), ())
     parts = {
-        "accuracy": judgement.guarded(part, accuracy, passed=passed),
-        column: judgement.guarded(part, removed, passed=passed),
+        "accuracy": judgement.guarded(part, accuracy, passed=passed, column="accuracy"),
+        column: judgement.guarded(part, removed, passed=passed, column=column),
     }
     return best(parts) if part.name == "undominated" else worst(parts)
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lib.verdicts import contrasts, judgement, rows
 from lib.verdicts.claim import Claim, Frames, Measurement, Part
+from lib.verdicts.combining import best, worst
 from lib.verdicts.judgement import Judge
-from lib.verdicts.verdict import NOT_MEASURED, Verdict, best, worst
+from lib.verdicts.verdict import NOT_MEASURED, Verdict
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -81,7 +82,7 @@ def clip_rows(frame: "DataFrame") -> "DataFrame":
 
 
 def falls_with_noise(frames: Frames, claim: Claim) -> Measurement:
-    """R2: the rank correlation of noise with accuracy and with attack success.
+    """R2: how accuracy and attack success change with noise, per level and at each step.
 
     The worst optimiser decides.
     """
@@ -90,9 +91,7 @@ def falls_with_noise(frames: Frames, claim: Claim) -> Measurement:
 
     def judge(part: Part, column: str) -> Verdict:
         verdicts = {
-            f"{metric}, {name}": judgement.decide(
-                part, contrasts.trend(rows.curve(group, NOISE, metric)), passed=passed
-            )
+            f"{metric}, {name}": _falls(part, rows.curve(group, NOISE, metric), metric, passed)
             for name, group in found.items()
             for metric in (column, "accuracy")
         }
@@ -102,6 +101,34 @@ def falls_with_noise(frames: Frames, claim: Claim) -> Measurement:
         )
 
     return assemble_or_none(claim, judge, frame, found)
+
+
+def _falls(part: Part, table: "DataFrame", column: str, passed: bool | None) -> Verdict:
+    """The change per level of noise ("trend"), or the step that falls least ("step")."""
+    if part.name == "trend":
+        return judgement.decide(part, contrasts.slope(table), passed=passed, column=column)
+    steps = contrasts.steps(table)
+    return worst({
+        name: judgement.decide(part, values, passed=passed, column=column)
+        for name, values in steps.items()
+    })
+
+
+def rank_correlations(frames: Frames, claim: Claim) -> Measurement:
+    """R2 as first frozen: rank correlations with noise, which few levels leave without a spread."""
+    frame, found = _study(frames, claim, NOISE)
+    passed = judgement.control(frame, claim.control) if len(frame) else None
+
+    def judge(part: Part, column: str) -> Verdict:
+        return worst({
+            f"{metric}, {name}": judgement.decide(
+                part, contrasts.trend(rows.curve(group, NOISE, metric)), passed=passed
+            )
+            for name, group in found.items()
+            for metric in (column, "accuracy")
+        })
+
+    return assemble_or_none(claim, judge, frame, found, beside=())
 
 
 # ---------------------------------------------------------------- R3
@@ -121,7 +148,7 @@ def optimisers_at_equal_accuracy(frames: Frames, claim: Claim) -> Measurement:
         return worst(
             {
                 f"{name} against RMSProp": judgement.decide(
-                    part, _gaps(found[name], found[RMSPROP], column), passed=passed
+                    part, _gaps(found[name], found[RMSPROP], column), passed=passed, column=column
                 )
                 for name in (FAST, SLOW)
                 if name in found
@@ -200,6 +227,7 @@ def clipping_is_not_monotone(frames: Frames, claim: Claim) -> Measurement:
                     part,
                     left_out(rows.curve(group, CLIP, column).to_numpy(), statistic),
                     passed=passed,
+                    column=column,
                 )
                 for name, group in found.items()
             }
@@ -259,7 +287,8 @@ def slow_sgd_at_small_clipping(frames: Frames, claim: Claim) -> Measurement:
         two = min(table.columns, key=lambda norm: abs(math.log(norm / 2)), default=math.nan)
         if not 1 <= two <= 4 or two == table.columns[0]:
             return NOT_MEASURED
-        return judgement.decide(part, table[table.columns[0]] - table[two], passed=passed)
+        values = table[table.columns[0]] - table[two]
+        return judgement.decide(part, values, passed=passed, column=column)
 
     return assemble_or_none(claim, judge, frame, found)
 

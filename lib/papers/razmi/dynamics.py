@@ -9,8 +9,9 @@ from lib.papers import razmi
 from lib.papers.razmi import roles
 from lib.verdicts import judgement, rows
 from lib.verdicts.claim import Claim, Frames, Measurement, Part
+from lib.verdicts.combining import worst
 from lib.verdicts.judgement import Found
-from lib.verdicts.verdict import NOT_MEASURED, Verdict, worst
+from lib.verdicts.verdict import NOT_MEASURED, Verdict
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from lib.papers.razmi import budget, dpsgd, dynamics, label_dp, pate, roles, strength
 from lib.verdicts import contrasts, judgement, rows
 from lib.verdicts.claim import Claim, Frames, Measurement, Part
+from lib.verdicts.combining import worst
 from lib.verdicts.judgement import Found
-from lib.verdicts.verdict import NOT_MEASURED, Verdict, not_testable, worst
+from lib.verdicts.verdict import NOT_MEASURED, Verdict, not_testable
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -46,7 +47,7 @@ def teachers(frames: Frames, claim: Claim) -> Measurement:
         def judge(part: Part, _: object) -> Verdict:
             return worst(
                 {
-                    name: _change(part, rows.curve(swept, pate.TEACHERS, name), -1, passed)
+                    name: _change(part, rows.curve(swept, pate.TEACHERS, name), -1, passed, name)
                     for name in BOTH
                 }
             )
@@ -67,9 +68,10 @@ def threshold(frames: Frames, claim: Claim) -> Measurement:
         named = pate.VOTES * float(swept[pate.TEACHERS].iloc[0])
 
         def judge(part: Part, _: object) -> Verdict:
-            table = rows.curve(swept, pate.THRESHOLD, _column(part))
+            column = _column(part)
+            table = rows.curve(swept, pate.THRESHOLD, column)
             places = [i for i, value in enumerate(table.columns) if abs(value - named) < 1e-6]
-            return _change(part, table, places[0], passed) if places else NOT_MEASURED
+            return _change(part, table, places[0], passed, column) if places else NOT_MEASURED
 
         return Found(judge, swept)
 
@@ -100,11 +102,14 @@ def _at_start(swept: "DataFrame", axis: str, least: float) -> bool | None:
     return judgement.shows(swept[swept[axis] == swept[axis].min()], least, column="success")
 
 
-def _change(part: Part, table: "DataFrame", place: int, passed: bool | None) -> Verdict:
+def _change(
+    part: Part, table: "DataFrame", place: int, passed: bool | None, column: str
+) -> Verdict:
     """A column of `rows.curve` minus its first one."""
     if table.shape[1] < 2:
         return NOT_MEASURED
-    return judgement.guarded(part, table.iloc[:, place] - table.iloc[:, 0], passed=passed)
+    values = table.iloc[:, place] - table.iloc[:, 0]
+    return judgement.guarded(part, values, passed=passed, column=column)
 
 
 def _trends(part: Part, swept: "DataFrame", axis: str, passed: bool | None) -> Verdict:
@@ -173,9 +178,10 @@ def _beside(
     """A column of the defended rows, by itself or minus that of the undefended ones."""
     if own.empty:
         return NOT_MEASURED
-    both = contrasts.paired(own, plain, _column(part))
+    column = _column(part)
+    both = contrasts.paired(own, plain, column)
     values = both["own"] if absolute else both["own"] - both["other"]
-    return judgement.guarded(part, values, passed=passed)
+    return judgement.guarded(part, values, passed=passed, column=column)
 
 
 # ---------------------------------------------------------------- R10, R11: one score

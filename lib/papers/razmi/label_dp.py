@@ -103,16 +103,14 @@ def _against(found, plain: "DataFrame", claim: Claim, passed: bool | None):
             if rows.differences(found.iloc[0], claim.setup):
                 return not_testable(f"{part.statistic}: another set-up")
             return judgement.decide(
-                part, rows.per_unit(found, "accuracy"), passed=passed, scale="logit"
+                part, rows.per_unit(found, "accuracy"), passed=passed, column="accuracy"
             )
         why = rows.other_features(found.iloc[0], claim.setup)
         if part.name == "accuracy-distance" and why:
-            return not_testable(f"{part.statistic} {why}", essential=True)
-        return judgement.guarded(
-            part,
-            contrasts.compare(part, contrasts.paired(found, plain, contrasts.metric(part, column))),
-            passed=passed,
-        )
+            return not_testable(why, essential=True)
+        metric = contrasts.metric(part, column)
+        values = contrasts.compare(part, contrasts.paired(found, plain, metric))
+        return judgement.guarded(part, values, passed=passed, column=metric)
 
     return judge
 
@@ -163,11 +161,9 @@ def _proportion(attacked: "DataFrame", claim: Claim) -> Found | None:
 
     def judge(part: Part, column: str) -> Verdict:
         if part.name in ("accuracy", "lift"):
-            return judgement.guarded(
-                part,
-                contrasts.trend(rows.curve(swept, NOISE, contrasts.metric(part, column))),
-                passed=passed,
-            )
+            metric = contrasts.metric(part, column)
+            values = contrasts.slope(rows.curve(swept, NOISE, metric))
+            return judgement.guarded(part, values, passed=passed, column=metric)
         accuracy, strength = (_shares(swept, plain, name) for name in ("accuracy", column))
         if accuracy is None or strength is None or accuracy.shape != strength.shape:
             return NOT_MEASURED

@@ -16,7 +16,7 @@ from lib.papers.razmi.dpsgd import FEWEST, left_out
 from lib.verdicts import contrasts, judgement, rows
 from lib.verdicts.claim import Claim, Frames, Measurement, Part
 from lib.verdicts.judgement import Found
-from lib.verdicts.verdict import NOT_MEASURED, Verdict, not_testable, verdict
+from lib.verdicts.verdict import NOT_MEASURED, Verdict, not_testable
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -123,14 +123,19 @@ def _teachers(attacked: "DataFrame", claim: Claim) -> Found | None:
     passed = _passed(attacked, swept[swept[TEACHERS] == swept[TEACHERS].min()], claim)
 
     def judge(part: Part, column: str) -> Verdict:
-        both = _ends(swept, TEACHERS, contrasts.metric(part, column))
-        return (
-            NOT_MEASURED
-            if both is None
-            else judgement.guarded(part, contrasts.compare(part, both), passed=passed)
-        )
+        metric = contrasts.metric(part, column)
+        return _compared(part, _ends(swept, TEACHERS, metric), metric, passed)
 
     return Found(judge, swept)
+
+
+def _compared(
+    part: Part, both: "DataFrame | None", metric: str, passed: bool | None
+) -> Verdict:
+    """The verdict on `own` beside `other`, an instance a line; None: not measured."""
+    if both is None:
+        return NOT_MEASURED
+    return judgement.guarded(part, contrasts.compare(part, both), passed=passed, column=metric)
 
 
 def _passed(attacked: "DataFrame", start, claim: Claim) -> bool | None:
@@ -154,17 +159,9 @@ def _bagging(attacked: "DataFrame", claim: Claim, share: float) -> tuple:
     if swept["voters"].nunique() < 2 or swept["voters"].min() != 1:
         return ()
     passed = _passed(attacked, swept[swept["voters"] == 1], claim)
-    part = claim.part("lift")
-    verdict = judgement.guarded(
-        part, contrasts.compare(part, _ends(swept, "voters", "lift")), passed=passed
-    )
-    return (
-        (
-            f"lift, all teachers against the first alone, {share:.0%} of the base class",
-            verdict,
-            None,
-        ),
-    )
+    found = _compared(claim.part("lift"), _ends(swept, "voters", "lift"), "lift", passed)
+    name = f"lift, all teachers against the first alone, {share:.0%} of the base class"
+    return ((name, found, None),)
 
 
 # ---------------------------------------------------------------- R7
@@ -197,16 +194,9 @@ def _threshold(attacked: "DataFrame", claim: Claim) -> Found | None:
 
     def at(threshold):
         def judge(part: Part, column: str) -> Verdict:
-            both = (
-                None
-                if threshold is None
-                else _against_none(swept, threshold, contrasts.metric(part, column))
-            )
-            return (
-                NOT_MEASURED
-                if both is None
-                else judgement.guarded(part, contrasts.compare(part, both), passed=passed)
-            )
+            metric = contrasts.metric(part, column)
+            both = None if threshold is None else _against_none(swept, threshold, metric)
+            return _compared(part, both, metric, passed)
 
         return judge
 
@@ -257,7 +247,7 @@ def _chosen(swept: "DataFrame", claim: Claim, passed: bool | None):
             return judged[place, which], judged[0, which]
 
         both = pd.DataFrame(left_out(np.stack(tables, axis=-1), read), columns=["own", "other"])
-        return judgement.guarded(part, contrasts.compare(part, both), passed=passed)
+        return _compared(part, both, contrasts.metric(part, column), passed)
 
     return judge
 
@@ -274,7 +264,7 @@ def _kept_words(kept, place: "DataFrame", votes) -> str:
 
 
 def result_noise(frames: Frames, claim: Claim) -> Measurement:
-    """R8: rank correlation of the result noise with accuracy and lift.
+    """R8: change of accuracy and lift per level of the result noise.
 
     Epsilon of 10,000 answers by arithmetic.
     """
@@ -292,11 +282,9 @@ def _result(attacked: "DataFrame", claim: Claim) -> Found | None:
     def judge(part: Part, column: str) -> Verdict:
         if part.name.startswith("epsilon"):
             return epsilon_at_named_noise(part, swept)
-        return judgement.guarded(
-            part,
-            contrasts.trend(rows.curve(swept, RESULT, contrasts.metric(part, column))),
-            passed=passed,
-        )
+        metric = contrasts.metric(part, column)
+        values = contrasts.slope(rows.curve(swept, RESULT, metric))
+        return judgement.guarded(part, values, passed=passed, column=metric)
 
     return Found(judge, swept)
 
@@ -305,7 +293,7 @@ def epsilon_at_named_noise(part: Part, swept: "DataFrame") -> Verdict:
     """The cost of all queries at the noise that the paper names: of their answers, or of noisy
     selections of equal noise too.
 
-    Arithmetic, the same for every instance: an interval without width, no p-value.
+    Arithmetic, the same for every instance: no interval, no p-value.
     """
     noise = min(
         swept[RESULT][swept[RESULT] > 0], key=lambda value: abs(math.log(value / PUBLISHED_NOISE))
@@ -319,9 +307,7 @@ def epsilon_at_named_noise(part: Part, swept: "DataFrame") -> Verdict:
         float(swept["defence.delta"].iloc[0]),
         selection=part.name == "epsilon-selection",
     )
-    return verdict(
-        (value, value, value), part.threshold, beyond=part.beyond, control_passed=True, n=1
-    )
+    return judgement.exact(part, value, n=1)
 
 
 def answers_epsilon(queries: int, noise: float, delta: float, *, selection: bool) -> float:

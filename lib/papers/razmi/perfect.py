@@ -15,8 +15,9 @@ from lib.papers.razmi import budget, roles
 from lib.papers.razmi.dpsgd import left_out
 from lib.verdicts import contrasts, judgement, rows
 from lib.verdicts.claim import Claim, Frames, Measurement, Part
+from lib.verdicts.combining import worst
 from lib.verdicts.judgement import Found
-from lib.verdicts.verdict import NOT_MEASURED, Verdict, not_testable, worst
+from lib.verdicts.verdict import NOT_MEASURED, Verdict, not_testable
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -75,7 +76,8 @@ def _stopped(attacked: "DataFrame", claim: Claim) -> Found | None:
             accuracy_when_stopped(found[name], column) for name in CONTRASTS[part.name]
         )
         both = pd.DataFrame({"own": first, "other": second})
-        return judgement.guarded(part, both["own"] - both["other"], passed=passed)
+        values = both["own"] - both["other"]
+        return judgement.guarded(part, values, passed=passed, column="accuracy")
 
     return Found(
         judge,

@@ -8,8 +8,9 @@ from lib.papers import razmi
 from lib.papers.razmi import budget, roles
 from lib.verdicts import contrasts, judgement, rows
 from lib.verdicts.claim import Claim, Frames, Measurement, Part
+from lib.verdicts.combining import worst
 from lib.verdicts.judgement import Found
-from lib.verdicts.verdict import NOT_MEASURED, Verdict, not_testable, worst
+from lib.verdicts.verdict import NOT_MEASURED, Verdict, not_testable
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -52,15 +53,15 @@ def _weak(attacked: "DataFrame", claim: Claim) -> Found | None:
     def one(part: Part, name: str, column: str) -> Verdict:
         if found[name].empty:
             return NOT_MEASURED
-        return judgement.guarded(
-            part, contrasts.compare(part, both(name, contrasts.metric(part, column))), passed=passed
-        )
+        metric = contrasts.metric(part, column)
+        values = contrasts.compare(part, both(name, metric))
+        return judgement.guarded(part, values, passed=passed, column=metric)
 
     why = rows.other_features(plain.iloc[0], claim.setup)
 
     def judge(part: Part, column: str) -> Verdict:
         if part.name == "accuracy" and why:
-            return not_testable(f"{part.statistic} {why}", essential=True)
+            return not_testable(why, essential=True)
         return worst({name: one(part, name, column) for name in found})
 
     beside = [

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from lib.papers import razmi
 from lib.verdicts import judgement, rows
 from lib.verdicts.claim import Claim, Frames, Measurement, Part
-from lib.verdicts.verdict import NOT_MEASURED, Verdict, not_testable, worst
+from lib.verdicts.combining import worst
+from lib.verdicts.verdict import NOT_MEASURED, Verdict, not_testable
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -25,16 +26,11 @@ def undefended(frames: Frames, claim: Claim) -> Measurement:
     if not found:
         return judgement.unmeasured(claim)
     clean = rows.undefended(rows.measured(frame, world="C"))
-    direction = worst(
-        {_name(place): _judge(claim.part("lift"), place, clean, claim) for place in found}
-    )
-    size = worst(
-        {
-            f"{part.name}, {_name(place)}": _judge(part, place, clean, claim)
-            for place in found
-            for part in claim.size
-        }
-    )
+
+    def judge(part: Part, _: str) -> Verdict:
+        return worst({_name(place): _judge(part, place, clean, claim) for place in found})
+
+    direction, size = judgement.verdicts(claim, judge, "success")
     return Measurement(
         direction,
         size,
@@ -61,13 +57,17 @@ def _judge(part: Part, place: "DataFrame", clean: "DataFrame", claim: Claim) -> 
         if rows.differences(place.iloc[0], PUBLISHED[part.name]):
             return not_testable(f"{part.statistic}: another set-up")
         return judgement.decide(
-            part, rows.per_unit(place, "accuracy"), passed=passed, scale="logit"
+            part, rows.per_unit(place, "accuracy"), passed=passed, column="accuracy"
         )
     if part.name == "accuracy-distance":
         change = accuracy_change(place, clean)
-        return judgement.decide(part, change, passed=passed) if len(change) else NOT_MEASURED
-    scale = "logit" if part.name == "success" else "identity"
-    return judgement.decide(part, rows.per_unit(place, part.name), passed=passed, scale=scale)
+        return (
+            judgement.decide(part, change, passed=passed, column="accuracy")
+            if len(change)
+            else NOT_MEASURED
+        )
+    values = rows.per_unit(place, part.name)
+    return judgement.decide(part, values, passed=passed, column=part.name)
 
 
 def accuracy_change(attacked: "DataFrame", clean: "DataFrame") -> "Series":
