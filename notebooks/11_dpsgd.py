@@ -360,7 +360,7 @@ verdicts.show("11_dpsgd", study.together([figure1a, figure1c, plain50, older_row
 # %% [markdown]
 # ## What it means
 # **DP-SGD lowers attack success at a small price.** Tuned for accuracy, at epsilon 3.7 (delta 1e-5,
-# add-remove, Poisson, PLD), it leaves 13% [3, 23] of 1,000 stamped images where plain SGD leaves
+# add-remove, Poisson, PLD), it leaves 13% [4, 25] of 1,000 stamped images where plain SGD leaves
 # 66% [59, 72], at 78% accuracy in place of 80.
 #
 # **The learning rate decides what is left.** At the same epsilon and accuracy, three times the rate
