@@ -38,9 +38,9 @@ def build(notebooks: Sequence[tuple[str, Path | None, str | None]], *, out: Path
         pairs or of sentences; headline: mapping with svg, caption, alt, finding and href (the
         route to where it comes from) of the one figure
       verdicts: DataFrame with columns id, paper, claim, published, direction, size, measured,
-        what (measured), interval, n, setup, notebook, figure (id of the figure to link to), figures (ids of those
-        that get the verdict below them); a second set of columns with a common ending
-        ("direction here", ...) holds this run's own verdicts
+        what (measured), interval, n, setup, notebook, figure (id of the figure to link to),
+        figures (ids of those that get the verdict below them); a second set of columns with a
+        common ending ("direction here", ...) holds this run's own verdicts
       commit, dirty, date, device, threads, seconds, command: of this build
       versions: {package: version}; rows: {source: count} (published, store, fresh, missing, failed)
       seeds: {kind: list of numbers}
