@@ -259,11 +259,12 @@ def test_the_keyboard_is_enough(opened):
         "return arguments[0].getBoundingClientRect().left", skip) >= 0
     ActionChains(driver).send_keys(Keys.ENTER).perform()
     assert wait(lambda: driver.switch_to.active_element.get_attribute("id") == "main")
+    driver.execute_script("location.hash = 'verdicts'")
     seen = set()
     for _ in range(12):
         ActionChains(driver).send_keys(Keys.TAB).perform()
         seen.add(driver.switch_to.active_element.tag_name)
-    assert {"select", "div"} <= seen  # the filter, and the table that scrolls
+    assert {"select", "div", "summary"} <= seen  # filter, table that scrolls, details of a claim
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -335,7 +336,7 @@ def test_it_prints_without_what_is_for_screens(opened):
         "Emulation.setEmulatedMedia",
         {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]})
     shown = "return getComputedStyle(document.querySelector(arguments[0])).display"
-    assert driver.execute_script(shown, "nav") == driver.execute_script(shown, "#theme") == "none"
+    assert driver.execute_script(shown, "nav") == driver.execute_script(shown, ".tools") == "none"
     assert driver.execute_script(
         "return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert driver.execute_script(shown, "#verdict-table") != "none"
