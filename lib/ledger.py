@@ -117,6 +117,14 @@ def published() -> dict[str, dict]:
     return rows
 
 
+def published_rows(notebook: str) -> dict[str, dict]:
+    """The published rows of one notebook by key; none where $STUDY_PUBLISHED is 0."""
+    path = paths.RESULTS / f"{notebook}.jsonl"
+    if os.environ.get("STUDY_PUBLISHED") == "0" or not path.exists():
+        return {}
+    return _published_file(path)
+
+
 def _published_file(path: Path) -> dict[str, dict]:
     changed = path.stat().st_mtime_ns
     if path not in _published or _published[path][0] != changed:

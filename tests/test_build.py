@@ -468,11 +468,25 @@ def table(published, here):
 
 
 def answer(frames):
-    return [f"{len(frames)} files of published rows."]
+    return [(f"{len(frames)} files of published rows.", "A note.")]
 
 
 def targets_table(frames):
     return pd.DataFrame([{"id": "R1", "title": "x" * 80, "verdict": None}])
+'''
+
+PAPERS = '''\
+"""Headline figures that are empty."""
+
+from collections import namedtuple
+
+from matplotlib.figure import Figure
+
+Headline = namedtuple("Headline", "id figure data caption alt finding")
+
+
+def drawn(notebook):
+    return Headline("first", Figure((1, 1)), None, f"Of {notebook}.", "Nothing.", "")
 '''
 
 
@@ -480,11 +494,12 @@ def make_project(folder):
     """A checkout with the real command line, two notebooks, a profile, and a study that pretends.
     """
     shutil.copytree(ROOT / "lib", folder / "lib", ignore=shutil.ignore_patterns(
-        "study*", "ledger*", "verdicts*", "__pycache__"))
+        "study*", "ledger*", "verdicts*", "papers", "__pycache__"))
     for name in ("build.py", "environment.yml"):
         shutil.copy(ROOT / name, folder / name)
     (folder / "lib" / "study.py").write_text(STUDY)
     (folder / "lib" / "verdicts.py").write_text(VERDICTS)
+    (folder / "lib" / "papers.py").write_text(PAPERS)
     (folder / "lib" /
      "ledger.py").write_text("def export(requests):\n    return {'11_good': (len(requests), 0)}\n")
     for name, text in {
@@ -525,7 +540,7 @@ def test_report_trains_in_rounds_and_writes_the_page(project):
     assert (
         "it works" in page
         and "3 rows of this run" in page
-        and "<li>0 files of published rows.</li>" in page
+        and "0 files of published rows." in page
     )
 
 

@@ -510,6 +510,11 @@ def test_show_gives_a_labelled_figure_with_its_data(shown):
     assert metadata == {"figure": {"id": "11-a", "caption": "C", "alt": 'a "quoted" <alt>'}}
 
 
+def test_what_was_found_is_kept_beside_the_figure(shown):
+    figures.show(FIGURES["sweep"](runs()), id="11-a", caption="C", alt="A", finding="z 2 wins.")
+    assert shown[0][1]["figure"]["finding"] == "z 2 wins."
+
+
 @pytest.mark.parametrize("wrong", [{"id": "a b"}, {"caption": " "}, {"alt": ""}])
 def test_show_refuses_what_a_reader_cannot_use(wrong):
     with pytest.raises(ValueError, match="|".join(wrong)):

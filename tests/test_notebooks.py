@@ -14,7 +14,10 @@ import math
 import platform
 import re
 import shlex
+import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import tokenize
 from pathlib import Path
@@ -23,7 +26,7 @@ import jupytext
 import nbformat
 import pytest
 
-from lib import processes
+from lib import papers, processes
 from lib.commands import execution, options, profiles
 from lib.commands.notebooks import PICTURES, SIZE_LIMIT, cleaned
 from lib.commands.passes import read_asked
@@ -35,7 +38,16 @@ SOURCES = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.py"))
 NAMES = [source.stem for source in SOURCES]
 SETTINGS = sorted(PARAMS.glob("*/*.yaml"))
 README = (ROOT / "README.md").read_text("utf-8")
-LONGEST_CELL, TYPICAL_CELL, CODE_IN_A_ROW = 47, 19, 1  # lines of at most 100 columns, cells
+LONGEST_CELL, TYPICAL_CELL, CODE_IN_A_ROW = 25, 12, 1  # lines of at most 100 columns, cells
+MOST_PARAMETERS = 12  # in the cell that papermill knows; the rest is in the set-up cell above it
+OPENING = """\
+import sys
+
+sys.path.append("..")  # for a kernel from outside the project's environment
+from lib import papers
+
+papers.headline("{}")"""
+PARAMETER_CELLS = (["parameters"], ["setup"])  # their tags
 # folders of somebody's machine
 PRIVATE = re.compile(r"/(?:home|Users|root|tmp|mnt|var)/\w|\b[A-Z]:\\+Users\b")
 
@@ -93,7 +105,7 @@ def test_traces_are_found():
 # ---------------------------------------------------------------- the text of a notebook
 
 @each_notebook
-def test_opens_with_title_finding_and_one_parameters_cell(source):
+def test_opens_with_title_finding_headline_and_few_parameters(source):
     cells = read(source).cells
     assert re.match(r"# \S[^\n]*\n\*(?!\*)([^\n*]|\n(?!\n))+[.?!]\*(\n|$)", cells[0].source), \
         "expected `# Title`, then `*Finding.*`"
@@ -101,13 +113,14 @@ def test_opens_with_title_finding_and_one_parameters_cell(source):
         line for cell in cells if cell.cell_type == "markdown" for line in cell.source.splitlines()
         if line.startswith("# ")
     ]
-    code = [cell for cell in cells if cell.cell_type == "code"]
     assert len(titles) == 1
-    assert code[0].source.startswith(
-        "try:\n    import lib\n"), "the first code finds `lib` from any kernel"
-    assert [
-        number for number, cell in enumerate(code) if cell.metadata.get("tags") == ["parameters"]
-    ] == [1]
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    assert code[0].source == OPENING.format(source.stem), "the first code shows the headline"
+    tags = [cell.metadata.get("tags", []) for cell in code]
+    first = tags.index(["parameters"])
+    assert [place for place, one in enumerate(tags) if one in PARAMETER_CELLS] == list(
+        range(1, first + 1)) and first <= 2, "after the headline: set-up, if any, and parameters"
+    assert len(ast.parse(code[first].source).body) <= MOST_PARAMETERS
 
 
 @each_notebook
@@ -116,7 +129,7 @@ def test_code_comes_in_small_pieces_with_text_between(source):
     lines = [
         len(cell.source.splitlines())
         for cell in cells
-        if cell.cell_type == "code" and cell.metadata.get("tags") != ["parameters"]
+        if cell.cell_type == "code" and cell.metadata.get("tags") not in PARAMETER_CELLS
     ]
     assert max(lines) <= LONGEST_CELL and statistics.median(lines) <= TYPICAL_CELL
     kinds = "".join("c" if cell.cell_type == "code" else "." for cell in cells)
@@ -135,12 +148,11 @@ def test_nothing_is_left_to_fill_in(source):
 @each_notebook
 def test_every_parameter_is_explained_and_used(source):
     code = code_cells(read(source))
-    place = next(
-        number for number, cell in enumerate(code) if "parameters" in cell.metadata.get("tags", []))
-    text = code[place].source
+    cells = [cell for cell in code if cell.metadata.get("tags") in PARAMETER_CELLS]
+    text = "\n".join(cell.source for cell in cells)
     names = profiles.declared(read(source))  # refuses what is not a literal
     assert names and len(names) == len(
-        ast.parse(text).body), "the parameters cell holds assignments alone"
+        ast.parse(text).body), "cells of parameters hold assignments alone"
     # Below a comment of its own line, or on the line of one: {where an explained name may stand}.
     explained = {token.start[0] + token.line.lstrip().startswith("#")
                  for token in tokenize.generate_tokens(io.StringIO(text).readline)
@@ -148,7 +160,7 @@ def test_every_parameter_is_explained_and_used(source):
     bare = [text.splitlines()[node.lineno - 1] for node in ast.parse(text).body
             if node.lineno not in explained]
     assert not bare, "without a comment on its line or above it"
-    later = ast.parse("\n".join(cell.source for cell in code[place + 1:]))
+    later = ast.parse("\n".join(cell.source for cell in code[code.index(cells[-1]) + 1:]))
     read_later = {
         node.id
         for node in ast.walk(later)
@@ -158,6 +170,22 @@ def test_every_parameter_is_explained_and_used(source):
 
 
 # ---------------------------------------------------------------- the .ipynb beside it
+
+def test_jupytext_leaves_the_pairs_as_they_are(tmp_path):
+    """What `jupytext --sync` would write into a fresh clone."""
+    shutil.copy(NOTEBOOKS / "jupytext.toml", tmp_path)
+    before = {}
+    for source in SOURCES:
+        for path in (source, source.with_suffix(".ipynb")):
+            shutil.copy(path, tmp_path)
+            before[tmp_path / path.name] = path.read_bytes()
+    done = subprocess.run([sys.executable, "-m", "jupytext", "--sync", *map(str, sorted(
+        path for path in before if path.suffix == ".py"))], capture_output=True, text=True,
+                          cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path, was in before.items() if path.read_bytes() != was] == []
+
+
 
 @each_notebook
 def test_the_pair_holds_the_same_cells(source):
@@ -182,6 +210,16 @@ def test_outputs_are_whole_and_say_nothing_of_the_machine(source):
     assert not traces_of_this_machine(path.read_text("utf-8"))
     assert notebook == cleaned(
         nbformat.from_dict(notebook)), "not as `build.py notebooks` writes it"
+
+
+def test_every_figure_says_what_it_finds():
+    claimed = {name for one in papers.claims() for name in (*one.targets, *one.figures)}
+    for source in SOURCES:
+        for name, output in shown(pair(source)).items():
+            details = output.metadata.get("figure", {})
+            assert not details or details.get("finding") or any(
+                about == name or re.fullmatch(re.escape(name) + "[a-z]", about)
+                for about in claimed), f"{name}: figures.show(..., finding=) of the rows at hand"
 
 
 def test_ids_are_unique_and_pictures_are_those_of_the_notebooks():

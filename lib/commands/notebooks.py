@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 SIZE_LIMIT = 400_000  # bytes; beyond it a notebook is slow to show and to review
 # Figures by id that are files too: README shows them.
-PICTURES = {"dpsgd-rates": RESULTS / "dpsgd-rates.svg"}
+PICTURES = {"dpsgd-headline": RESULTS / "headline.svg"}
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+# what `jupytext --sync` would add, as in notebooks/jupytext.toml
+JUPYTEXT = {"cell_metadata_filter": "tags,-all", "notebook_metadata_filter": "kernelspec,-all"}
 
 
 def notebooks(options: Namespace) -> int:
@@ -85,5 +87,6 @@ def cleaned(notebook: "NotebookNode") -> "NotebookNode":
         cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
         tags = cell.metadata.get("tags")
         cell.metadata = {"tags": tags} if tags else {}
-    notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    notebook.metadata = {"jupytext": JUPYTEXT, "kernelspec": KERNEL,
+                         "language_info": {"name": "python"}}
     return notebook

@@ -101,9 +101,11 @@ def _shown(path):
 def declared(notebook: "NotebookNode") -> dict[str, object]:
     """The parameters of a notebook and their defaults: {name: literal}.
 
-    They are set in the cells tagged `parameters`.
+    They are set in the cell tagged `parameters`, and in the one tagged `setup` before it: papermill
+    puts its own cell behind `parameters`, and what a later cell sets would win.
     """
-    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    cells = [cell for cell in notebook.cells
+             if {"setup", "parameters"} & set(cell.metadata.get("tags", []))]
     found = {}
     for node in ast.parse("\n".join(cell.source for cell in cells)).body:
         if isinstance(node, ast.Assign):

@@ -9,7 +9,7 @@ import sys
 import time
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lib.commands import Problem, provenance
 from lib.commands.calls import call_worker
@@ -20,9 +20,6 @@ from lib.commands.profiles import profile_name
 from lib.commands.rounds import train_missing
 from lib.commands.terminal import number, say, shown
 from lib.processes import stoppable
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def report(options: Namespace) -> int:
@@ -39,12 +36,11 @@ def report(options: Namespace) -> int:
         say(f"{number(len(names), 'notebook')}, with what is known")
         study.run(names, seen, folder=study.out / "notebooks")
         trouble = train_missing(study, seen, options, started)
-        verdicts, answer = judge(study, seen)
-        path = write_page(study, seen, options, {"verdicts": verdicts, "answer": answer,
-                                                 "seconds": time.monotonic() - started})
+        found = judge(study, seen)
+        path = write_page(study, seen, options, {**found, "seconds": time.monotonic() - started})
     failed = [result for result in seen.results.values() if result.error]
     counts = conclude(seen, path, time.monotonic() - started)
-    return 1 if failed or trouble or counts.get("failed") or verdicts is None else 0
+    return 1 if failed or trouble or counts.get("failed") or not found else 0
 
 
 def conclude(seen: Pass, path: Path, seconds: float) -> dict[str, int]:
@@ -62,8 +58,8 @@ def conclude(seen: Pass, path: Path, seconds: float) -> dict[str, int]:
     return counts
 
 
-def judge(study: Study, seen: Pass) -> "tuple[pd.DataFrame | None, list[str]]":
-    """The table of verdicts (None if it cannot be made), and the answer in sentences."""
+def judge(study: Study, seen: Pass) -> dict[str, Any]:
+    """The page's verdicts, answer and first figure; nothing if they cannot be made."""
     import pandas as pd
 
     requests = {name: list(runs.values()) for name, runs in seen.asked.items()}
@@ -72,8 +68,9 @@ def judge(study: Study, seen: Pass) -> "tuple[pd.DataFrame | None, list[str]]":
                             settings={**study.settings, "STUDY_MODE": "read-only"})
     except Problem as problem:
         say(f"the page has no verdicts: {problem}")
-        return None, []
-    return pd.DataFrame(found["table"]), found["answer"]
+        return {}
+    return {"verdicts": pd.DataFrame(found["table"]), "answer": found["answer"],
+            "headline": found["headline"]}
 
 
 def write_page(study: Study, seen: Pass, options: Namespace, more: dict[str, Any]) -> Path:

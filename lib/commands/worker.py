@@ -13,6 +13,8 @@ from typing import Any
 from lib import processes
 from lib.commands import Problem, disk_problem
 
+FIRST_FIGURE = "11_dpsgd"  # the notebook whose headline the page shows first
+
 
 def train(requests: list[dict[str, Any]], *, until: float | None, processes: int | None,
           retry_failed: bool, untimed: list[str], cluster: str | None) -> int | None:
@@ -77,14 +79,24 @@ def export(requests: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def verdicts(requests_of: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """The verdicts on the published rows beside those on these requests (records), and the answer
-    in sentences.
+    """The verdicts on the published rows beside those on these requests (records), the answer in
+    sentences with notes, and the page's first figure.
     """
     from lib import verdicts
 
     published = _published()
     table = verdicts.table(verdicts.evaluate(published), verdicts.evaluate(_frames(requests_of)))
-    return {"table": _records(table), "answer": verdicts.answer(published)}
+    return {"table": _records(table), "answer": verdicts.answer(published),
+            "headline": _headline(FIRST_FIGURE)}
+
+
+def _headline(notebook):
+    """A notebook's headline figure as the page takes it."""
+    from lib import figures, papers
+
+    drawn = papers.drawn(notebook)
+    return {"svg": figures.svg(drawn.figure, alt=drawn.alt), "caption": drawn.caption,
+            "alt": drawn.alt, "finding": drawn.finding, "href": f"#{drawn.id}"}
 
 
 def compare(requests_of_both: dict[str, Any]) -> list[dict[str, Any]]:

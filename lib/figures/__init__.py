@@ -5,10 +5,12 @@ Figure, and draws what is there: missing rows are NaN, and an empty panel says "
 Means are over attack instances, intervals are t intervals at 95%.
 """
 
+from lib.figures.axes import not_measured
 from lib.figures.bars import parts_bars
 from lib.figures.boxes import boxes
+from lib.figures.contrasts import contrasts
 from lib.figures.curves import panels, singular_point, sweep
-from lib.figures.display import show, table
+from lib.figures.display import show, svg, table
 from lib.figures.families import by_setting, collapsed, dots, envelopes
 from lib.figures.forest import paired_differences
 from lib.figures.headline import matched
@@ -18,7 +20,7 @@ from lib.figures.radius_curves import certificates
 from lib.figures.style import SERIES, series_styles, style
 from lib.figures.tradeoff import front_text, pareto, tradeoff
 
-__all__ = ["SERIES", "boxes", "by_setting", "certificates", "collapsed", "dots", "envelopes",
-           "front_text", "image_grid", "losses", "matched",
+__all__ = ["SERIES", "boxes", "by_setting", "certificates", "collapsed", "contrasts", "dots",
+           "envelopes", "front_text", "image_grid", "losses", "matched", "not_measured",
            "paired_differences", "panels", "pareto", "parts_bars", "series_styles", "show",
-           "singular_point", "style", "sweep", "table", "tradeoff"]
+           "singular_point", "style", "svg", "sweep", "table", "tradeoff"]

@@ -223,3 +223,13 @@ def _overlap(a, b):
 
 def _outside(box, frame):
     return box.width * box.height - _overlap(box, frame)
+
+
+def not_measured() -> "Figure":
+    """A figure that says so, where no row is known."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 1))
+    say_not_measured(axes)
+    axes.set_xticks([])
+    return figure

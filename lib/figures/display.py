@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
-def show(figure: "Figure", *, id: str, caption: str, alt: str, data: "DataFrame | None" = None
-        ) -> None:
+def show(figure: "Figure", *, id: str, caption: str, alt: str, data: "DataFrame | None" = None,
+         finding: str = "") -> None:
     """Display a figure as SVG with its data as CSV, and close it.
 
     id: anchor in the report, unique among all notebooks. caption: what the figure shows, first
     the finding. alt: the same for someone who cannot see it. data: the DataFrame behind it (None
-    only for pictures). Outside a notebook nothing is displayed. The bytes depend on the figure
+    only for pictures). finding: a plain sentence computed from the rows at hand; the page prints
+    it under the figure. Outside a notebook nothing is displayed. The bytes depend on the figure
     alone. Raises ValueError for an unusable id or an empty caption or alt.
     """
     _check(id, caption=caption, alt=alt)
@@ -31,7 +32,8 @@ def show(figure: "Figure", *, id: str, caption: str, alt: str, data: "DataFrame 
         bundle = {"image/svg+xml": svg(figure, alt=alt), "text/plain": alt}
         if data is not None:
             bundle["text/csv"] = _csv(data)
-        _display(bundle, {"figure": {"id": id, "caption": caption, "alt": alt}})
+        details = {"id": id, "caption": caption, "alt": alt}
+        _display(bundle, {"figure": details | ({"finding": finding} if finding else {})})
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close(figure)
 

@@ -10,6 +10,7 @@ WIDTH = 7.6  # inches, of a figure as wide as the text; on a phone it scrolls
 PANEL = (3.7, 2.9)  # inches, of one panel among several
 INK = "#1b1f24"
 FAINT = "#57606a"
+BETTER, WORSE = "#0072b2", "#b34700"  # the two sides of zero; the worse one is shaded
 
 RC: dict[Any, Any] = {  # matplotlib's own type lists the names it knows
     "svg.fonttype": "none",  # text stays text: it can be searched, copied and read aloud

@@ -87,7 +87,7 @@ def parameters_of(notebook: "NotebookNode") -> dict[str, Any]:
     """The parameters a notebook ran with: the literals of its tagged cells, then papermill's."""
     values = {}
     for cell in notebook.cells:
-        if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
+        if {"setup", "parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
             values.update(_literals(cell.source))
     values.update(notebook.metadata.get("papermill", {}).get("parameters", {}))
     return values

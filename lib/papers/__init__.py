@@ -2,17 +2,23 @@
 
 A folder says what the paper is (`PAPER` in its `__init__.py`). Each of its modules that defines
 `CLAIMS` or `TARGETS` adds to the table, so a new claim is one file. Claims hold the functions that
-measure them; a claim without one is not measured.
+measure them; a claim without one is not measured. `HEADLINES` in a folder's `headlines.py` holds,
+by notebook, the function that draws its first figure from the published rows.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 from lib.verdicts.claim import Claim, Target
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,47 @@ class Paper:
 
     title: str
     order: int
+
+
+class Headline(NamedTuple):
+    """A notebook's first figure, with what `lib.figures.show` asks for.
+
+    `id`: of the figure; the page leads there.
+    """
+
+    id: str
+    figure: "Figure"
+    data: "DataFrame"
+    caption: str
+    alt: str
+    finding: str
+
+
+def headline(notebook: str) -> None:
+    """Show the headline figure of a notebook ("11_dpsgd"), from its published rows alone.
+
+    It stands above the parameters, and does not change with them.
+    """
+    from lib import figures
+
+    figures.show(**drawn(notebook)._asdict())
+
+
+def drawn(notebook: str) -> Headline:
+    """The headline figure of a notebook; one that says "not measured" where no row is published."""
+    from lib import figures, study
+
+    found = {name: draw for paper in papers() for module in _modules(paper)
+             for name, draw in vars(module).get("HEADLINES", {}).items()}
+    if notebook not in found:
+        raise ValueError(f"headline of {notebook!r}: expected one of {', '.join(sorted(found))}")
+    rows = study.published(notebook)
+    if rows.empty:
+        return Headline(f"{notebook}-headline", figures.not_measured(), rows,
+                        "The published rows of this notebook are missing.", "Nothing is drawn.", "")
+    draw: Callable[[DataFrame], Headline] = found[notebook]
+    shown = draw(rows)
+    return shown._replace(caption=f"{shown.caption} Published rows.")
 
 
 def papers() -> dict[str, Paper]:

@@ -8,7 +8,7 @@ import pandas as pd
 from lib import ledger
 from lib.defences import asks
 from lib.study import columns
-from lib.study.runs import Run
+from lib.study.runs import Run, from_dict
 
 TRACES = [name for name in columns.PATH if name not in ("step", "epoch")]
 BEST = "best_accuracy"  # of a whole path, not of a point
@@ -23,6 +23,15 @@ def table(runs: list[Run], *, like: Run | None = None) -> pd.DataFrame:
     """
     lines = [line for run in runs for line in _lines(run)]
     return pd.DataFrame(lines, columns=None if lines else list(_lines(like or Run())[0]))
+
+
+def published(notebook: str) -> pd.DataFrame:
+    """The published rows of a notebook, whatever the notebook at hand asks for: one line a run and
+    measured weights. Without any such row it has the columns of a run, and no line.
+    """
+    rows = ledger.published_rows(notebook)
+    found = table([from_dict(row["run"]) for row in rows.values()])
+    return found[found["status"].eq("ok")]
 
 
 def _lines(run: Run) -> list[dict]:

@@ -4,10 +4,13 @@
     results = verdicts.evaluate({"11_dpsgd": frame})  # rows by notebook; the rest: "not measured"
     verdicts.table(results)                           # one line a claim
     verdicts.targets_table({"11_dpsgd": frame})       # one line a figure, table and claim
+    verdicts.show("11_dpsgd", frame)                  # the verdicts of one notebook, as text
 
 The machinery is here. The claims, and how each is measured, lie in `lib.papers`, which whoever
 evaluates collects.
 """
+
+from typing import TYPE_CHECKING
 
 from lib.verdicts.claim import (
     NOTEBOOKS,
@@ -21,7 +24,11 @@ from lib.verdicts.claim import (
 )
 from lib.verdicts.evaluation import ClaimResult, evaluate
 from lib.verdicts.listing import compare, table, targets_table
+from lib.verdicts.shown import show
 from lib.verdicts.verdict import OUTCOMES, Verdict
+
+if TYPE_CHECKING:
+    from lib.papers.ours.answer import Answer
 
 __all__ = [
     "NOTEBOOKS",
@@ -37,13 +44,14 @@ __all__ = [
     "answer",
     "compare",
     "evaluate",
+    "show",
     "table",
     "targets_table",
 ]
 
 
-def answer(frames: Frames) -> list[str]:
-    """The report's question answered in three sentences, from the rows by notebook."""
+def answer(frames: Frames) -> "list[Answer]":
+    """The report's question answered in three sentences with notes, from the rows by notebook."""
     from lib.papers.ours.answer import answer as answered
 
     return answered(frames)

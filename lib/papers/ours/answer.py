@@ -1,9 +1,10 @@
-"""The report's question answered in three sentences, each made from rows: the words follow the
-numbers.
+"""The report's question answered in three sentences, each with a note of intervals and conditions.
+
+Both are made from rows: the words follow the numbers.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lib.papers.ours import envelopes, matched, tuned
 from lib.papers.ozyikan import certified
@@ -11,13 +12,23 @@ from lib.verdicts import judgement, rows
 from lib.verdicts.claim import Frames
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
+    from lib.metrics import Interval
+
+SAME = 0.02  # of lift: an interval around 0 within these bounds is "about the same"
 NEAR = 0.01  # of accuracy: rates that cost no more than this count as an alternative
 UNMEASURED = "not measured: the published rows of notebook {} are missing"
 
 
-def answer(frames: Frames) -> list[str]:
+class Answer(NamedTuple):
+    """A sentence for the first screen, and a note for whoever wants to know how sure it is."""
+
+    sentence: str
+    note: str = ""
+
+
+def answer(frames: Frames) -> list[Answer]:
     """On DP-SGD, on plain SGD stopped at its accuracy, on certificates.
 
     `frames`: rows by notebook; without its rows a sentence says so.
@@ -25,9 +36,9 @@ def answer(frames: Frames) -> list[str]:
     return [*_private(frames), _certificates(frames)]
 
 
-def _private(frames: Frames) -> list[str]:
+def _private(frames: Frames) -> list[Answer]:
     frame = frames.get("11_dpsgd")
-    missing = ["DP-SGD: " + UNMEASURED.format("11")]
+    missing = [Answer(f"DP-SGD: {UNMEASURED.format('11')}.")]
     if frame is None or frame.empty:
         return missing
     choices, attacked = tuned.compared(frame)
@@ -43,61 +54,82 @@ def _private(frames: Frames) -> list[str]:
     return [_falls(dp, plain), _matched(frames, attacked, choices)]
 
 
-def _falls(dp: "DataFrame", plain: "DataFrame") -> str:
+def _falls(dp: "DataFrame", plain: "DataFrame") -> Answer:
     """Attack success and clean accuracy over epsilon, as tuned."""
     levels = [group for _, group in dp.groupby(matched.LEVEL)]
-    epsilons = [f"{group['epsilon'].mean():.2g}" for group in levels]
     undefended, *success = (
         judgement.estimate(rows.per_unit(group, "success").to_numpy()) for group in (plain, *levels)
     )
-    accuracy = [group["accuracy"].mean() for group in levels]
-    word = (
-        "lowers" if max(one.mean for one in success) < undefended.mean else "does not always lower"
-    )
-    line = dp.iloc[0]
-    return (
-        f"DP-SGD {word} attack success: from {_interval(undefended)} without it to"
-        f" {_listed(map(_interval, success))} at epsilon {_listed(epsilons)}, while clean accuracy"
-        f" goes from {_percent(plain['accuracy'].mean())} to {_listed(map(_percent, accuracy))}%"
-        f" ({line['dataset']}, features {line['features']}, {line['attack.fraction']:.0%} of the"
-        f" base class poisoned, learning rates tuned for accuracy; attack success is of the"
-        f" {dp['population'].iloc[0]:,.0f} stamped test images of that class, means and 95%"
-        f" intervals over {rows.unit(dp).nunique()} class pairs; delta {_power(line['delta'])},"
-        f" {line['adjacency']}, Poisson batches, {str(line['accountant']).upper()})."
-    )
+    first, line = levels[0], dp.iloc[0]
+    cost = 100 * (plain["accuracy"].mean() - first["accuracy"].mean())
+    does = "lowers" if success[0].mean < undefended.mean else "does not lower"
+    epsilons = [f"{group['epsilon'].mean():.2g}" for group in levels]
+    accuracy = [f"{_percent(group['accuracy'].mean())}%" for group in levels]
+    return Answer(
+        f"DP-SGD {does} a backdoor's success: from {_percent(undefended.mean)}% without privacy to"
+        f" {_percent(success[0].mean)}% at epsilon {epsilons[0]}, for {cost:.0f} points of clean"
+        " accuracy.",
+        f"Attack success {_interval(undefended)} without DP-SGD,"
+        f" {_listed(map(_interval, success))} at epsilon {_listed(epsilons)}; clean accuracy"
+        f" {_percent(plain['accuracy'].mean())}%, then {_listed(accuracy)}."
+        f" {line['dataset']}, features {line['features']}, {line['attack.fraction']:.0%} of the"
+        f" base class poisoned, learning rates tuned for clean accuracy. Success counts the"
+        f" {dp['population'].iloc[0]:,.0f} stamped test images of that class; means and 95%"
+        f" intervals over {rows.unit(dp).nunique()} class pairs. Epsilon: delta"
+        f" {_power(line['delta'])}, {line['adjacency']}, Poisson batches,"
+        f" {str(line['accountant']).upper()}.")
 
 
-def _matched(frames: Frames, attacked: "DataFrame", choices: "DataFrame") -> str:
-    """Lift under DP-SGD minus that of plain SGD at the same accuracy, as tuned and at best."""
+def _matched(frames: Frames, attacked: "DataFrame", choices: "DataFrame") -> Answer:
+    """Lift under DP-SGD minus that of plain SGD at the same accuracy, at best and as tuned."""
     curves = envelopes.paths_of(frames, "11_dpsgd", attacked)
     table = tuned.differences(attacked, curves[curves["weights"].eq("last")], choices)
     table = table[table["difference"].notna()]
-    found = [
-        judgement.estimate(rows.per_unit(group, "difference").to_numpy())
-        for _, group in table.groupby(matched.LEVEL)
-    ]
-    if not found:
-        return "At equal clean accuracy: " + UNMEASURED.format("11")
+    if table.empty:
+        return Answer(f"At equal clean accuracy: {UNMEASURED.format('11')}.")
+    over_all, at_top = _at_best(frames)
+    best = judgement.estimate(over_all)
+    apart = f"{abs(100 * best.mean):.1f} points"
+    return Answer(
+        f"Stopping plain SGD early {_as_good(best)}: at equal accuracy, each with the settings that"
+        f" leave least, what the trigger adds differs by {apart}.",
+        f"DP-SGD minus plain SGD, lift, each with the settings that leave least:"
+        f" {judgement.points(over_all)} points over all accuracies that both reach,"
+        f" {judgement.points(at_top)} over the last five points of them."
+        f" {_as_tuned(table)} {_by_rate(attacked)}")
+
+
+def _as_good(best: "Interval") -> str:
+    """What stopping early does, by the interval of DP-SGD minus plain SGD."""
+    if best.low > 0 or best.high < 0:
+        return "does more" if best.low > 0 else "does less"
+    if max(best.high, -best.low) > SAME:
+        return "is indistinguishable from it"
+    return "does about the same without any guarantee"
+
+
+def _as_tuned(table: "DataFrame") -> str:
+    """The differences as both were tuned, and what the choice of a rate makes of them."""
+    found = [judgement.estimate(rows.per_unit(group, "difference").to_numpy())
+             for _, group in table.groupby(matched.LEVEL)]
     more, less = sum(one.low > 0 for one in found), sum(one.high < 0 for one in found)
     draws = [group["difference"].mean() for _, group in
              table[table[matched.LEVEL].eq(table[matched.LEVEL].min())].groupby(tuned.DRAW)]
     return (
-        "Beside plain SGD stopped at the same accuracy, it leaves about what the learning rates"
-        f" make it leave. Where each takes the setting that leaves least, lift differs by"
-        f" {_at_best(frames)} points. Both as tuned for accuracy, DP-SGD leaves less at {less} of"
-        f" {len(found)} noise levels and more at {more}"
-        f" ({_listed(map(judgement.in_points, found))} points), but by how much is"
-        f" chance: at the first level {_points(min(draws))} to {_points(max(draws))}, by"
-        " which rate of plain SGD a tuning draw chose."
-        f" {_by_rate(attacked)}"
-    )
+        f"Both as tuned for accuracy, DP-SGD leaves less at {less} of {len(found)} noise levels and"
+        f" more at {more} ({_listed(map(judgement.in_points, found))} points). The size is luck: at"
+        f" the first level {_points(min(draws))} to {_points(max(draws))}, by which rate of plain"
+        " SGD a tuning draw chose.")
 
 
-def _at_best(frames: Frames) -> str:
-    """The mean difference between the envelopes, with its interval, as D1b has it."""
+def _at_best(frames: Frames) -> tuple["Series", "Series"]:
+    """The mean difference between the envelopes, one value an instance: over all accuracies, as
+    D1b has it, and over the last five points."""
     attacked = envelopes.attacked(frames["11_dpsgd"])
     curves = envelopes.paths_of(frames, "11_dpsgd", attacked[envelopes.named(attacked)])
-    return judgement.points(envelopes.means(envelopes.apart(curves)).to_numpy())
+    found = envelopes.apart(curves)
+    top = found[envelopes.LEVEL].ge(found[envelopes.LEVEL].max() - envelopes.UPPER[-1] - 1e-9)
+    return envelopes.means(found), envelopes.means(found[top])
 
 
 def _by_rate(attacked: "DataFrame") -> str:
@@ -128,7 +160,7 @@ def _points(value: float) -> str:
     return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _certificates(frames: Frames) -> str:
+def _certificates(frames: Frames) -> Answer:
     """How many predictions RAB and DPA certify against a poisoned share."""
     found = {"RAB": frames.get("40_smoothing"), "DPA": frames.get("41_partition")}
     lines = {}
@@ -141,22 +173,27 @@ def _certificates(frames: Frames) -> str:
             & frame[certified.COUNT].notna()
         ]
     if any(frame.empty for frame in lines.values()):
-        return "Certificates: " + UNMEASURED.format("40 or 41")
-    both = [frame[certified.SHARE] for frame in lines.values()]
-    low, high = min(one.min() for one in both), max(one.max() for one in both)
+        return Answer(f"Certificates: {UNMEASURED.format('40 or 41')}.")
+    shares = [frame[certified.SHARE] for frame in lines.values()]
+    low, high = min(one.min() for one in shares), max(one.max() for one in shares)
     counts = {name: int(frame[certified.COUNT].sum()) for name, frame in lines.items()}
     asked = {
         name: int((frame["tested"] + frame["population"]).sum()) for name, frame in lines.items()
     }
-    what = " and ".join(
-        f"{name} {'none' if not count else f'{count:,}'} of {asked[name]:,} in {len(lines[name])}"
-        " ensembles"
-        for name, count in counts.items()
-    )
-    return (
-        f"Predictions that are certified against the poison itself, with {low:.0%} to {high:.0%} of"
-        f" all images poisoned: {what}."
-    )
+    each = " and ".join(
+        f"{name} {_some(counts[name])} of {asked[name]:,} in {len(lines[name])} ensembles"
+        for name in lines)
+    total, certain = f"{sum(asked.values()):,}", sum(counts.values())
+    said = (f"Of {total} predictions {_some(certain)} are certified" if certain else
+            f"Certificates do not reach this attack: of {total} predictions none is certified")
+    return Answer(
+        f"{said} against the poison itself.",
+        f"With {low:.0%} to {high:.0%} of all images poisoned: {each}. Test images count once for"
+        " each ensemble that they are put to.")
+
+
+def _some(count: int) -> str:
+    return f"{count:,}" if count else "none"
 
 
 def _percent(share: float) -> str:

@@ -3,18 +3,29 @@
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib import privacy
 from lib.attacks.badnets import BadNets
 from lib.defences import Defence
 from lib.defences.dpsgd import DPSGD
+from lib.defences.label_noise import LabelNoise
 from lib.study.design import instances
 from lib.study.runs import Run
 from lib.training import Training
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 DELTA = 1e-5
 PLAIN = DPSGD(0.0, clip=False)
+
+
+def arms(noise: Iterable[float], *, label_flip: float) -> Mapping[str, Defence]:
+    """The arms of notebook 11 by name: plain SGD, two references, DP-SGD at each noise multiplier.
+    """
+    return {"plain SGD": PLAIN, "clip only": DPSGD(0.0), "label noise": LabelNoise(label_flip)} | {
+        f"DP-SGD {z:g}": DPSGD(z) for z in noise}
 
 
 def paths(base: Run, settings: Iterable[tuple[Defence, float]], pairs: Iterable[Sequence[int]], *,
@@ -64,6 +75,17 @@ def tuning(base: Run, defences: Iterable[Defence], rates: Iterable[float], *, dr
                         split=f"tune-{draw + 1}" if draw else "tune",
                         training=Training("sgd", rate, epochs=float(epochs), batch_size=batch_size))
             for draw in range(draws) for defence in defences for rate in rates]
+
+
+def twins(base: Run, known: Mapping[str, Defence], choices: "DataFrame",
+          pairs: Sequence[Sequence[int]], *, checkpoints: int, plain_checkpoints: int,
+          **training: Any) -> list[Run]:
+    """Every arm at every rate that a tuning draw chose, attacked (P), only relabelled (L) and clean
+    (C). known: the arms by name; choices: of `lib.papers.ours.tuned`."""
+    chosen = choices[["arm", "training.lr"]].drop_duplicates().itertuples(index=False)
+    return [one for name, rate in chosen for world in "PLC" for one in paths(
+        base, [(known[name], rate)], pairs, world=world, **training,
+        checkpoints=checkpoints if name.startswith("DP-SGD") else plain_checkpoints)]
 
 
 def same_epsilon(noise: float, *, records: int, epochs: float, batch_size: int) -> DPSGD:

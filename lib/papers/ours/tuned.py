@@ -9,11 +9,13 @@ interval that takes the draws as drawn anew.
 
 import itertools
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lib import goals
 from lib.papers.ours import envelopes
+from lib.papers.ours.envelopes import POINT
 from lib.papers.ours.matched import LEVEL, matched
 from lib.verdicts import judgement, rows
 from lib.verdicts.claim import Beside, Claim, Frames, Measurement, Part
@@ -91,6 +93,64 @@ def differences(attacked: "DataFrame", curves: "DataFrame", choices: "DataFrame"
             **{DRAW: choice[DRAW], RATE: choice[RATE], "plain rate": plain[choice[DRAW]]}))
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(
         columns=[*rows.PAIR, LEVEL, "difference", "missing", DRAW, RATE, "plain rate"])
+
+
+def held_out(tuning: "DataFrame") -> "DataFrame":
+    """Of tuning rows: one line an arm and draw, with the accuracy at each rate and the rate
+    `chosen`."""
+    found = accuracies(tuning)
+    return found.reset_index().merge(chosen(found), on=[ARM, DRAW]).drop(
+        columns="problem").rename(columns={RATE: "chosen"})
+
+
+def problems(choices: "DataFrame") -> str:
+    """In words: which draws chose a rate at an end of a grid, or from a coarse one."""
+    lines = choices.loc[choices["problem"].ne(""), [ARM, DRAW, "problem"]]
+    return lines.to_string(index=False) if len(lines) else "none"
+
+
+def by_noise(attacked: "DataFrame") -> "DataFrame":
+    """The rows of DP-SGD, with `series`: noise multiplier and epsilon in words."""
+    private = attacked[envelopes.families(attacked).eq(envelopes.PRIVATE)]
+    return private.assign(series=[
+        f"{envelopes.PRIVATE}, noise {noise:g} (ε {epsilon:.2g})"
+        for noise, epsilon in zip(private[LEVEL], private["epsilon"], strict=True)])
+
+
+def spread(ends: "DataFrame") -> str:
+    """In words: between which lifts the learning rate moves the noise level that it moves most, of
+    the rates within a point of that level's best accuracy. `ends`: of `by_noise`."""
+    most, words = -math.inf, ""
+    for name, group in ends.groupby("series", sort=False):
+        means = group.groupby(RATE)[["accuracy", "lift"]].mean()
+        lift = means.loc[means["accuracy"] >= means["accuracy"].max() - POINT, "lift"]
+        if lift.max() - lift.min() > most:
+            most = lift.max() - lift.min()
+            words = (f"{name}: within a point of the best accuracy, rate {lift.idxmin():g} leaves"
+                     f" {100 * lift.min():.1f} points of lift and rate {lift.idxmax():g} leaves"
+                     f" {100 * lift.max():.1f}.")
+    return words
+
+
+def references(paths: "DataFrame", choices: "DataFrame") -> dict[str, "DataFrame"]:
+    """Plain SGD's recorded paths at each rate that a draw chose for it, by name."""
+    rates = sorted(set(choices.loc[choices[ARM].eq(envelopes.PLAIN), RATE]))
+    return {f"{envelopes.PLAIN}, rate {rate:g}": paths[paths[RATE].eq(rate)] for rate in rates}
+
+
+def other_paths(frames: Iterable["DataFrame"], favourites: Mapping[str, float]
+                ) -> dict[str, "DataFrame"]:
+    """The recorded paths of arms without noise in the gradient, each at its favourite rate."""
+    from lib import study
+
+    found = {}
+    for frame in frames:
+        last = frame[frame["weights"].eq("last")]
+        for name, group in last.groupby(arms(last), sort=False):
+            if name in favourites:
+                at = group[group[RATE].eq(favourites[name])]
+                found[f"{name}, rate {favourites[name]:g}"] = study.curves(at)
+    return found
 
 
 def by_draw(found: "DataFrame") -> "DataFrame":

@@ -1,0 +1,196 @@
+"""A few paired comparisons as a forest: the project's clearest figure."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from lib.figures.means import interval, require
+from lib.figures.style import BETTER, FAINT, INK, WORSE, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+    from lib.metrics import Interval
+
+WIDTH = 7.0  # inches: 672 pixels, so that README shows it unscaled
+ROW = 0.58  # inches a row: two lines of a label, or a mean over its interval
+TOP, BOTTOM, MARGIN = 0.5, 0.72, 0.08  # inches above and below the rows, and at the sides
+TEXT = 10.5  # points; a phone shows about 80% of it
+LETTER = 6.3 / 72  # inches, of the mean letter at that size
+LINE = 27  # letters of a label's line, unless two of them cannot hold it
+SIDE = 0.1  # of the axis, at least, on either side of zero
+
+
+class Comparison(NamedTuple):
+    """A row: its label, the difference of each pair, their mean and interval."""
+
+    label: str
+    values: list[float]
+    found: "Interval"
+
+
+def contrasts(frame: "DataFrame", *, by: str, value: str = "difference", better: str = "lower",
+              xlabel: str = "difference", unit: str = "points",
+              sides: tuple[str, str] | None = None) -> "Figure":
+    """A forest of comparisons: for each the pairs, their mean, its 95% t interval, in numbers too.
+
+    frame: a row a pair and comparison. by: the column of the comparisons; its texts stand at the
+    left, in the order of the table. value: the difference, a share if `unit` is "points" (drawn
+    times 100), else in `unit` as it is. better: "lower" or "higher", the side of zero that is
+    better; the other side is shaded. sides: what the left and the right of zero mean, in words,
+    as ("less of the backdoor is left", "more is left"); arrows are added. A comparison without
+    a value reads "not measured". Raises ValueError for another `better`.
+    """
+    from matplotlib.figure import Figure
+
+    if better not in ("lower", "higher"):
+        raise ValueError(f"better {better!r}: expected 'lower' or 'higher', the better side of 0")
+    require(frame, [by, value])
+    rows = _comparisons(frame, by, value, factor=100 if unit == "points" else 1)
+    with styled():
+        figure = Figure(figsize=(WIDTH, TOP + BOTTOM + ROW * max(len(rows), 1)))
+        axes = figure.add_axes(_frame(figure, rows))
+        axes.set_xlim(*_limits(rows))
+        axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
+        for place, row in enumerate(rows):
+            _draw(axes, row, place, decimals=1 if unit == "points" else 3)
+        _name_rows(axes, rows)
+        _name_axis(axes, f"{xlabel} [{unit}]" if unit else xlabel)
+        _name_sides(axes, sides or _SIDES[better], better)
+        _head(axes)
+    return figure
+
+
+_SIDES = {"lower": ("better", "worse"), "higher": ("worse", "better")}
+
+
+def _comparisons(frame, by, value, *, factor):
+    import pandas as pd
+
+    values = factor * pd.to_numeric(frame[value])
+    rows = []
+    for label in dict.fromkeys(frame[by].dropna()):
+        pairs = values[frame[by].eq(label)].dropna().tolist()
+        rows.append(Comparison(str(label), pairs, interval(pairs)))
+    return rows
+
+
+def _frame(figure, rows):
+    """The place of the axes in the figure: what labels and numbers leave."""
+    longest = max((len(line) for row in rows for line in _wrapped(row.label)), default=0)
+    left = longest * LETTER + 2 * MARGIN
+    right = max(len(_bounds(row)) for row in rows) * LETTER + 3 * MARGIN if rows else 1.0
+    height = figure.get_figheight()
+    return (left / WIDTH, BOTTOM / height, (WIDTH - left - right) / WIDTH,
+            (height - TOP - BOTTOM) / height)
+
+
+def _wrapped(label):
+    """The label in lines of even length: two, or three where it is very long."""
+    if "\n" in label:
+        return label.split("\n")
+    count = 1 if len(label) <= LINE - 5 else 2 if len(label) <= 2 * LINE else 3
+    width = next(width for width in range(len(label) // count, len(label) + 1)
+                 if width > 0 and len(textwrap.wrap(label, width, break_long_words=False)) <= count)
+    return textwrap.wrap(label, width, break_long_words=False)
+
+
+def _limits(rows):
+    """From the least to the greatest of pairs and intervals, with zero inside of them."""
+    ends = [0.0, *(end for row in rows for end in (*row.values, row.found.low, row.found.high)
+                   if end == end)]
+    low, high = min(ends), max(ends)
+    span = high - low or 1.0
+    return min(low - 0.04 * span, -SIDE * span), max(high + 0.04 * span, SIDE * span)
+
+
+def _draw(axes, row, place, *, decimals):
+    """The interval with its mean, the pairs below it, the numbers at the right."""
+    at, found = 1 + 2 * MARGIN / _inches(axes), row.found
+    write = {"transform": axes.get_yaxis_transform(), "fontsize": TEXT, "ha": "left"}
+    if not row.values:
+        axes.text(at, place, "not measured", va="center", color=FAINT, style="italic", **write)
+        return
+    axes.plot(row.values, [place + 0.24] * len(row.values), linestyle="none", marker="o",
+              markersize=4.5, color=BETTER, alpha=0.35, markeredgewidth=0)
+    if found.n > 1:
+        axes.plot([found.low, found.high], [place - 0.06] * 2, color=BETTER, linewidth=2.6,
+                  solid_capstyle="butt", zorder=4)
+    axes.plot(found.mean, place - 0.06, marker="o", markersize=9, color=BETTER,
+              markeredgecolor="white", markeredgewidth=1.2, zorder=5)
+    axes.text(at, place - 0.04, signed(found.mean, decimals), va="bottom", fontweight="bold",
+              color=INK, **write | {"fontsize": TEXT + 1})
+    axes.text(at, place + 0.01, _bounds(row, decimals), va="top", color=FAINT, **write)
+
+
+def _bounds(row, decimals=1):
+    if row.found.n < 2:
+        return "n = 1" if row.values else "not measured"
+    return f"[{signed(row.found.low, decimals)}, {signed(row.found.high, decimals)}]"
+
+
+def signed(value: float, decimals: int) -> str:
+    """A difference as text, with its sign; a difference that rounds to zero has none."""
+    text = f"{value:+.{decimals}f}"
+    return (text if float(text) else text[1:]).replace("-", "−")
+
+
+def _inches(axes):
+    return axes.get_position().width * WIDTH
+
+
+def _name_rows(axes, rows):
+    axes.set_yticks(range(len(rows)), ["\n".join(_wrapped(row.label)) for row in rows],
+                    fontsize=TEXT, ha="left", linespacing=1.15)
+    axes.tick_params(axis="y", length=0, pad=72 * (axes.get_position().x0 * WIDTH - MARGIN))
+    axes.grid(False, axis="y")
+    axes.spines["left"].set_visible(False)
+    if not rows:
+        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center",
+                  color=FAINT, fontsize=TEXT, style="italic")
+
+
+def _name_axis(axes, label):
+    """Signed ticks, and the label from the axis's left end on, below the numbers too."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(
+        lambda value, _: f"{value:+.4g}".replace("-", "−") if value else "0"))
+    axes.tick_params(axis="x", labelsize=TEXT - 0.5)
+    room = int((WIDTH - MARGIN) * (1 - axes.get_position().x0) / LETTER)
+    axes.set_xlabel(textwrap.fill(label, room), fontsize=TEXT, loc="left", labelpad=5)
+
+
+def _name_sides(axes, sides: Sequence[str], better: str) -> None:
+    """The zero line, the worse side shaded, and both sides in words above the axis."""
+    low, high = axes.get_xlim()
+    worse = (0, high) if better == "lower" else (low, 0)
+    axes.axvspan(*worse, color=WORSE, alpha=0.11, linewidth=0, zorder=0)
+    axes.axvline(0, color=INK, linewidth=3, zorder=3)
+    texts = f"← {sides[0]}", f"{sides[1]} →"
+    colors = (BETTER, WORSE) if better == "lower" else (WORSE, BETTER)
+    for text, place, color in zip(texts, _places(axes, texts), colors, strict=True):
+        axes.annotate(text, (place[0], 1), (place[1], 5), xycoords=axes.get_xaxis_transform(),
+                      textcoords="offset points", ha=place[2], va="bottom", fontsize=TEXT,
+                      color=color, fontweight="bold")
+
+
+def _places(axes, texts):
+    """Where the two texts stand: beside zero, or as far away as they need."""
+    (low, high), inches = axes.get_xlim(), _inches(axes)
+    zero = -low / (high - low) * inches  # from the left end of the axis
+    widths = [1.12 * LETTER * len(text) for text in texts]  # bold
+    right_end = WIDTH * (1 - axes.get_position().x0) - MARGIN
+    left = min(max(zero - 0.07, widths[0]), right_end)
+    right = min(max(zero + 0.07, left + 0.15), right_end - widths[1])
+    return [(0, 72 * (left - zero), "right"), (0, 72 * (right - zero), "left")]
+
+
+def _head(axes: "Axes") -> None:
+    """What the numbers and the faint dots are, where both are small print."""
+    at = 1 + 2 * MARGIN / _inches(axes)
+    axes.annotate("dots: pairs", (at, 0), (0, -5), xycoords=axes.transAxes, ha="left", va="top",
+                  textcoords="offset points", fontsize=TEXT - 1, color=FAINT)

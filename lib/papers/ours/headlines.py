@@ -1,0 +1,88 @@
+"""The headline figures of our own notebooks, from published rows."""
+
+from typing import TYPE_CHECKING
+
+from lib import figures
+from lib.papers import Headline
+from lib.papers.ours import envelopes, matched, tuned
+from lib.verdicts import judgement, rows
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+SHOWN_NOISE = 1.0  # the DP-SGD of notebook 11's headline: the least private level that is tuned
+FASTER = 3  # times its learning rate, to the next value of the grid
+
+
+def dpsgd(published: "DataFrame") -> Headline:
+    """Notebook 11: the lift of one tuned DP-SGD minus that of five others, pair by pair."""
+    from lib import study
+
+    choices, attacked = tuned.compared(published)
+    choices = tuned.of_families(choices)
+    arms, rates = tuned.arms(attacked), tuned.favourites(choices)
+    own = f"{envelopes.PRIVATE} {SHOWN_NOISE:g}"
+    at_noise, plain = attacked[arms.eq(own)], attacked[arms.eq(envelopes.PLAIN)]
+    private = at_noise[at_noise[tuned.RATE].eq(rates[own])]
+    faster = at_noise[(at_noise[tuned.RATE] / rates[own] - FASTER).abs().lt(0.5)]
+    undefended = plain[plain[tuned.RATE].eq(rates[envelopes.PLAIN])]
+    as_tuned = tuned.differences(attacked, study.curves(plain), choices)
+    as_tuned = as_tuned[as_tuned[matched.LEVEL].eq(SHOWN_NOISE)]
+    values = {
+        "plain SGD, trained to the end": _minus(private, undefended),
+        "plain SGD as accurate, rates tuned": rows.per_unit(as_tuned, "difference"),
+        f"itself at {FASTER} times the learning rate": _minus(private, faster),
+        "clipping as accurate, without noise": _clipped(published, private),
+        "plain SGD as accurate, both at their best": _least(published),
+    }
+    data = _long(values)
+    epsilon = private["epsilon"].mean()
+    figure = figures.contrasts(
+        data, by="than", better="lower", sides=("DP-SGD leaves less", "more"),
+        xlabel=f"lift of DP-SGD at ε {epsilon:.2g}, minus lift of the row")
+    first, *_, last = (judgement.points(one) for one in values.values())
+    return Headline(
+        "dpsgd-headline", figure, data,
+        f"What DP-SGD at epsilon {epsilon:.2g} leaves of a backdoor, minus what each other training"
+        f" leaves: {private['attack.base'].nunique()} pairs of classes (dots), mean and 95% t"
+        f" interval. {private['dataset'].iloc[0]}, {private['features'].iloc[0]},"
+        f" {private['attack.fraction'].iloc[0]:.0%} of the base class poisoned; delta 1e-5,"
+        " add-remove, Poisson batches, PLD.",
+        "Forest plot: the paired difference in lift between DP-SGD and five other trainings, each"
+        " with its interval, beside a line at zero.",
+        f"DP-SGD at epsilon {epsilon:.2g} changes the lift by {first} points against plain SGD"
+        f" trained to the end, and by {last} where both take the settings that leave least.")
+
+
+def _minus(own: "DataFrame", other: "DataFrame") -> "Series":
+    return (rows.per_unit(own, "lift") - rows.per_unit(other, "lift")).dropna()
+
+
+def _clipped(published: "DataFrame", private: "DataFrame") -> "Series":
+    """DP-SGD minus clipping alone at its tuned rate, when that was as accurate."""
+    from lib import study
+
+    choices, attacked = tuned.compared(published)
+    clipped = attacked[tuned.arms(attacked).eq("clip only")]
+    rate = tuned.favourites(choices).get("clip only")
+    path = study.curves(clipped[clipped[tuned.RATE].eq(rate)])
+    return rows.per_unit(matched.matched(private, path, metric="lift"), "difference")
+
+
+def _least(published: "DataFrame") -> "Series":
+    """The mean difference between the envelopes, as D1b is judged."""
+    from lib import study
+
+    attacked = envelopes.attacked(published)
+    return envelopes.means(envelopes.apart(study.curves(attacked[envelopes.named(attacked)])))
+
+
+def _long(values: dict[str, "Series"]) -> "DataFrame":
+    import pandas as pd
+
+    return pd.concat([
+        series.rename("difference").rename_axis("pair").reset_index().assign(than=name)
+        for name, series in values.items()], ignore_index=True)
+
+
+HEADLINES = {"11_dpsgd": dpsgd}
