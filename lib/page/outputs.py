@@ -63,9 +63,8 @@ def table_html(output: "NotebookNode", *, number: str, anchor: str, prefix: str,
     html = html.replace("<table", f'<table aria-labelledby="{escape(prefix)}"', 1)
     html = re.sub(r"</t[dhr]>", "", html).replace(' scope="row"', " scope=row")  # HTML allows it
     return (
-        f'<div class="result" id="{escape(anchor)}">{caption}<div class="scroll" tabindex="0" role="region"'
-        ' aria-label="Table'
-        f' {number}">{html}</div>{_found(details, origin)}</div>'
+        f'<div class="result" id="{escape(anchor)}">{caption}<div class="scroll" tabindex="0"'
+        f' role="region" aria-label="Table {number}">{html}</div>{_found(details, origin)}</div>'
     )
 
 
