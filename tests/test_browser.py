@@ -137,19 +137,91 @@ def test_the_filter_shows_what_it_says(opened):
     driver = opened()
     from selenium.webdriver.support.select import Select
     paper, verdict = map(Select, driver.find_elements("css selector", "#filters select"))
-    rows = driver.find_elements("css selector", "#verdict-table tbody tr")
+    driver.execute_script("location.hash = 'verdicts'")
+    rows = driver.find_elements("css selector", "#verdict-table tr[data-paper]")
 
     def visible():
         return [row for row in rows if row.is_displayed()]
-    assert len(visible()) == len(rows) > 50
+    assert wait(lambda: len(visible()) == len(rows)) and len(rows) > 50
     paper.select_by_visible_text("ozyikan")
     assert visible() and {row.get_attribute("data-paper") for row in visible()} == {"ozyikan"}
     verdict.select_by_visible_text("holds")
-    assert visible() and all("holds" in row.get_attribute("data-verdicts") for row in visible())
+    assert visible() and {row.get_attribute("data-verdict") for row in visible()} == {"holds"}
     assert driver.find_element("id",
                                "shown").text == f"{len(visible())} of {len(rows)} claims shown"
     paper.select_by_visible_text("all"), verdict.select_by_visible_text("all")
     assert len(visible()) == len(rows)
+
+
+def place_of(driver):
+    """Chapter, place on the page, what has the focus, the title."""
+    return driver.execute_script(
+        "return [document.documentElement.dataset.chapter, Math.round(scrollY),"
+        " document.activeElement.id, document.title]")
+
+
+def test_a_count_of_the_scoreboard_opens_its_claims(opened):
+    driver = opened()
+    link = driver.find_element("css selector", '#scoreboard a[data-route$=":holds"]')
+    count = link.text
+    link.click()
+    assert place_of(driver)[0] == "verdicts"
+    assert driver.find_element("id", "shown").text.startswith(f"{count} of ")
+    driver.back()
+    assert wait(lambda: place_of(driver)[0] == "overview")
+
+
+def test_chapters_keys_and_the_way_back(opened):
+    from selenium.webdriver import ActionChains, Keys
+    driver = opened()
+    driver.find_element("css selector", '#contents a[href="#nb-13_privacy_budget"]').click()
+    chapter, top, focus, title = place_of(driver)
+    assert (chapter, top) == ("nb-13_privacy_budget", 0) and focus == f"{chapter}-title"
+    assert title.startswith("13 ")
+    driver.execute_script("scrollTo(0, 1500)")
+    ActionChains(driver).send_keys(Keys.ARROW_RIGHT).perform()
+    assert wait(lambda: place_of(driver)[0] == "nb-14_attack_strength") and place_of(driver)[1] == 0
+    driver.back()
+    assert wait(lambda: place_of(driver)[:2] == ["nb-13_privacy_budget", 1500])
+    driver.execute_script("location.hash = 'verdicts'")
+    driver.find_element("css selector", "#filters select").send_keys(Keys.ARROW_RIGHT)
+    assert place_of(driver)[0] == "verdicts"  # not while a control has the focus
+
+
+@pytest.mark.parametrize("name, chapter", [("R2", "verdicts"),
+                                           ("dpsgd-rates", "nb-11_dpsgd")])
+def test_deep_links_open_their_chapter(opened, page, name, chapter):
+    driver = opened()
+    driver.get("about:blank")
+    driver.get(f"{page.as_uri()}#{name}")
+    assert wait(lambda: place_of(driver)[0] == chapter) and place_of(driver)[2] == name
+    top = driver.execute_script(
+        "return document.getElementById(arguments[0]).getBoundingClientRect().top", name)
+    assert -1 <= top < 900
+
+
+def test_all_chapters_stand_there_without_the_script(opened, page):
+    driver = opened()
+    driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        driver.get(page.as_uri())
+        sections = driver.find_elements("css selector", "main > section")
+        assert len(sections) > 12 and all(section.is_displayed() for section in sections)
+    finally:
+        driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_chapter_scrolls_sideways(opened, width):
+    driver = opened(width)
+    wide = driver.execute_script(
+        """
+        return chapters.filter(chapter => {
+            open(chapter, chapter);
+            return document.documentElement.scrollWidth > innerWidth;
+        }).map(chapter => chapter.id)"""
+    )
+    assert wide == []
 
 
 def test_the_contents_lead_there_and_follow_the_reader(opened):
@@ -161,7 +233,7 @@ def test_the_contents_lead_there_and_follow_the_reader(opened):
     assert wait(lambda: abs(
         driver.execute_script("return arguments[0].getBoundingClientRect().top", place)) < 200)
     assert wait(lambda: link.get_attribute("aria-current") == "location")
-    driver.execute_script("document.getElementById('provenance').scrollIntoView()")
+    driver.execute_script("location.hash = 'provenance'")
     assert wait(lambda: link.get_attribute("aria-current") is None)
     current = driver.find_elements("css selector", "#contents [aria-current]")
     assert [one.get_attribute("hash") for one in current] == ["#provenance"]
@@ -187,11 +259,12 @@ def test_the_keyboard_is_enough(opened):
         "return arguments[0].getBoundingClientRect().left", skip) >= 0
     ActionChains(driver).send_keys(Keys.ENTER).perform()
     assert wait(lambda: driver.switch_to.active_element.get_attribute("id") == "main")
+    driver.execute_script("location.hash = 'verdicts'")
     seen = set()
     for _ in range(12):
         ActionChains(driver).send_keys(Keys.TAB).perform()
         seen.add(driver.switch_to.active_element.tag_name)
-    assert {"select", "div"} <= seen  # the filter, and the table that scrolls
+    assert {"select", "div", "summary"} <= seen  # filter, table that scrolls, details of a claim
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -200,7 +273,9 @@ def test_labels_and_contrast(opened, small, width, theme):
     axe = pytest.importorskip("axe_core_python.selenium", reason="no axe-core")
     driver = opened(width, theme=theme, page=small)
     driver.set_script_timeout(120)
-    driver.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    # All chapters at once, as in print.
+    driver.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true; });"
+                          "document.documentElement.classList.remove('js')")
     found = axe.Axe().run(
         driver, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]})
     assert [(one["id"], one["nodes"][0]["html"][:200], one["nodes"][0]["failureSummary"])
@@ -211,7 +286,8 @@ def test_labels_and_contrast(opened, small, width, theme):
 
 def test_nothing_runs_over_the_edge_of_a_phone(opened):
     driver = opened("phone")
-    driver.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    driver.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true; });"
+                          "document.documentElement.classList.remove('js')")
     assert driver.execute_script(
         "return document.documentElement.scrollWidth") <= WIDTHS["phone"][0]
     wide = driver.execute_script(
@@ -246,8 +322,12 @@ def test_data_are_saved_as_csv(opened, page, tmp_path):
     notebook = nbformat.read(NOTEBOOKS / "11_dpsgd.ipynb", as_version=4)
     output = next(output for cell in notebook.cells for output in cell.get("outputs", [])
                   if output.get("metadata", {}).get("figure", {}).get("id") == "dpsgd-rates")
-    assert saved.read_text() == output.data["text/csv"]
-    assert len(list(csv.reader(io.StringIO(saved.read_text())))) > 10
+    rows, given = (list(csv.reader(io.StringIO(text)))
+                   for text in (saved.read_text(), output.data["text/csv"]))
+    assert len(rows) == len(given) > 10 and rows[0] == given[0]
+    for row, line in zip(rows, given, strict=True):
+        assert [one == other or float(one) == pytest.approx(float(other), rel=1e-3)
+                for one, other in zip(row, line, strict=True)] == [True] * len(line)
 
 
 def test_it_prints_without_what_is_for_screens(opened):
@@ -256,10 +336,12 @@ def test_it_prints_without_what_is_for_screens(opened):
         "Emulation.setEmulatedMedia",
         {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]})
     shown = "return getComputedStyle(document.querySelector(arguments[0])).display"
-    assert driver.execute_script(shown, "nav") == driver.execute_script(shown, "#theme") == "none"
+    assert driver.execute_script(shown, "nav") == driver.execute_script(shown, ".tools") == "none"
     assert driver.execute_script(
         "return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert driver.execute_script(shown, "#verdict-table") != "none"
+    assert driver.execute_script(
+        "return [...document.querySelectorAll('main > section')].every(s => s.offsetHeight > 0)")
 
 
 def _pictures(driver, name):

@@ -8,7 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from lib import papers
 from lib.page.claims import claim_anchors, findings, verdict_table
 from lib.page.firstscreen import answer_of, headline_of, turns
 from lib.page.limits import NOTEBOOK_LIMIT, SIZE_LIMIT, too_large
@@ -38,9 +37,9 @@ def build(notebooks: Sequence[tuple[str, Path | None, str | None]], *, out: Path
         pairs or of sentences; headline: mapping with svg, caption, alt, finding and href (the
         route to where it comes from) of the one figure
       verdicts: DataFrame with columns id, paper, claim, published, direction, size, measured,
-        what (measured), interval, n, setup, notebook, figure (id of the figure to link to), figures (ids of those
-        that get the verdict below them); a second set of columns with a common ending
-        ("direction here", ...) holds this run's own verdicts
+        what (measured), interval, n, setup, notebook, figure (id of the figure to link to),
+        figures (ids of those that get the verdict below them); a second set of columns with a
+        common ending ("direction here", ...) holds this run's own verdicts
       commit, dirty, date, device, threads, seconds, command: of this build
       versions: {package: version}; rows: {source: count} (published, store, fresh, missing, failed)
       seeds: {kind: list of numbers}
@@ -92,7 +91,7 @@ def _page(sections, profile, context, *, scrubber, ids, records):
     drawn, symbols = share_symbols(drawn)
     drawn, markers = share_markers(drawn)
     *bodies, headline = map(without_quotes, drawn)
-    titles = {name: paper.title for name, paper in papers.papers().items()}
+    titles = _titles() if records else {}
     return template.render(
         context=clean,
         profile=profile,
@@ -111,6 +110,13 @@ def _page(sections, profile, context, *, scrubber, ids, records):
         duration=duration,
         badge=badge,
     ), bodies
+
+
+def _titles():
+    """Authors and title of each paper, by its name in the verdicts."""
+    from lib import papers
+
+    return {name: paper.title for name, paper in papers.papers().items()}
 
 
 def _warn(sections, page, bodies):

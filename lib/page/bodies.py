@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 TEMPLATE = """{%- extends 'basic/index.html.j2' -%}
 {%- block input_group -%}
 {%- if cell.source.strip() -%}
-<details class="code"><summary>{{ cell | code_summary }}</summary><pre>{{ cell.source | e }}</pre></details>
+<details class="code"><summary>{{ cell | code_summary }}</summary>
+{#- -#}<pre>{{ cell.source | e }}</pre></details>
 {%- endif -%}
 {%- endblock -%}
 {%- block output -%}

@@ -177,7 +177,8 @@ def _more(record, endings, setup):
         yield f"Attack instances{own}", _instances(record, ending)
         found = _text(record.get("setup" + ending))
         yield f"Set-up{own}", "" if found == setup else found
-        yield f"As first frozen{own}", _text(record.get("as first frozen" + ending))
+        frozen = _text(record.get("as first frozen" + ending))
+        yield f"As first frozen{own}", "" if frozen == "not measured" else frozen
         yield f"Beside{own}", _text(record.get("beside" + ending))
     yield "⚑", _text(record.get("marks"))
 

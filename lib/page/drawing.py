@@ -5,7 +5,7 @@ marker.
 from itertools import groupby
 from xml.etree.ElementTree import Element
 
-from lib.page.overlap import brought_together, looks, places, see_through
+from lib.page.overlap import brought_together, looks, places, see_through, without_ground
 from lib.page.pathdata import encode, parse, simplified
 
 SVG = "http://www.w3.org/2000/svg"
@@ -21,7 +21,7 @@ def shrink(root: Element) -> None:
     _drop_idle_clips(root)
     _flatten(root)
     used: dict[tuple, str] = {}
-    root[:] = brought_together(list(root), marks)
+    root[:] = brought_together(without_ground(list(root), marks), marks)
     _merge_marks(root, marks, used)
     _merge_lines(root)
     _drop_unused(root)
@@ -91,8 +91,8 @@ def _merge_marks(parent, marks, used):
             merged.append(_marker(name, mark, key[0]))
         where = " ".join(f"{use.get('x', 0)} {use.get('y', 0)}" for use in run)
         path = Element(PATH, {"class": "at", "d": f"M{where}", "style": AT_POINTS.format(name)})
-        if key[1]:
-            path.set("clip-path", key[1])
+        if clip := run[0].get("clip-path"):
+            path.set("clip-path", clip)
         merged.append(path)
     parent[:] = merged
 

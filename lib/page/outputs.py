@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
+_INTERVAL = re.compile(r"\[[^\[\]<>]{1,24}\]")  # stays in one line
 COLUMNS = 16  # of a table, for which style.css knows the alignment
 _DROPPED = {
     f"{{{SVG}}}{name}" for name in ("metadata", "title", "script", "foreignObject", "style")
@@ -55,14 +56,15 @@ def table_html(output: "NotebookNode", *, number: str, anchor: str, prefix: str,
     """
     details, data = output.metadata["table"], output.data
     html = re.sub(r"<caption>.*?</caption>", "", "".join(data["text/html"]), flags=re.DOTALL)
-    caption = f'<caption><b>Table {number}.</b> {escape(details["caption"])}</caption>'
-    html = _aligned(_safe_table(html))
-    html = re.sub(r"(<table[^>]*>)", lambda match: match[1] + caption, html, count=1)
+    # Beside the table, not in it: a caption would be as narrow or as wide as its table.
+    caption = (f'<p class="caption" id="{escape(prefix)}"><b>Table {number}.</b> '
+               f'{escape(details["caption"])}</p>')
+    html = _INTERVAL.sub(lambda ends: ends[0].replace(" ", "\u00a0"), _aligned(_safe_table(html)))
+    html = html.replace("<table", f'<table aria-labelledby="{escape(prefix)}"', 1)
     html = re.sub(r"</t[dhr]>", "", html).replace(' scope="row"', " scope=row")  # HTML allows it
     return (
-        f'<div class="result" id="{escape(anchor)}"><div class="scroll" tabindex="0" role="region"'
-        ' aria-label="Table'
-        f' {number}">{html}</div>{_found(details, origin)}</div>'
+        f'<div class="result" id="{escape(anchor)}">{caption}<div class="scroll" tabindex="0"'
+        f' role="region" aria-label="Table {number}">{html}</div>{_found(details, origin)}</div>'
     )
 
 

@@ -11,6 +11,7 @@ G, PATH, USE, TEXT, DEFS = (f"{{{SVG}}}{name}" for name in ("g", "path", "use", 
 MARGIN = 1.5  # points around a line: half of its width
 LETTER = 7.0  # points that a letter takes at most, in any direction
 FAR = 1e6  # beyond every drawing
+WHITE = "fill: #ffffff"
 _MOVED = re.compile(r"translate\((-?[\d.]+)[ ,]+(-?[\d.]+)\)(?: rotate\(-?[\d.]+\))?")
 _OWN = re.compile(r"(?<!fill-)(?<!stroke-)opacity")
 
@@ -56,6 +57,20 @@ def brought_together(children: list[Element], marks: dict[str | None, Element]) 
         else:
             groups.append((key, [child], [box]))
     return [child for _, members, _ in groups for child in members]
+
+
+def without_ground(children: list[Element], marks: dict[str | None, Element]) -> list[Element]:
+    """The drawing without white areas on nothing: the page puts drawings on white."""
+    kept: list[Element] = []
+    boxes: list[Box] = []
+    for child in children:
+        box = _box(child, marks)
+        if child.tag == PATH and child.get("style") == WHITE \
+                and not any(_meet(box, other) for other in boxes):
+            continue
+        kept.append(child)
+        boxes.append(box)
+    return kept
 
 
 def _box(element, marks) -> Box:

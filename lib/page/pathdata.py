@@ -92,7 +92,8 @@ def encode(steps: tuple[Step, ...]) -> str:
             continue
         ends = [(round(x * scale), round(y * scale)) for x, y in found]
         letter, numbers = _relative(command, ends, at)
-        same = letter == last or (letter == "l" and last == "m")
+        # Numbers behind those of a move are lines: a second move needs its letter.
+        same = letter == {"m": "l"}.get(last, last)
         texts.append(_numbers(numbers, scale, "" if same else letter))
         last, at = letter, ends[-1]
         start = at if command == "M" else start

@@ -9,6 +9,8 @@ _STYLED = re.compile(r'(<[A-Za-z][^<>]*?) style="([^"<>]*)"')
 _SYMBOL = re.compile(r'<(marker|path) id="([^"]+)"([^>]*?)(/>|>(?:(?!<marker).)*?</marker>)')
 _MARKED = re.compile(r' class="at"( d="[^"]*") style="marker: url\(#(\w+)\)"')
 _PLAIN = re.compile(r' (class|x|y|width|height|id)="([\w.-]+)"(?=[ >/])')
+_PATH = re.compile(r' d="([^"]+)"(?=[ >/])')
+_CLOSED = re.compile(r"(=[\w.,-]+)/>")  # the slash would be read as part of the value
 _REFERENCE = re.compile(r'(href="|url\()#([^")]+)')
 
 
@@ -67,5 +69,6 @@ def without_quotes(part: str) -> str:
     """A piece of HTML whose drawings have no quotes around plain words and numbers."""
     def bare(drawing):
         head, end, rest = drawing[0].partition(">")
-        return head + end + re.sub(r"(=[\w.-]+)/>", r"\1 />", _PLAIN.sub(r" \1=\2", rest))
+        rest = _PATH.sub(lambda path: f" d={path[1].replace(' ', ',')}", rest)
+        return head + end + _CLOSED.sub(r"\1 />", _PLAIN.sub(r" \1=\2", rest))
     return _SVG.sub(bare, part)
