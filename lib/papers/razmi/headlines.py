@@ -1,0 +1,53 @@
+"""The headline figures of Razmi et al.'s notebooks, from published rows."""
+
+from typing import TYPE_CHECKING
+
+from lib import figures
+from lib.papers import Headline
+from lib.papers.razmi import arms, figure4, strength
+from lib.verdicts import judgement, rows
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def attack_strength(published: "DataFrame") -> Headline:
+    """Notebook 14: the lift of three methods at epsilon 1 and of none, weak and strong attack."""
+    weak, strong = rows.HEADLINE_FRACTION, rows.FIGURE_FRACTION
+    attacked = arms.named(rows.measured(published))
+    attacked = attacked[attacked["attack.fraction"].isin([weak, strong])]
+    data = arms.of(attacked, (arms.UNDEFENDED, *strength.METHODS)).sort_values(
+        "attack.fraction", kind="stable")
+    data = data.assign(attack=[f"{share:.0%} poisoned, {_method(name)}" for share, name in zip(
+        data["attack.fraction"], data["series"], strict=True)])
+    grown = figure4.growth(attacked, weak, strong)
+    own, plain = ({share: judgement.points(rows.per_unit(group, "lift"), sign="")
+                   for share, group in arms.of(data, [name]).groupby("attack.fraction")}
+                  for name in ("DP-SGD", arms.UNDEFENDED))
+    more = judgement.points(grown.loc[grown["series"].eq("DP-SGD"), "difference"], sign="")
+    return Headline(
+        "strength-headline",
+        figures.contrasts(data, by="attack", value="lift", better="lower",
+                          xlabel="lift: what the trigger itself does",
+                          sides=("nothing left", "the trigger works")),
+        data[["attack", "pair", "lift"]],
+        f"Lift at epsilon 1 (label-DP for LP-2ST and ALIBI) and without a defence, {weak:.0%} and"
+        f" {strong:.0%} of the base class poisoned: {_pairs(data, weak)} and"
+        f" {_pairs(data, strong)} pairs of classes (dots), mean and 95% t interval.",
+        "Forest plot: the lift that each method leaves, for a weak and for a strong attack, beside"
+        " a line at zero.",
+        f"With {weak:.0%} of the base class poisoned DP-SGD leaves {own[weak]} points of lift of"
+        f" {plain[weak]}; on the pairs measured at both shares, {strong:.0%} leaves {more} more.")
+
+
+def _method(name: str) -> str:
+    return "no defence" if name == arms.UNDEFENDED else name
+
+
+def _pairs(frame: "DataFrame", share: float) -> int:
+    return frame.loc[frame["attack.fraction"].eq(share), "pair"].nunique()
+
+
+HEADLINES = {
+    "14_attack_strength": attack_strength,
+}
