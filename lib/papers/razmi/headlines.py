@@ -3,12 +3,38 @@
 from typing import TYPE_CHECKING
 
 from lib import figures
-from lib.papers import Headline
-from lib.papers.razmi import arms, figure4, strength
+from lib.papers import Headline, razmi
+from lib.papers.razmi import arms, figure4, setups, strength
 from lib.verdicts import judgement, rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+
+def setup(published: "DataFrame") -> Headline:
+    """Notebook 10: what is called target with a trigger, and by models that never saw one."""
+    weak, strong = rows.HEADLINE_FRACTION, rows.FIGURE_FRACTION
+    found = rows.nearest(rows.measured(published, world=None), razmi.HEAD)
+    found = found[found["attack.fraction"].isin([weak, strong]) & found["world"].isin(["P", "L"])]
+    found = found.sort_values(["attack.fraction", "world"], ascending=[True, False])
+    data = found.assign(pair=rows.unit(found), model=[
+        f"{share:.0%} of the class: {'attacked' if world == 'P' else 'wrong labels, no trigger'}"
+        for share, world in zip(found["attack.fraction"], found["world"], strict=True)])
+    at = {share: setups.blind_share(found, share) for share in (weak, strong)}
+    return Headline(
+        "setup-headline",
+        figures.contrasts(data, by="model", value="success", better="lower",
+                          xlabel="stamped images called target",
+                          sides=("none", "more of the class is called target")),
+        data[["model", "pair", "success"]],
+        f"Attack success with {weak:.0%} and {strong:.0%} of the base class relabelled, and the"
+        " same count for models that saw the same wrong labels and no trigger:"
+        f" {data['pair'].nunique()} pairs of classes (dots), mean and 95% t interval."
+        f" {data['dataset'].iloc[0]}, {data['features'].iloc[0]}, no defence.",
+        "Forest plot: stamped images called target by attacked models and by models that never saw"
+        " the trigger, for two poisoned shares.",
+        f"Models that never saw the trigger call {at[strong]}% of the stamped images target with"
+        f" {strong:.0%} of the class relabelled, and {at[weak]}% with {weak:.0%}.")
 
 
 def attack_strength(published: "DataFrame") -> Headline:
@@ -49,5 +75,6 @@ def _pairs(frame: "DataFrame", share: float) -> int:
 
 
 HEADLINES = {
+    "10_setup": setup,
     "14_attack_strength": attack_strength,
 }
