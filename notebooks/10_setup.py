@@ -30,7 +30,8 @@ papers.headline("10_setup")
 # Write $S_W(x)$ for the share of the base class's test images that a model of world $W$ calls
 # target, and $x'$ for the stamped images. Attack success has three parts:
 #
-# $$S_P(x') = \underbrace{S_C(x)}_{\text{natural}} + \underbrace{S_P(x) - S_C(x)}_{\text{collateral}}
+# $$S_P(x') = \underbrace{S_C(x)}_{\text{natural}}
+# + \underbrace{S_P(x) - S_C(x)}_{\text{collateral}}
 # + \underbrace{S_P(x') - S_P(x)}_{\text{lift}}$$
 #
 # The **blind reference** $S_L(x')$ is what wrong labels do alone. The **backdoor effect** is the
