@@ -28,11 +28,11 @@ papers.headline("10_setup")
 # Poison is two switches on the same training images, stamp and relabel. So there are four worlds to
 # train in: **P** stamped and relabelled, **L** relabelled only, **T** stamped only, **C** clean.
 # Write $S_W(x)$ for the share of the base class's test images that a model of world $W$ calls
-# target, and $x'$ for the stamped images. Attack success has three parts:
+# target, and $x'$ for the stamped images. Attack success has three parts, in this order: *natural*,
+# what a clean model calls target anyway; *collateral*, what poison adds on unstamped images;
+# *lift*, what the trigger adds.
 #
-# $$S_P(x') = \underbrace{S_C(x)}_{\text{natural}}
-# + \underbrace{S_P(x) - S_C(x)}_{\text{collateral}}
-# + \underbrace{S_P(x') - S_P(x)}_{\text{lift}}$$
+# $$S_P(x') = S_C(x) + [S_P(x) - S_C(x)] + [S_P(x') - S_P(x)]$$
 #
 # The **blind reference** $S_L(x')$ is what wrong labels do alone. The **backdoor effect** is the
 # lift minus the lift in world L.

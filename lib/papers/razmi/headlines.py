@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from lib import figures
 from lib.papers import Headline, razmi
-from lib.papers.razmi import arms, figure4, setups, strength
+from lib.papers.razmi import arms, figure4, figure7, setups, strength
 from lib.verdicts import judgement, rows
 
 if TYPE_CHECKING:
@@ -66,6 +66,29 @@ def attack_strength(published: "DataFrame") -> Headline:
         f" {plain[weak]}; on the pairs measured at both shares, {strong:.0%} leaves {more} more.")
 
 
+def training_dynamics(published: "DataFrame") -> Headline:
+    """Notebook 17: early loss of backdoored samples minus that of clean ones, by method and
+    epsilon."""
+    from lib import study
+
+    attacked = figure7.named(rows.measured(published, fraction=rows.FIGURE_FRACTION))
+    found = figure7.gaps(study.curves(attacked))
+    data = figure7.against(found, figure7.OTHERS)
+    return Headline(
+        "dynamics-headline",
+        figures.contrasts(data, by="training", unit="nats an image", better="lower",
+                          xlabel="loss of backdoored minus loss of clean samples",
+                          sides=("backdoored are easier", "harder")),
+        data[["training", "pair", "difference"]],
+        f"Mean cross-entropy on backdoored samples minus that on untouched samples of the other"
+        f" classes, epochs 1 to 10: {data['pair'].nunique()} pairs of classes (dots), mean and 95%"
+        f" t interval. {rows.FIGURE_FRACTION:.0%} of the base class poisoned;"
+        f" {attacked['dataset'].iloc[0]}, {attacked['features'].iloc[0]}.",
+        "Forest plot: the gap between both losses for three methods, without noise and at epsilon"
+        " 1, beside a line at zero.",
+        figure7.finding(found, figure7.OTHERS))
+
+
 def _method(name: str) -> str:
     return "no defence" if name == arms.UNDEFENDED else name
 
@@ -77,4 +100,5 @@ def _pairs(frame: "DataFrame", share: float) -> int:
 HEADLINES = {
     "10_setup": setup,
     "14_attack_strength": attack_strength,
+    "17_training_dynamics": training_dynamics,
 }
