@@ -32,7 +32,8 @@ papers.headline("17_training_dynamics")
 # that a label-private method trains on. The gap is read early, over the epochs 1 to 10, on each
 # pair of classes:
 #
-# $$g = \text{mean}_{\text{backdoored}} [-\log f_t(x')] - \text{mean}_{\text{clean}} [-\log f_y(x)]$$
+# $$g = \text{mean}_{\text{backdoored}} [-\log f_t(x')]
+# - \text{mean}_{\text{clean}} [-\log f_y(x)]$$
 
 # %% [markdown]
 # ## Set-up and parameters
