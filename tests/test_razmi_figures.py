@@ -8,7 +8,7 @@ import pytest
 from lib import papers
 from lib.papers.razmi import arms, figure4, figure7, table2
 from lib.study.design import instances
-from lib.study.runs import Run
+from lib.study.runs import Run, from_dict
 from lib.study.table import table
 
 PAIRS = [[0, 8], [1, 9]]
@@ -28,6 +28,13 @@ def test_arms_take_the_rate_that_was_tuned_nearest():
     assert found["LP-2ST"]["defence"].split == (0.4, 0.6)
     free = arms.at_epsilon({"DP-SGD": RATES["DP-SGD"]}, None, epochs=2, lp2st=LP2ST)
     assert free["DP-SGD"]["defence"].noise_multiplier == 0 and free["DP-SGD"]["defence"].clip
+
+
+def test_whole_epochs_from_yaml_keep_the_key_of_a_run_that_was_written_down():
+    training = {"optimizer": "sgd", "lr": 0.1, "epochs": 2, "batch_size": 16}
+    for arm in (arms.pate(10, teacher=training, student=training), arms.undefended(training)):
+        asked = Run(**arm)
+        assert from_dict(asked.to_dict()).key == asked.key
 
 
 def test_figure4_pairs_methods_with_the_undefended_model_and_shares_with_shares():
