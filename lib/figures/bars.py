@@ -43,10 +43,10 @@ def parts_bars(frame: "DataFrame", *, label: str, blind: str = "blind",
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.grid(False, axis="y")
         axes.axvline(0, color=FAINT, linewidth=1)
-        axes.set_xlabel("share called target [% of base-class test images]")
+        axes.set_xlabel("share called target [% of base-class test images] (lower is better)")
         if any(drawn):
             low, high = axes.get_xlim()
-            axes.set_xlim(min(low, -2), max(high, 102))
+            axes.set_xlim(min(low, -0.02 * high), high)
             legend_below(figure, order=list(PARTS))
         else:
             say_not_measured(axes)

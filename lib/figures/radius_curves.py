@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from lib.figures.axes import note_collapsed, number, say_absent, say_not_measured, thin
 from lib.figures.boxes import draw_panels, instances, series_names
 from lib.figures.means import instance_means, interval, require
-from lib.figures.style import FAINT, INK
+from lib.figures.style import FAINT, INK, SMALL
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BOTTOM, TOP = -4.0, 104.0  # of the vertical axis in per cent; labels of vertical lines stand above
-LINE, HEIGHT = 10, 138  # points: of a label's line, and about of a panel without its title and axis
+LINE, HEIGHT = 11, 138  # points: of a label's line, and about of a panel without its title and axis
 MARKERS = 8  # on a curve; with more radii only the first and some at about equal distances have one
 _RUN = ("key", "init_seed", "noise_seed")  # what tells the runs of an instance apart
 _CEILING = "ceiling of the radius"
@@ -42,7 +42,7 @@ def certificates(specs: Iterable[Mapping[str, Any]], *, columns: int = 2) -> "Fi
 
 def _draw(axes, frame, *, looks, xlabel, ylabel=None, series=None, xscale="linear", ceilings=None,
           vertical=(), instance=None):
-    """Draw the curves of one spec into axes."""
+    """Draw the curves of one spec into axes, whose limits it sets: returns no values."""
     require(frame, ["radius", "correct"])
     names = series_names(frame, series)
     ceilings = ceilings or {} if names else {}  # without rows there are no series
@@ -73,6 +73,7 @@ def _draw(axes, frame, *, looks, xlabel, ylabel=None, series=None, xscale="linea
         axes.texts[-1].set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.3})
     _draw_ceilings(axes, {str(name): float(radius) for name, radius in ceilings.items()}, looks)
     _draw_verticals(axes, vertical)
+    return []
 
 
 def _curve(rows, instance):
@@ -169,7 +170,7 @@ def _draw_radii(axes, values, xscale):
     if apart:
         cut = place.inverted().transform([place.transform([positive[0]])[0] / 2])[0]
         axes.text(cut, 0, "//", transform=axes.get_xaxis_transform(), ha="center", va="center",
-                  color=FAINT, fontsize=8, zorder=5,
+                  color=FAINT, fontsize=SMALL, zorder=5,
                   bbox={"pad": 0.5, "facecolor": "white", "edgecolor": "none"})
 
 
@@ -221,7 +222,7 @@ def _draw_verticals(axes, vertical):
     place = axes.transData + axes.transAxes.inverted()
     items = sorted(((place.transform((float(radius), 0))[0], float(radius), text)
                     for radius, text in vertical), key=lambda item: (abs(item[0] - 0.5), item[1]))
-    wide = (axes.figure.get_figwidth() / axes.get_gridspec().ncols - 0.8) * 72 / 4.6  # letters
+    wide = (axes.figure.get_figwidth() / axes.get_gridspec().ncols - 0.8) * 72 / 5.2  # letters
     texts = [
         textwrap.wrap(str(text), max(int(wide * max(at, 1 - at)), 8)) or [""]
         for at, _, text in items
@@ -234,6 +235,6 @@ def _draw_verticals(axes, vertical):
                   linestyle=(0, (4, 1.5, 1, 1.5)), zorder=1.5)
         axes.annotate("\n".join(lines), (radius, height), (3 if at < 0.5 else -3, 0),
                       textcoords="offset points", va="top", ha="left" if at < 0.5 else "right",
-                      fontsize=7.5, linespacing=1,
+                      fontsize=SMALL, linespacing=1,
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3})
     axes.set_ylim(BOTTOM, height + 1)
