@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
-SPREADS = ("pairs", "interval", "none")
+SPREADS = ("pairs", "range", "interval", "none")
 FEW_SERIES, FEW_INSTANCES = 3, 5  # of which single instances are drawn
 
 def sweep(frame: "DataFrame", *, x: str, y: str, series: str | None = None, xscale: str = "linear",
@@ -51,9 +51,9 @@ def sweep(frame: "DataFrame", *, x: str, y: str, series: str | None = None, xsca
     stands for, as math.inf for "no noise"; None leaves such rows out. instance: columns that tell
     attack instances apart (default: attack.base, attack.target, attack_seed). Hollow points are
     collapsed models. spread: what stands beside the means: "pairs", a faint line for each instance,
-    "interval", the 95% t interval between them, or "none"; by default the single instances where
-    they are few (at most five, of at most three series), for settings are compared pair by pair,
-    else the interval.
+    "range", from the least to the greatest of them, "interval", the 95% t interval between them, or
+    "none". By default the single instances where there are at most five (their range for more than
+    three series), for settings are compared pair by pair, else the interval.
     """
     return panels([{
         "frame": frame, "x": x, "y": y, "series": series, "xscale": xscale, "xlabel": xlabel,
@@ -197,7 +197,8 @@ def _spread(axes, means, centres, look, *, instance, spread, few):
     """Draw the single instances or their interval; returns the values drawn."""
     several = centres[centres["n"] > 1]
     if spread is None:
-        spread = "pairs" if few and centres["n"].max() <= FEW_INSTANCES else "interval"
+        singles = "pairs" if few else "range"
+        spread = singles if centres["n"].max() <= FEW_INSTANCES else "interval"
     if several.empty or spread == "none":
         return []
     if spread == "pairs":
@@ -206,20 +207,23 @@ def _spread(axes, means, centres, look, *, instance, spread, few):
         else:
             single_points(axes, means, look=look)
         return list(means["value"])
+    ends = ("least", "most") if spread == "range" else ("low", "high")
+    low, high = (several[end] for end in ends)
     axes.errorbar(several["place"], several["mean"], color=look.color, linestyle="none",
-                  yerr=[several["mean"] - several["low"], several["high"] - several["mean"]],
-                  elinewidth=1.2, capsize=0, alpha=0.55, zorder=1.8)
-    return [*several["low"], *several["high"]]
+                  yerr=[several["mean"] - low, high - several["mean"]],
+                  elinewidth=1.2, capsize=0, alpha=0.45, zorder=1.8)
+    return [*low, *high]
 
 
 def _centres(means, *, within):
-    """Mean, interval, n and the share of collapsed models at each place."""
+    """Mean, interval, range, n and the share of collapsed models at each place."""
     import pandas as pd
 
     rows = []
     for place, group in means.groupby("place"):
         found = interval(group["value"], within=within)
         rows.append({"place": place, "mean": found.mean, "low": found.low, "high": found.high,
+                     "least": group["value"].min(), "most": group["value"].max(),
                      "n": found.n, "hollow": group["hollow"].mean()})
     return pd.DataFrame(rows)
 

@@ -47,7 +47,7 @@ def envelopes(lines: "DataFrame", differences: "DataFrame", *, measure: str = "l
             ends += [(100 * table.columns[-1], mean.iloc[-1], name, looks[name].color)] \
                 if len(mean) else []
         _difference(right, _whole(differences, "difference", instance, shown), measure, families)
-        left.set(xlabel=measure_label("accuracy", lines=1), ylabel=measure_label(measure))
+        left.set(xlabel=measure_label("accuracy"), ylabel=measure_label(measure))
         left.set_title("the least that is left")
         if not left.lines or not left.lines[0].get_xdata().size:
             say_not_measured(left)
@@ -76,7 +76,7 @@ def _difference(axes: "Axes", table: "DataFrame", measure: str, families: tuple[
         say_not_measured(axes)
     data_limits([axes], [0, *(end for b in bands for end in (b.low, b.high))])
     draw_sides(axes, "lower", vertical=True)
-    axes.set(xlabel=measure_label("accuracy", lines=1), ylabel="difference [points]")
+    axes.set(xlabel=measure_label("accuracy"), ylabel="difference [points]")
     axes.set_title(f"{families[0]} minus {families[1]}: above 0 is worse")
 
 
