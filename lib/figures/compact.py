@@ -12,7 +12,7 @@ _PATH, _USE, _TEXT, _G, _DEFS, _CLIP = (
     f"{{{_SVG}}}{name}" for name in ("path", "use", "text", "g", "defs", "clipPath"))
 _LINK = f"{{{_XLINK}}}href"
 _LONG = re.compile(r"-?\d+\.\d{3,}")
-_EDGE, _MARKER = 60, 600  # hundredths of a point: half a stroke's width, and a marker's radius
+_EDGE, _MARKER = 60, 600  # hundredths of a point: what may stand out, and a marker's radius
 
 __all__ = ["compact_svg", "short_path"]
 
@@ -61,7 +61,7 @@ def _unclip(root):
     frames = {f"url(#{clip.get('id')})": _frame(clip[0]) for clip in root.iter(_CLIP)}
     for element in root.iter():
         frame = frames.get(element.get("clip-path", ""))
-        if frame and all(_inside(child, frame) for child in
+        if frame and all(_inside(child, frame, style=element.get("style", "")) for child in
                          (element if element.tag == _G else [element])):
             del element.attrib["clip-path"]
 
@@ -72,12 +72,15 @@ def _frame(rectangle) -> tuple[Point, Point]:
     return (x, y), (x + width, y + height)
 
 
-def _inside(element, frame):
+def _inside(element, frame, *, style):
+    """Whether nothing of an element, drawn in a style unless it has its own, leaves the frame."""
     if element.tag == _USE:
         points, margin = [tuple(round(100 * float(element.get(name))) for name in "xy")], -_MARKER
     elif element.tag == _PATH and straight(element.get("d", "")) and "transform" not in \
             element.attrib:
         points, margin = [p for part, _ in subpaths(element.get("d")) for p in part], _EDGE
+        width = re.search(r"stroke-width: ([\d.]+)", element.get("style") or style)
+        margin -= round(50 * float(width[1] if width else 1))  # ends stick out as far
     else:
         return element.tag == _DEFS
     return all(frame[0][i] - margin <= point[i] <= frame[1][i] + margin
@@ -86,15 +89,15 @@ def _inside(element, frame):
 
 def _draw_ticks(root):
     """Ticks and caps, single lines that are used many times, as lines of their own."""
-    lines = {f"#{path.get('id')}": path for defs in root.iter(_DEFS) for path in defs
-             if path.tag == _PATH and straight(path.get("d", "")) and _line_of(path)}
+    lines = {f"#{path.get('id')}": (path.get("style", ""), _line_of(path))
+             for defs in root.iter(_DEFS) for path in defs
+             if path.tag == _PATH and straight(path.get("d", ""))}
     for element in list(root.iter(_USE)):
-        path = lines.get(element.get(_LINK, ""))
-        if path is None or "transform" in element.attrib:
+        style, line = lines.get(element.get(_LINK, ""), ("", []))
+        if not line or "transform" in element.attrib:
             continue
         x, y = float(element.get("x", "0")), float(element.get("y", "0"))
-        ends = " L".join(f"{x + a / 100:.2f} {y + b / 100:.2f}" for a, b in _line_of(path))
-        style = path.get("style", "")
+        ends = " L".join(f"{x + a / 100:.2f} {y + b / 100:.2f}" for a, b in line)
         clip = {name: element.get(name) for name in ("clip-path",) if name in element.attrib}
         element.tag = _PATH
         element.attrib.clear()
@@ -104,7 +107,7 @@ def _draw_ticks(root):
 def _line_of(path):
     """The two ends of a path that is one line, else nothing."""
     parts = subpaths(path.get("d"))
-    return parts[0][0] if len(parts) == 1 and len(parts[0][0]) == 2 else None
+    return parts[0][0] if len(parts) == 1 and len(parts[0][0]) == 2 else []
 
 
 def _drop_unused(root):

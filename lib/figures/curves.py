@@ -128,8 +128,8 @@ def singular_point(frame: "DataFrame", *, x: str = "attack.fraction", y: str = "
     if 0.5 in scale.places:
         axes = figure.axes[0]
         axes.axvline(scale(0.5), color=INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
-        axes.annotate("r = ½", (scale(0.5), 0.95), (-5, 0), xycoords=axes.get_xaxis_transform(),
-                      textcoords="offset points", ha="right", va="center")
+        axes.annotate("r = ½", (scale(0.5), 1), (0, 2), xycoords=axes.get_xaxis_transform(),
+                      textcoords="offset points", ha="center", va="bottom")
     return figure
 
 
@@ -274,7 +274,8 @@ def _second_title(frame, column):
     if last != "epsilon":
         return axis_label(column)
     deltas = sorted(set(frame["delta"].dropna())) if "delta" in frame.columns else []
-    at = f" at δ = {deltas[0]:.0e}".replace("e-0", "e-") if len(deltas) == 1 else ""
+    delta = f"{deltas[0]:.0e}".replace("e-0", "e-") if len(deltas) == 1 and deltas[0] else "0"
+    at = f" at δ = {delta}" if len(deltas) == 1 else ""
     return f"ε{at}" + _no_guarantee(column, set(frame[column]))
 
 

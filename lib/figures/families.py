@@ -119,7 +119,8 @@ def by_setting(points: "DataFrame", *, series: str, along: str, measure: str = "
             draw_sides(axes, "lower", vertical=True)
         if len(means):
             low, high = 100 * means["accuracy"].min(), 100 * means["accuracy"].max()
-            axes.set_xlim(low - 0.08 * (high - low) - 0.5, high + 0.12 * (high - low) + 0.5)
+            room = 0.05 * (high - low) + 0.5
+            axes.set_xlim(low - room, high + room)
         else:
             say_not_measured(axes)
         axes.set(xlabel=measure_label("accuracy", lines=1), ylabel=measure_label(measure))
