@@ -118,7 +118,10 @@ def by_setting(points: "DataFrame", *, series: str, along: str, measure: str = "
         if not labels:
             draw_sides(axes, "lower", vertical=True)
         if len(means):
-            low, high = 100 * means["accuracy"].min(), 100 * means["accuracy"].max()
+            # Paths start at chance: the axis begins with the points, and ends where all end.
+            low, high = 100 * means["accuracy"].min(), 100 * max(
+                [means["accuracy"].max(), *(path.groupby("step")["accuracy"].mean().max()
+                                            for path in references.values())])
             room = 0.05 * (high - low) + 0.5
             axes.set_xlim(low - room, high + room)
         else:
