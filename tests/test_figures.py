@@ -13,7 +13,7 @@ import pytest
 from lib import figures
 from lib.figures import axes as plot_axes
 from lib.figures import display
-from lib.figures.style import in_turn
+from lib.figures.style import REFERENCES, in_turn
 from lib.paths import ROOT
 
 NOISE = "defence.noise_multiplier"
@@ -109,12 +109,84 @@ def test_a_series_without_rows_is_named():
     assert "not measured: plain SGD" in texts(figure)
 
 
-def test_every_instance_is_drawn_whatever_their_number():
+def test_few_instances_are_drawn_as_faint_lines_and_many_as_an_interval():
     frame = runs(series=("DP-SGD",), levels=range(1, 8))
-    frame = pd.concat([frame.assign(attack_seed=seed) for seed in range(10)])
-    drawn = display.svg(figures.sweep(frame, x=NOISE, y="success", series="series"), alt="x")
-    path = re.search(r'<path d="([^"]*)"[^>]*stroke-width: 3.2', drawn)[1]
-    assert path.count("L") == len(frame)  # each dot is one stroke; simplified paths have none
+    axes = figures.sweep(frame, x=NOISE, y="success", series="series").axes[0]
+    faint, = [line for line in axes.get_lines() if line.get_linewidth() == 1]
+    assert np.isfinite(faint.get_ydata()).sum() == len(frame) and not axes.containers
+    many = pd.concat([frame.assign(attack_seed=seed) for seed in range(10)])
+    axes = figures.sweep(many, x=NOISE, y="success", series="series").axes[0]
+    assert len(axes.containers) == 1
+    assert not [line for line in axes.get_lines() if line.get_linewidth() == 1]
+    asked = figures.sweep(frame, x=NOISE, y="success", spread="interval").axes[0]
+    assert len(asked.containers) == 1
+    with pytest.raises(ValueError, match="'band': expected one of"):
+        figures.sweep(frame, x=NOISE, y="success", spread="band")
+
+
+def test_axes_end_where_the_data_end_and_panels_of_a_measure_share_them():
+    frame = runs().assign(accuracy=lambda f: 0.58 + f.accuracy / 10)
+    figure = figures.panels([{"frame": some, "x": NOISE, "y": "accuracy", "series": "series"}
+                             for some in (frame, frame[frame[NOISE] < 3])])
+    left, right = (axes.get_ylim() for axes in figure.axes)
+    values = 100 * frame.accuracy
+    assert left == right and left[0] < values.min() and left[1] > values.max()
+    assert left[1] - left[0] < max(1.3 * (values.max() - values.min()), 6)
+    assert figure.axes[0].get_ylabel() == "clean accuracy (higher is better)\n[% of test images]"
+    assert figure.axes[1].get_ylabel() == ""
+
+
+def test_the_reference_is_drawn_last_thickest_and_named_first():
+    frame = runs(series=("plain SGD", "DP-SGD", "PATE", "ALIBI"))
+    figure = figures.sweep(frame, x=NOISE, y="success", series="series")
+    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    first = lines.pop("plain SGD")
+    assert first.get_linewidth() == 3 > lines["DP-SGD"].get_linewidth()
+    assert first.get_zorder() > max(line.get_zorder() for line in lines.values()
+                                    if not line.get_label().startswith("_"))
+    assert first.get_color() == "#1b1f24"
+    path = runs(series=("clip only", "plain SGD")).assign(step=lambda f: 8 - f[NOISE])
+    figure = figures.matched(runs(series=("DP-SGD",)), path[::-1], measures=("lift",))
+    assert figure.legends[0].get_texts()[0].get_text() == "plain SGD"
+    lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    assert lines["plain SGD"].get_zorder() > lines["clip only"].get_zorder()
+
+
+def test_few_lines_are_named_where_they_end():
+    frame = runs().assign(success=lambda f: np.where(f.series == "DP-SGD", 0.2, 0.8))
+    figure = figures.sweep(frame, x=NOISE, y="success", series="series")
+    assert not figure.legends and {"DP-SGD", "plain SGD"} <= set(texts(figure))
+    close = figures.sweep(frame.assign(success=0.5), x=NOISE, y="success", series="series")
+    assert len(close.legends) == 1
+
+
+def test_between_pair_intervals_are_drawn_only_where_asked_for():
+    frame = runs(series=("PATE", "ALIBI"), levels=(1, 2))
+    path = runs(series=("plain SGD",)).assign(step=lambda f: 8 - f[NOISE])
+    for draw in (lambda **more: figures.tradeoff(frame, **more),
+                 lambda **more: figures.matched(frame, path, measures=("lift",), **more)):
+        assert not draw().axes[0].containers and not draw().axes[0].collections
+        assert draw(intervals=True).axes[0].containers
+
+
+def test_a_forest_names_both_sides_of_zero():
+    frame = runs(series=("LP-2ST", "DP-SGD"), levels=(2, 8))
+    found = texts(figures.paired_differences(frame, series="series"))
+    assert {"← better", "worse →"} <= set(found)
+    axes = figures.paired_differences(frame, series="series", better="higher",
+                                      sides=("less", "more")).axes[0]
+    shaded, = axes.patches
+    assert shaded.get_x() + shaded.get_width() == pytest.approx(0)
+    assert {"← less", "more →"} <= {text.get_text() for text in axes.texts}
+    with pytest.raises(ValueError, match="'up': expected"):
+        figures.paired_differences(frame, better="up")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_text_is_too_small_and_no_figure_too_wide(name):
+    drawn = display.svg(FIGURES[name](runs()), alt="x")
+    assert min(map(float, re.findall(r"font-size: ?([\d.]+)", drawn))) >= 8.5
+    assert float(re.search(r'width="([\d.]+)pt"', drawn)[1]) / 72 * 96 <= 720
 
 
 def test_zero_and_infinity_have_places_of_their_own():
@@ -163,13 +235,13 @@ def test_numbers_at_ticks(value, text):
     assert plot_axes.number(value) == text
 
 
-@pytest.mark.parametrize("instances, dots", [(5, True), (6, False)])
-def test_many_series_of_many_instances_are_drawn_without_dots(instances, dots):
-    frame = runs(series=("DP-SGD", "PATE", "ALIBI", "LP-2ST"), levels=(1, 2))
+@pytest.mark.parametrize("series, instances, single", [(3, 5, True), (3, 6, False), (4, 5, False)])
+def test_single_instances_are_drawn_where_they_are_few(series, instances, single):
+    frame = runs(series=("DP-SGD", "PATE", "ALIBI", "LP-2ST")[:series], levels=(1, 2))
     frame = pd.concat(
         [frame[frame["attack.base"] == 0].assign(attack_seed=seed) for seed in range(instances)])
     lines = figures.sweep(frame, x=NOISE, y="success", series="series").axes[0].get_lines()
-    assert any(line.get_linewidth() == 3.2 for line in lines) == dots
+    assert any(line.get_linewidth() == 1 for line in lines) == single
 
 
 def test_epsilon_stands_above_its_noise():
@@ -371,7 +443,7 @@ def test_losses_are_means_over_instances_in_their_panels():
 
 def test_losses_of_few_instances_are_drawn_one_by_one():
     axes = figures.losses(losses(pairs=PAIRS[:3])).axes[0]
-    faint = [line for line in axes.get_lines() if line.get_linewidth() == 0.6]
+    faint = [line for line in axes.get_lines() if line.get_linewidth() == 0.8]
     assert not axes.collections and [int(np.isnan(line.get_ydata()).sum())
                                      for line in faint] == [3, 3, 3]
 
@@ -424,11 +496,13 @@ def test_collapsed_models_are_hollow_and_counted():
 
 
 def test_series_differ_without_colour():
-    aliases = {"no defence", "PATE (noise)"}
+    aliases = {"no defence", "no noise", "threshold", "PATE (noise)"}
     styles = figures.series_styles([name for name in figures.SERIES if name not in aliases])
     assert len(styles) == 10
     assert len({look.marker for look in styles.values()}) == len(styles)
-    assert len({str(look.line) for look in styles.values()}) == len(styles)
+    # A reference may share a line with another: it is thicker.
+    assert len({(str(look.line), name in REFERENCES)
+                for name, look in styles.items()}) == len(styles)
     assert styles["DP-SGD"] == figures.series_styles(["x", "DP-SGD"])["DP-SGD"]
     assert all(contrast(look.color) >= 3 for look in styles.values())
     with pytest.raises(ValueError, match="11 series"):

@@ -10,7 +10,8 @@ from test_figures import texts
 
 from lib import figures
 from lib.figures import display
-from lib.figures.style import INK, axis_label, factor, limits, measure_label
+from lib.figures.measures import axis_label, factor, limits, measure_label
+from lib.figures.style import INK
 from lib.metrics import mean_interval
 
 PAIRS = [(0, 8), (1, 9), (2, 4)]
@@ -200,7 +201,8 @@ def test_boxes_have_units_chance_and_marks():
     assert crosses == pytest.approx([30] * 9)
     assert "+" in {line.get_marker() for line in other.get_lines()}
     # once a row
-    assert (axes.get_ylabel(), other.get_ylabel()) == ("clean accuracy\n[% of test images]", "")
+    assert (axes.get_ylabel(), other.get_ylabel()) == (
+        "clean accuracy (higher is better)\n[% of test images]", "")
 
 
 def test_settings_stand_in_equal_steps():
@@ -354,16 +356,17 @@ def test_an_attack_beyond_every_radius_is_shown_and_labelled(xscale):
     figure = figures.certificates(
         [share_spec(shares(), xscale=xscale, vertical=[(2000, "this attack: 2,000")])])
     axes = figure.axes[0]
+    most = 100 * shares()["correct"].max()
     line, = [line for line in axes.get_lines() if list(line.get_xdata()) == [2000, 2000]]
-    assert line.get_ydata()[0] < 0 and line.get_ydata()[1] > 100 and axes.get_xlim()[1] > 2000
+    assert line.get_ydata()[0] < 0 and line.get_ydata()[1] > most and axes.get_xlim()[1] > 2000
     note, = axes.texts[-1:]
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     box = note.get_window_extent(canvas.get_renderer())
     # over every curve
     assert note.get_text() == "this attack: 2,000" and box.y0 > axes.transData.transform(
-        (0, 100))[1]
-    assert max(axes.get_yticks()) == 100
+        (0, most))[1]
+    assert most < axes.get_ylim()[1] and max(axes.get_yticks()) == 80  # where the data end
 
 
 def test_zero_stands_apart_on_a_logarithmic_axis():
@@ -401,12 +404,13 @@ def test_what_cannot_be_drawn_is_named():
 
 @pytest.mark.parametrize(
     "column, label",
-    [("facts.certified_any", "certified at all\n[% of test images]"),
-     ("facts.certified_attack", "certified against this attack\n[% of test images]"),
-     ("facts.truth", "true label, triggered\n[% of attacked test images]"),
+    [("facts.certified_any", "certified at all (higher is better)\n[% of test images]"),
+     ("facts.certified_attack",
+      "certified against this attack\n[% of test images] (higher is better)"),
+     ("facts.truth", "true label, triggered (higher is better)\n[% of attacked test images]"),
      ("facts.printed", "printed by RAB's script\n[% of all test images, triggered]"),
      ("facts.models_accuracy_q1",
-      "clean accuracy, first quartile of the models\n[% of test images]"),
+      "clean accuracy, first quartile of the models\n[% of test images] (higher is better)"),
      ("facts.models_printed_median",
       "printed by RAB's script, median of the models\n[% of all test images, triggered]")])
 def test_measures_of_certificates_have_units(column, label):

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from lib.figures.style import FAINT, INK
+from lib.figures.style import FAINT, INK, REFERENCES, SMALL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +66,7 @@ def draw_scale(axes: "Axes", scale: Scale, label: str) -> None:
         axes.set_xlim(ends[0] - 0.05 * scale.span, ends[1] + 0.05 * scale.span)
     for cut in [place for place in (scale.cut, scale.far) if place is not None]:
         axes.text(cut, 0, "//", transform=axes.get_xaxis_transform(), ha="center",
-                  va="center", color=FAINT, fontsize=8, zorder=5,
+                  va="center", color=FAINT, fontsize=SMALL, zorder=5,
                   bbox={"pad": 0.5, "facecolor": "white", "edgecolor": "none"})
     axes.set_xlabel(label)
 
@@ -124,7 +125,7 @@ def say_absent(axes: "Axes", names: Sequence[str], *, height: float = 0.03) -> N
     """Which of several series have no value in this panel, at a height as a share of the panel."""
     if names:
         axes.text(0.02, height, "not measured: " + ", ".join(names), transform=axes.transAxes,
-                  fontsize=7.5, style="italic", color=FAINT)
+                  fontsize=SMALL, style="italic", color=FAINT)
 
 
 def share_limits(axes: "Axes", values: Iterable[float], *, low: float = 0.0, high: float = 100.0
@@ -135,13 +136,47 @@ def share_limits(axes: "Axes", values: Iterable[float], *, low: float = 0.0, hig
     axes.set_ylim(bottom - 0.04 * (top - bottom), top + 0.04 * (top - bottom))
 
 
+def data_limits(panels: Sequence["Axes"], values: Iterable[float], *, least: float = 5.0) -> None:
+    """The vertical limits of panels that share a measure: where its values end, and a margin.
+
+    least: the shortest axis, in its unit, so that nothing is made of tiny differences.
+    """
+    values = [float(value) for value in values if math.isfinite(value)]
+    if not values:
+        return
+    low, high = min(values), max(values)
+    short = max(least - (high - low), 0) / 2
+    margin = 0.05 * max(high - low, least)
+    for axes in panels:
+        axes.set_ylim(low - short - margin, high + short + margin)
+
+
+def label_ends(axes: "Axes", ends: Sequence[tuple[float, float, str, str]]) -> bool:
+    """Write each name of (x, y, name, colour) where its line ends, instead of a legend.
+
+    For a row of panels. Returns whether: only up to five short names that leave a line's height
+    between them. Limits must be set before; a constrained layout makes room for the names.
+    """
+    low, high = axes.get_ylim()
+    inches = 0.7 * whole(axes).get_figheight()
+    places = sorted(72 * inches * (y - low) / (high - low) for _, y, _, _ in ends)
+    if not 1 < len(ends) <= 5 or any(len(name) > 20 for _, _, name, _ in ends) \
+            or any(b - a < 11 for a, b in pairwise(places)):
+        return False
+    for x, y, name, color in ends:
+        axes.annotate(name, (x, y), (7, 0), textcoords="offset points", va="center", ha="left",
+                      color=color, fontsize=9, annotation_clip=False)
+    return True
+
+
 def legend_below(figure: "Figure", *, order: Sequence[str] = ()) -> None:
-    """One legend for all panels, below them, each name once; names in `order` come first."""
+    """One legend for all panels, below them, each name once: references, then those in `order`."""
     found = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-    names = sorted(found, key=lambda name: order.index(name) if name in order else len(order))
+    names = sorted(found, key=lambda name: (name not in REFERENCES, order.index(name)
+                                            if name in order else len(order)))
     if names:
         letters = figure.get_figwidth() * 72 / 5.2  # that fit into a line
         longest = max(map(len, names)) + 9
@@ -157,6 +192,17 @@ def note_collapsed(axes: "Axes") -> None:
               label="hollow: collapsed model")
 
 
+def whole(axes: "Axes") -> "Figure":
+    """The Figure of the axes, whose size and layout are known; ValueError: a part of one."""
+    from matplotlib.figure import Figure
+
+    figure = axes.figure
+    if not isinstance(figure, Figure):
+        raise ValueError(f"axes of a {type(figure).__name__}: expected those of a Figure, whose "
+                         "layout can be drawn")
+    return figure
+
+
 def label_points(axes: "Axes", points: Sequence[tuple[float, float, str]], *,
                  avoid: Iterable[tuple[float, float]] = ()) -> None:
     """Write a text beside each (x, y, text), near it and off other texts, points and the border.
@@ -164,12 +210,8 @@ def label_points(axes: "Axes", points: Sequence[tuple[float, float, str]], *,
     avoid: further (x, y), of lines, that a text should leave free where it can.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = axes.figure
-    if not isinstance(figure, Figure):
-        raise ValueError(f"axes of a {type(figure).__name__}: expected those of a Figure, whose "
-                         "layout can be drawn")
+    figure = whole(axes)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # constrained layout moves the axes; positions are known only after it
     frame, scale = axes.get_window_extent(), figure.dpi / 72
@@ -177,7 +219,7 @@ def label_points(axes: "Axes", points: Sequence[tuple[float, float, str]], *,
     taken = [_box_around(axes, x, y, radius=6) for x, y, _ in points]
     for x, y, text in points:
         note = axes.annotate(text, (x, y), (0, 0), textcoords="offset points", ha="left",
-                             va="bottom", fontsize=7.5, color=INK, annotation_clip=False,
+                             va="bottom", fontsize=SMALL, color=INK, annotation_clip=False,
                              bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none",
                                    "pad": 0.3})
         box = note.get_window_extent(canvas.get_renderer())

@@ -43,10 +43,10 @@ def parts_bars(frame: "DataFrame", *, label: str, blind: str = "blind",
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.grid(False, axis="y")
         axes.axvline(0, color=FAINT, linewidth=1)
-        axes.set_xlabel("share called target [% of base-class test images]")
+        axes.set_xlabel("share called target [% of base-class test images] (lower is better)")
         if any(drawn):
             low, high = axes.get_xlim()
-            axes.set_xlim(min(low, -2), max(high, 102))
+            axes.set_xlim(min(low, -0.02 * high), high)
             legend_below(figure, order=list(PARTS))
         else:
             say_not_measured(axes)
@@ -65,20 +65,23 @@ def _bar(axes, rows, place, *, blind, label, instance):
         axes.text(1, place, "not measured", va="center", color=FAINT, style="italic")
         return False
     ends = {True: 0.0, False: 0.0}  # where the bar ends to the right and to the left of zero
-    for part, (color, hatch) in PARTS.items():
+    for layer, (part, (color, hatch)) in enumerate(PARTS.items()):
         value = 100 * means[part].mean()
         axes.barh(place, value, left=ends[value >= 0], height=0.62, color=color, hatch=hatch,
-                  edgecolor="white", linewidth=0.8, label=part)
+                  edgecolor="white", linewidth=0.8, label=part,
+                  zorder=1 + 0.1 * layer)  # a part of all bars after another: they share a style
         ends[value >= 0] += value
     mean, low, high = _success(rows, means)
     if low == low:
-        axes.plot([low, high], [place, place], color=INK, linewidth=1.3, marker="|", markersize=7)
+        axes.plot([low, high], [place, place], color=INK, linewidth=1.3, marker="|", markersize=7,
+                  zorder=2.1)
     axes.plot(mean, place, linestyle="none", marker="D", markersize=6, color="white",
-              markeredgecolor=INK, markeredgewidth=1.3,
+              markeredgecolor=INK, markeredgewidth=1.3, zorder=2.2,
               label="attack success, 95% interval" if low == low else "attack success")
     if blind in rows.columns and rows[blind].notna().any():
         axes.plot(100 * rows[blind].mean(), place, linestyle="none", marker="x", markersize=8,
-                  markeredgewidth=2, color="#b3261e", label="trigger-blind reference S_L(x')")
+                  markeredgewidth=2, color="#b3261e", zorder=2.3,
+                  label="trigger-blind reference S_L(x')")
     return True
 
 

@@ -5,16 +5,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lib.figures.axes import (
+    data_limits,
     legend_below,
     note_collapsed,
     number,
     say_absent,
     say_not_measured,
-    share_limits,
 )
 from lib.figures.levels import levels
 from lib.figures.means import filled, instance_columns, instance_means, interval, require
-from lib.figures.style import FAINT, PANEL, WIDTH, axis_label, measure_label, series_styles, styled
+from lib.figures.measures import axis_label, measure, measure_label
+from lib.figures.style import FAINT, PANEL, SMALL, WIDTH, series_styles, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,18 +49,19 @@ def boxes(specs: Iterable[Mapping[str, Any]], *, columns: int = 3) -> "Figure":
     def draw(axes, frame, **spec):
         text = _mark_text(spec) if spec.get("mark") else None
         spec["mark_label"] = text
-        _draw(axes, frame, cross=_MARKS[marks.index(text)] if text else None, **spec)
+        return _draw(axes, frame, cross=_MARKS[marks.index(text)] if text else None, **spec)
 
     return draw_panels(specs, draw, columns=columns,
                        needed=("frame", "x", "low", "middle", "high", "ensemble"))
 
 
-def draw_panels(specs: Iterable[Mapping[str, Any]], draw: Callable[..., None], *, columns: int,
-                needed: Sequence[str]) -> "Figure":
+def draw_panels(specs: Iterable[Mapping[str, Any]], draw: Callable[..., list[float]], *,
+                columns: int, needed: Sequence[str]) -> "Figure":
     """A Figure with a panel a spec, by draw(axes, frame, looks=, **spec), lettered, and one legend.
 
-    Panels of a row with the same vertical axis name it once. ValueError: no spec, or one that lacks
-    what is `needed`.
+    draw returns the values from which the vertical limits follow, of all panels that share a label;
+    none where it sets them itself. Panels of a row with the same vertical axis name it once.
+    ValueError: no spec, or one that lacks what is `needed`.
     """
     from matplotlib.figure import Figure
 
@@ -76,12 +78,17 @@ def draw_panels(specs: Iterable[Mapping[str, Any]], draw: Callable[..., None], *
     width = min(WIDTH, PANEL[0] * columns) if columns > 1 else 6.2
     with styled():
         figure = Figure(figsize=(width, PANEL[1] * rows + 0.8), layout="constrained")
+        seen = {}
         for index, spec in enumerate(specs):
             axes = figure.add_subplot(rows, columns, index + 1)
             title = f"({chr(97 + index)}) " * (len(specs) > 1) + (spec.pop("title", None) or "")
             axes.set_title(_wrapped(title, width / columns - 0.4, letter=5.9))
-            draw(axes, spec.pop("frame"), looks=looks, **spec)
+            values = draw(axes, spec.pop("frame"), looks=looks, **spec)
+            if values:
+                seen.setdefault(axes.get_ylabel(), []).append((axes, values))
             axes.set_xlabel(_wrapped(axes.get_xlabel(), width / columns - 0.55, letter=5.3))
+        for drawn in seen.values():
+            data_limits([axes for axes, _ in drawn], [v for _, values in drawn for v in values])
         for index in reversed(range(len(specs))):
             if index % columns and figure.axes[index].get_ylabel() == figure.axes[index -
                                                                                   1].get_ylabel():
@@ -117,7 +124,7 @@ def instances(frame: "DataFrame", instance: str | Sequence[str] | None) -> str |
 
 
 def _mark_text(spec):
-    return spec.get("mark_label") or measure_label(spec["mark"]).partition("\n")[0]
+    return spec.get("mark_label") or measure(spec["mark"]).name
 
 
 def _draw(axes, frame, *, looks, x, low, middle, high, ensemble, series=None, xlabel=None,
@@ -157,13 +164,13 @@ def _draw(axes, frame, *, looks, x, low, middle, high, ensemble, series=None, xl
     axes.grid(False, axis="x")
     if not seen:
         say_not_measured(axes)
-        return
+        return []
     say_absent(axes, absent)
-    share_limits(axes, seen)
     if chance is not None:
-        axes.axhline(100 * chance, color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1.5,
+        axes.axhline(100 * chance, color=FAINT, linewidth=1.6, linestyle=(0, (4, 3)), zorder=2.2,
                      label="chance")
     _explain(axes, looks[names[0]] if series is None else None, cross, mark_label)
+    return [*seen, *([100 * chance] if chance is not None else [])]
 
 
 def _numbers(frame, x, columns):
@@ -228,7 +235,7 @@ def _say_empty(axes, places):
     """Say where a series that is measured elsewhere has no value."""
     for place in places:
         axes.text(place, 0.5, "not measured", rotation=90, transform=axes.get_xaxis_transform(),
-                  ha="center", va="center", fontsize=7, style="italic", color=FAINT)
+                  ha="center", va="center", fontsize=SMALL, style="italic", color=FAINT)
 
 
 def _draw_settings(axes, x, found, xlabel):

@@ -1,11 +1,11 @@
 """A few paired comparisons as a forest: the project's clearest figure."""
 
 import textwrap
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from lib.figures.means import interval, require
-from lib.figures.style import BETTER, FAINT, INK, WORSE, styled
+from lib.figures.sides import check_better, draw_sides, name_sides
+from lib.figures.style import BETTER, FAINT, INK, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,8 +45,7 @@ def contrasts(frame: "DataFrame", *, by: str, value: str = "difference", better:
     """
     from matplotlib.figure import Figure
 
-    if better not in ("lower", "higher"):
-        raise ValueError(f"better {better!r}: expected 'lower' or 'higher', the better side of 0")
+    check_better(better)
     require(frame, [by, value])
     rows = _comparisons(frame, by, value, factor=100 if unit == "points" else 1)
     with styled():
@@ -58,12 +57,11 @@ def contrasts(frame: "DataFrame", *, by: str, value: str = "difference", better:
             _draw(axes, row, place, decimals=1 if unit == "points" else 3)
         _name_rows(axes, rows)
         _name_axis(axes, f"{xlabel} [{unit}]" if unit else xlabel)
-        _name_sides(axes, sides or _SIDES[better], better)
+        draw_sides(axes, better)
+        name_sides(axes, sides, better, size=TEXT,
+                   room=WIDTH * (1 - axes.get_position().x0) - MARGIN)
         _head(axes)
     return figure
-
-
-_SIDES = {"lower": ("better", "worse"), "higher": ("worse", "better")}
 
 
 def _comparisons(frame, by, value, *, factor):
@@ -162,31 +160,6 @@ def _name_axis(axes, label):
     axes.tick_params(axis="x", labelsize=TEXT - 0.5)
     room = int((WIDTH - MARGIN) * (1 - axes.get_position().x0) / LETTER)
     axes.set_xlabel(textwrap.fill(label, room), fontsize=TEXT, loc="left", labelpad=5)
-
-
-def _name_sides(axes, sides: Sequence[str], better: str) -> None:
-    """The zero line, the worse side shaded, and both sides in words above the axis."""
-    low, high = axes.get_xlim()
-    worse = (0, high) if better == "lower" else (low, 0)
-    axes.axvspan(*worse, color=WORSE, alpha=0.11, linewidth=0, zorder=0)
-    axes.axvline(0, color=INK, linewidth=3, zorder=3)
-    texts = f"← {sides[0]}", f"{sides[1]} →"
-    colors = (BETTER, WORSE) if better == "lower" else (WORSE, BETTER)
-    for text, place, color in zip(texts, _places(axes, texts), colors, strict=True):
-        axes.annotate(text, (place[0], 1), (place[1], 5), xycoords=axes.get_xaxis_transform(),
-                      textcoords="offset points", ha=place[2], va="bottom", fontsize=TEXT,
-                      color=color, fontweight="bold")
-
-
-def _places(axes, texts):
-    """Where the two texts stand: beside zero, or as far away as they need."""
-    (low, high), inches = axes.get_xlim(), _inches(axes)
-    zero = -low / (high - low) * inches  # from the left end of the axis
-    widths = [1.12 * LETTER * len(text) for text in texts]  # bold
-    right_end = WIDTH * (1 - axes.get_position().x0) - MARGIN
-    left = min(max(zero - 0.07, widths[0]), right_end)
-    right = min(max(zero + 0.07, left + 0.15), right_end - widths[1])
-    return [(0, 72 * (left - zero), "right"), (0, 72 * (right - zero), "left")]
 
 
 def _head(axes: "Axes") -> None:

@@ -3,9 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lib.figures.axes import legend_below, say_not_measured
+from lib.figures.axes import data_limits, label_ends, legend_below, number, say_not_measured
+from lib.figures.curves import FEW_INSTANCES
 from lib.figures.means import instance_means, interval, require
-from lib.figures.style import INK, SERIES, WIDTH, factor, measure_label, series_styles, styled
+from lib.figures.measures import factor, measure_label
+from lib.figures.sides import draw_sides
+from lib.figures.style import INK, SERIES, SMALL, THICK, WIDTH, series_styles, styled
+from lib.figures.style import references as style_references
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +27,8 @@ def envelopes(lines: "DataFrame", differences: "DataFrame", *, measure: str = "l
     lines: a row a family, instance and accuracy with the measure. differences: a row an instance
     and accuracy with `difference`, the first family minus the second. Left the means over all
     instances, at accuracies that all of them reach; right the mean difference with its 95% t
-    interval, and single instances faint. shown: accuracies from so far below the largest one on.
+    interval, and up to five single instances faint. shown: accuracies from so far below the
+    largest one on.
     """
     from matplotlib.figure import Figure
 
@@ -32,19 +37,22 @@ def envelopes(lines: "DataFrame", differences: "DataFrame", *, measure: str = "l
     with styled():
         figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2)
-        looks = series_styles(families)
+        looks, ends = series_styles(families), []
         for name in families:  # the reference is drawn last, and thickest
             table = _whole(lines[lines["family"].eq(name)], measure, instance, shown)
-            reference = name == families[1]
-            left.plot(100 * table.columns, factor(measure) * table.mean(), color=looks[name].color,
+            reference, mean = name == families[1], factor(measure) * table.mean()
+            left.plot(100 * table.columns, mean, color=looks[name].color,
                       linestyle=looks[name].line, label=f"{name}, least over its settings",
-                      linewidth=3 if reference else 2, zorder=4 if reference else 3)
+                      linewidth=THICK if reference else 2, zorder=4 if reference else 3)
+            ends += [(100 * table.columns[-1], mean.iloc[-1], name, looks[name].color)] \
+                if len(mean) else []
         _difference(right, _whole(differences, "difference", instance, shown), measure, families)
-        left.set(xlabel="clean accuracy [% of test images]", ylabel=measure_label(measure))
-        left.set_title("least that is left: lower is better")
+        left.set(xlabel=measure_label("accuracy"), ylabel=measure_label(measure))
+        left.set_title("the least that is left")
         if not left.lines or not left.lines[0].get_xdata().size:
             say_not_measured(left)
-        legend_below(figure, order=[f"{name}, least over its settings" for name in families])
+        if not label_ends(left, ends):
+            legend_below(figure, order=[f"{name}, least over its settings" for name in families])
     return figure
 
 
@@ -55,9 +63,9 @@ def _whole(frame: "DataFrame", column: str, instance: str, shown: float) -> "Dat
 
 
 def _difference(axes: "Axes", table: "DataFrame", measure: str, families: tuple[str, str]) -> None:
-    """The mean difference over the accuracy, its interval, and single instances."""
+    """The mean difference over the accuracy, its interval, and a few single instances."""
     x, scale, look = 100 * table.columns, factor(measure), SERIES["DP-SGD"]
-    for _, line in table.iterrows():
+    for _, line in table.iterrows() if len(table) <= FEW_INSTANCES else ():
         axes.plot(x, scale * line, color=look.color, linewidth=0.5, alpha=0.3)
     bands = [interval(scale * table[level]) for level in table.columns]
     if bands:
@@ -66,8 +74,9 @@ def _difference(axes: "Axes", table: "DataFrame", measure: str, families: tuple[
         axes.plot(x, [b.mean for b in bands], color=look.color)
     else:
         say_not_measured(axes)
-    axes.axhline(0, color=INK, linewidth=1.1)
-    axes.set(xlabel="clean accuracy [% of test images]", ylabel="difference [percentage points]")
+    data_limits([axes], [0, *(end for b in bands for end in (b.low, b.high))])
+    draw_sides(axes, "lower", vertical=True)
+    axes.set(xlabel=measure_label("accuracy"), ylabel="difference [points]")
     axes.set_title(f"{families[0]} minus {families[1]}: above 0 is worse")
 
 
@@ -86,7 +95,8 @@ def by_setting(points: "DataFrame", *, series: str, along: str, measure: str = "
     means = instance_means(points, by=[series, along], values=["accuracy", measure])
     means = means.groupby([series, along], sort=True)[["accuracy", measure]].mean().reset_index()
     names, references = list(dict.fromkeys(points[series])), references or {}
-    looks = series_styles([*references, *names])
+    looks = series_styles(names) | dict(zip(references, style_references(len(references)),
+                                            strict=True))
     with styled():
         figure = Figure(figsize=(WIDTH * 0.86, 4.2), layout="constrained")
         axes, known = figure.add_subplot(), []
@@ -98,23 +108,26 @@ def by_setting(points: "DataFrame", *, series: str, along: str, measure: str = "
                       marker=looks[name].marker, label=str(name))
             for value, across, up in zip(line[along], x, y, strict=True) if labels else ():
                 if not _crowded(known, value, across, up):
-                    axes.annotate(f"{value:g}", (across, up), xytext=(5, 4), fontsize=8,
+                    axes.annotate(f"{value:g}", (across, up), xytext=(5, 4), fontsize=SMALL,
                                   textcoords="offset points", color=looks[name].color)
                     known.append((value, across, up))
         for name, path in references.items():
             line = path.groupby("step")[["accuracy", measure]].mean()
-            axes.plot(100 * line["accuracy"], factor(measure) * line[measure], linewidth=3,
+            axes.plot(100 * line["accuracy"], factor(measure) * line[measure], linewidth=THICK,
                       color=looks[name].color, linestyle=looks[name].line, label=name, zorder=5)
         if not labels:
-            axes.axhline(0, color=INK, linewidth=1.1)
+            draw_sides(axes, "lower", vertical=True)
         if len(means):
-            low, high = 100 * means["accuracy"].min(), 100 * means["accuracy"].max()
-            axes.set_xlim(low - 0.08 * (high - low) - 0.5, high + 0.12 * (high - low) + 0.5)
+            # Paths start at chance: the axis begins with the points, and ends where all end.
+            low, high = 100 * means["accuracy"].min(), 100 * max(
+                [means["accuracy"].max(), *(path.groupby("step")["accuracy"].mean().max()
+                                            for path in references.values())])
+            room = 0.05 * (high - low) + 0.5
+            axes.set_xlim(low - room, high + room)
         else:
             say_not_measured(axes)
-        axes.set(xlabel="clean accuracy [% of test images]: right is better",
-                 ylabel=measure_label(measure) + ": lower is better")
-        legend_below(figure, order=[*map(str, names), *references])
+        axes.set(xlabel=measure_label("accuracy", lines=1), ylabel=measure_label(measure))
+        legend_below(figure, order=[*references, *map(str, names)])
     return figure
 
 
@@ -129,9 +142,11 @@ def collapsed(curves: "DataFrame", specs: Sequence[tuple[str, str, str]], *, ser
     """Paths over several axes: do settings fall on one line?
 
     curves: a row a checkpoint; means over instances at each step of each `setting`, a colour for
-    each value of `series`. specs: (x, y, title) of each panel; both axes are logarithmic.
+    each value of `series`, with its marker where a path ends. specs: (x, y, title) of each panel;
+    both axes are logarithmic.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
     names = list(dict.fromkeys(curves[series]))
     looks = series_styles([str(name) for name in names])
@@ -143,8 +158,12 @@ def collapsed(curves: "DataFrame", specs: Sequence[tuple[str, str, str]], *, ser
                 line = line[(line > 0).all(axis=1)]
                 look = looks[str(name)]
                 axes.plot(line[x], line[y], color=look.color, linestyle=look.line, linewidth=1,
-                          marker=look.marker, markersize=3)
-            axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y.replace("_", " "), title=title)
+                          marker=look.marker, markersize=4, markevery=[-1] if len(line) else None)
+            axes.set(xscale="log", yscale="log", xlabel=x.replace("_", " "),
+                     ylabel=y.replace("_", " "), title=title)
+            for axis in (axes.xaxis, axes.yaxis):  # plain texts: mathematics takes many bytes
+                axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+            axes.minorticks_off()
             if curves.empty:
                 say_not_measured(axes)
         for name in names:
@@ -166,7 +185,7 @@ def dots(frame: "DataFrame", *, value: str, by: str, series: str, instance: str,
     with styled():
         figure = Figure(figsize=(WIDTH * 0.86, 1.2 + 0.42 * len(lines)), layout="constrained")
         axes = figure.add_subplot()
-        axes.axvline(reference, color=INK, linewidth=1.1)
+        axes.axvline(reference, color=INK, linewidth=THICK, zorder=2.2)
         for shift, name in enumerate(names):
             place = [line + 0.6 * ((shift + 0.5) / len(names) - 0.5) for line in range(len(lines))]
             found = [interval(frame.loc[frame[by].eq(line) & frame[series].eq(name), value],

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from lib.figures.axes import say_not_measured
+from lib.figures.axes import say_not_measured, whole
 from lib.figures.headline import setting_text
 from lib.figures.levels import level_text, levels, methods
 from lib.figures.means import filled, instance_columns, instance_means, interval, require
-from lib.figures.style import FAINT, INK, SERIES, WIDTH, Series, series_styles, styled
+from lib.figures.sides import draw_sides, name_sides
+from lib.figures.style import FAINT, INK, SERIES, SMALL, WIDTH, Series, series_styles, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,12 +26,15 @@ class _Row(NamedTuple):
 
 def paired_differences(frame: "DataFrame", *, value: str = "difference", by: str | None = None,
                        series: str | None = None, instance: str | Sequence[str] | None = None,
-                       percent: bool = True, xlabel: str | None = None, missing: float | None = None
-                      ) -> "Figure":
+                       percent: bool = True, xlabel: str | None = None,
+                       missing: float | None = None, better: str = "lower",
+                       sides: tuple[str, str] | None = None) -> "Figure":
     """A forest plot: for each setting the mean paired difference, its t interval, single pairs.
 
     frame: a row a pair (an attack instance) and setting; `value`: the difference, a share if
-    `percent`. The line at zero is "no difference"; the numbers stand beside each row. by: the
+    `percent`. The line at zero is "no difference"; the numbers stand beside each row. better: the
+    better side of zero, "lower" or "higher"; the other one is shaded. sides: what the left and the
+    right mean, in words (default: "better" and "worse"). by: the
     column of the settings, numbers or texts (default: the noise multiplier, with its epsilon).
     series: column of the method; its levels (default: epsilon, with the column adjacency where the
     frame has it, as "ε 1 (label)") stand under its name. Where no pair has a difference the most
@@ -48,7 +52,6 @@ def paired_differences(frame: "DataFrame", *, value: str = "difference", by: str
     with styled():
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.add_subplot()
-        axes.axvline(0, color=INK, linewidth=1.1)
         for place, row in enumerate(rows):
             if row.values is not None:
                 _draw(axes, row, place, percent=percent, instance=instance)
@@ -59,12 +62,28 @@ def paired_differences(frame: "DataFrame", *, value: str = "difference", by: str
                 axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(False, axis="y")
-        axes.set_xlabel(xlabel or ("difference [percentage points]" if percent else "difference"))
-        axes.text(1.02, 1, "mean [95% interval]", transform=axes.transAxes, va="bottom",
-                  fontsize=8.5, color=FAINT)
+        axes.set_xlabel(xlabel or ("difference [points]" if percent else "difference"))
+        axes.annotate("mean [95% interval]", (1.02, 0), (0, -5), xycoords="axes fraction", va="top",
+                      textcoords="offset points", fontsize=SMALL, color=FAINT)
         if not rows:
             say_not_measured(axes)
+        _draw_zero(axes, sides, better)
     return figure
+
+
+def _draw_zero(axes, sides, better):
+    """Zero inside of the axis, and the sides above it, where its place in the figure is known."""
+    low, high = axes.get_xlim()
+    span = high - low
+    axes.set_xlim(min(low, -0.06 * span), max(high, 0.06 * span))
+    draw_sides(axes, better)
+    axes.set_title(" ")  # room for the names of the sides
+    figure = whole(axes)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    axes.set_title("")
+    place = axes.get_position()
+    name_sides(axes, sides, better, size=9, room=(0.99 - place.x0) * figure.get_figwidth())
 
 
 def _rows(frame, *, value, by, series, instance):
@@ -109,7 +128,7 @@ def _draw(axes, row, place, *, percent, instance):
                         decimals=1 if percent else 3)
         pairs = len(row.rows[instance_columns(row.rows, instance)].drop_duplicates())
         text += f" of {pairs}" if pairs > len(row.values) else ""
-    axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5,
+    axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=SMALL,
               color=INK if there else FAINT)
 
 

@@ -98,7 +98,8 @@ def _panel(axes, curves, *, x, instance):
         epochs = [(epoch, interval(group[column], within=(0, math.inf)))
                   for epoch, group in means.groupby(x)]
         places, found = zip(*epochs, strict=True)
-        _spread(axes, means, places, found, column, look, x=x, instance=instance)
+        highest = max(highest, _spread(axes, means, places, found, column, look, x=x,
+                                       instance=instance))
         centres = [one.mean for one in found]
         axes.plot(places, centres, color=look.color, marker=look.marker, linestyle=look.line,
                   markersize=4, markevery=max(len(places) // 6, 1))
@@ -109,7 +110,7 @@ def _panel(axes, curves, *, x, instance):
 
 
 def _spread(axes, means, places, found, column, look, *, x, instance):
-    """The band of the interval, or the single instances."""
+    """The band of the interval, or the single instances; returns how high those go."""
     if max(one.n for one in found) >= SINGLE:
         axes.fill_between(places, [one.low for one in found], [one.high for one in found],
                           color=look.color, alpha=0.15, linewidth=0)
@@ -120,7 +121,9 @@ def _spread(axes, means, places, found, column, look, *, x, instance):
                            for _, group in groups
                            for value in (*group[name], math.nan)]
                           for name in (x, column))
-        axes.plot(epochs, values, color=look.color, linewidth=0.6, alpha=0.4)
+        axes.plot(epochs, values, color=look.color, linewidth=0.8, alpha=0.4)
+        return float(means[column].max())
+    return 0.0
 
 
 def _draw_epochs(line, epochs, x):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from lib.figures.style import WIDTH, styled
+from lib.figures.style import SMALL, WIDTH, styled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,4 +61,4 @@ def _montage(images, columns):
 def _font(titles, cell):
     """The largest size (points) at which the longest title fits its cell."""
     longest = max((len(line) for title in titles for line in title.split("\n")), default=1)
-    return max(5.5, min(8.5, 72 * cell / (0.62 * longest)))
+    return max(SMALL, min(9.5, 72 * cell / (0.62 * longest)))

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from lib.figures.axes import note_collapsed, number, say_absent, say_not_measured, thin
 from lib.figures.boxes import draw_panels, instances, series_names
 from lib.figures.means import instance_means, interval, require
-from lib.figures.style import FAINT, INK
+from lib.figures.style import FAINT, INK, SMALL
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BOTTOM, TOP = -4.0, 104.0  # of the vertical axis in per cent; labels of vertical lines stand above
-LINE, HEIGHT = 10, 138  # points: of a label's line, and about of a panel without its title and axis
+LINE, HEIGHT = 11, 138  # points: of a label's line, and about of a panel without its title and axis
 MARKERS = 8  # on a curve; with more radii only the first and some at about equal distances have one
 _RUN = ("key", "init_seed", "noise_seed")  # what tells the runs of an instance apart
 _CEILING = "ceiling of the radius"
@@ -37,12 +37,29 @@ def certificates(specs: Iterable[Mapping[str, Any]], *, columns: int = 2) -> "Fi
     has fallen to 0 stays there, and a curve that is 0 throughout goes on to the panel's last
     radius.
     """
-    return draw_panels(specs, _draw, columns=columns, needed=("frame", "xlabel"))
+    specs = [dict(spec) for spec in specs]
+    top = max(map(_top, specs), default=100.0)
+
+    def draw(axes, frame, **spec):
+        return _draw(axes, frame, top=top, **spec)
+
+    return draw_panels(specs, draw, columns=columns, needed=("frame", "xlabel"))
 
 
-def _draw(axes, frame, *, looks, xlabel, ylabel=None, series=None, xscale="linear", ceilings=None,
-          vertical=(), instance=None):
-    """Draw the curves of one spec into axes."""
+def _top(spec):
+    """The upper end of an axis for the curves of a spec and their bands, a multiple of ten."""
+    frame, series = spec.get("frame"), spec.get("series")
+    if frame is None or not {"radius", "correct"} <= set(frame.columns):
+        return 100.0  # an error that follows says what is missing
+    groups = [frame] if series is None else [rows for _, rows in frame.groupby(series)]
+    curves = [_curve(rows, spec.get("instance")) for rows in groups]
+    ends = [end for curve in curves for end in (*curve["mean"], *curve["high"]) if end == end]
+    return 10.0 * math.ceil(max(ends) / 10) if ends and max(ends) > 0 else 100.0
+
+
+def _draw(axes, frame, *, looks, xlabel, top, ylabel=None, series=None, xscale="linear",
+          ceilings=None, vertical=(), instance=None):
+    """Draw the curves of one spec into axes, whose limits it sets: returns no values."""
     require(frame, ["radius", "correct"])
     names = series_names(frame, series)
     ceilings = ceilings or {} if names else {}  # without rows there are no series
@@ -61,8 +78,8 @@ def _draw(axes, frame, *, looks, xlabel, ylabel=None, series=None, xscale="linea
     axes.set_xlabel(xlabel)
     label = ylabel or "certified and correct\n[% of test images]"
     axes.set_ylabel(label if "[" in label else f"{label}\n[%]")
-    axes.set_ylim(BOTTOM, TOP)
-    axes.set_yticks(range(0, 101, 20))
+    axes.set_ylim(BOTTOM * top / 100, top + TOP - 100)
+    axes.set_yticks(range(0, int(top) + 1, 20 if top > 50 else 10))
     for index, (name, curve) in enumerate(curves.items()):
         _draw_curve(axes, curve, looks[name], name, below=len(curves) - 1 - index)
     absent = [name for name in names if curves[name].empty]
@@ -73,6 +90,7 @@ def _draw(axes, frame, *, looks, xlabel, ylabel=None, series=None, xscale="linea
         axes.texts[-1].set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.3})
     _draw_ceilings(axes, {str(name): float(radius) for name, radius in ceilings.items()}, looks)
     _draw_verticals(axes, vertical)
+    return []
 
 
 def _curve(rows, instance):
@@ -169,7 +187,7 @@ def _draw_radii(axes, values, xscale):
     if apart:
         cut = place.inverted().transform([place.transform([positive[0]])[0] / 2])[0]
         axes.text(cut, 0, "//", transform=axes.get_xaxis_transform(), ha="center", va="center",
-                  color=FAINT, fontsize=8, zorder=5,
+                  color=FAINT, fontsize=SMALL, zorder=5,
                   bbox={"pad": 0.5, "facecolor": "white", "edgecolor": "none"})
 
 
@@ -201,10 +219,11 @@ def _draw_ceilings(axes, ceilings, looks):
         names = [name for name, value in ceilings.items() if value == radius]
         look = looks[names[0]] if len(names) == 1 else None
         color = look.color if look else INK
-        axes.plot([radius, radius], [BOTTOM, 9], color=color, linestyle=look.line if look else "-",
+        foot, end = axes.get_ylim()[0], 0.09 * axes.get_ylim()[1]
+        axes.plot([radius, radius], [foot, end], color=color, linestyle=look.line if look else "-",
                   linewidth=2.4, solid_capstyle="butt", zorder=3.5)
         if look:
-            axes.plot(radius, BOTTOM, color=color, marker=look.marker, linestyle="none",
+            axes.plot(radius, foot, color=color, marker=look.marker, linestyle="none",
                       markersize=5, clip_on=False, zorder=5)
         axes.plot([], [], color=FAINT, linestyle="none", marker="|", markersize=9,
                   markeredgewidth=2.4, label=_CEILING)
@@ -221,19 +240,20 @@ def _draw_verticals(axes, vertical):
     place = axes.transData + axes.transAxes.inverted()
     items = sorted(((place.transform((float(radius), 0))[0], float(radius), text)
                     for radius, text in vertical), key=lambda item: (abs(item[0] - 0.5), item[1]))
-    wide = (axes.figure.get_figwidth() / axes.get_gridspec().ncols - 0.8) * 72 / 4.6  # letters
+    wide = (axes.figure.get_figwidth() / axes.get_gridspec().ncols - 0.8) * 72 / 5.2  # letters
     texts = [
         textwrap.wrap(str(text), max(int(wide * max(at, 1 - at)), 8)) or [""]
         for at, _, text in items
     ]
-    line = (TOP - BOTTOM) * LINE / (HEIGHT - LINE * min(sum(map(len, texts)), HEIGHT // LINE - 5))
-    height = TOP
+    bottom, height = axes.get_ylim()
+    rows = min(sum(map(len, texts)), HEIGHT // LINE - 5)
+    line = (height - bottom) * LINE / (HEIGHT - LINE * rows)
     for (at, radius, _), lines in zip(items, texts, strict=True):
         height += line * len(lines)
-        axes.plot([radius, radius], [BOTTOM, height - 1], color=INK, linewidth=1,
+        axes.plot([radius, radius], [bottom, 0.99 * height], color=INK, linewidth=1,
                   linestyle=(0, (4, 1.5, 1, 1.5)), zorder=1.5)
         axes.annotate("\n".join(lines), (radius, height), (3 if at < 0.5 else -3, 0),
                       textcoords="offset points", va="top", ha="left" if at < 0.5 else "right",
-                      fontsize=7.5, linespacing=1,
+                      fontsize=SMALL, linespacing=1,
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3})
-    axes.set_ylim(BOTTOM, height + 1)
+    axes.set_ylim(bottom, height + 1)

@@ -1,5 +1,6 @@
 """Clean accuracy against attack success: a point a setting, and those that no other one beats."""
 
+import math
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,15 +14,8 @@ from lib.figures.axes import (
 )
 from lib.figures.levels import level_text, levels, methods
 from lib.figures.means import filled, instance_means, interval, require
-from lib.figures.style import (
-    INK,
-    WIDTH,
-    factor,
-    limits,
-    measure_label,
-    series_styles,
-    styled,
-)
+from lib.figures.measures import factor, limits, measure_label
+from lib.figures.style import BETTER, INK, SMALL, WIDTH, series_styles, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,12 +26,14 @@ LABELLED = 14  # settings; of more than that only the front is labelled
 
 def tradeoff(frame: "DataFrame", *, x: str = "accuracy", y: str | Sequence[str] = "success",
              series: str = "series", by: str = "epsilon", corner: tuple[float, float] | None = None,
-             missing: float | None = None, instance: str | Sequence[str] | None = None) -> "Figure":
+             missing: float | None = None, instance: str | Sequence[str] | None = None,
+             intervals: bool = False) -> "Figure":
     """A Figure of clean accuracy against attack success (or lift), as Razmi et al.'s figure 3c.
 
     frame: a row a run. A marker is the mean over instances of one setting: a value of `by` within
-    a value of `series`, with 95% t intervals both ways where there are several instances; those of
-    a series are joined in the order of `by`. y: a measure of which less is better, or several, a
+    a value of `series`; those of a series are joined in the order of `by`. intervals: with 95% t
+    intervals both ways where there are several instances: between them, so not for comparing
+    settings of the same instances. y: a measure of which less is better, or several, a
     panel each. corner: (least x, greatest y) as shares, the shaded corner that a defence should
     reach. missing: what an empty `by` stands for, as math.inf for "no guarantee". The front holds
     the settings that no other one beats in both means; dominated ones are faint. The front is a
@@ -57,14 +53,16 @@ def tradeoff(frame: "DataFrame", *, x: str = "accuracy", y: str | Sequence[str] 
         for index, measure in enumerate(measures):
             axes = figure.add_subplot(len(measures), 1, index + 1)
             found = pareto(frame, x=x, y=measure, series=series, by=by, instance=instance)
-            _draw(axes, found, looks, x=x, y=measure, series=series, corner=corner)
+            _draw(axes, found if intervals else _without(found, x, measure), looks, x=x, y=measure,
+                  series=series, corner=corner)
             say_absent(
                 axes,
                 [name for name in names if len(found) and name not in set(found[series].map(str))],
                 height=0.95)
-            notes.append(_notes(found, x=x, y=measure, series=series, by=by))
+            notes.append(_notes(found if intervals else _without(found, x, measure), x=x,
+                                y=measure, by=by))
             axes.set_title(textwrap.fill(front_text(found, series=series, by=by), 104),
-                           fontsize=8.5)
+                           fontsize=SMALL)
         legend_below(figure, order=names)
         for axes, (texts, lines) in zip(figure.axes, notes, strict=True):
             label_points(axes, texts, avoid=lines)
@@ -98,6 +96,12 @@ def _columns(measure):
     return [measure, f"{measure}_low", f"{measure}_high"]
 
 
+def _without(found, *measures):
+    """The settings without their intervals."""
+    return found.assign(**{f"{measure}_{end}": math.nan for measure in measures
+                           for end in ("low", "high")})
+
+
 def _means(rows, *measures):
     line = {"n": len(rows), "collapsed": rows["collapsed"].mean()}
     for measure in measures:
@@ -128,7 +132,7 @@ def _draw(axes, found, looks, *, x, y, series, corner):
     units = {x: factor(x), y: factor(y)}
     scaled = found.assign(**{column: units[measure] * found[column]
                              for measure in (x, y) for column in _columns(measure)})
-    axes.set_xlabel(measure_label(x).replace("\n", " "))
+    axes.set_xlabel(measure_label(x, lines=1))
     axes.set_ylabel(measure_label(y))
     if not len(found):
         say_not_measured(axes)
@@ -141,8 +145,12 @@ def _draw(axes, found, looks, *, x, y, series, corner):
     front = scaled[scaled["front"]].sort_values(x)
     axes.plot(front[x], front[y], drawstyle="steps-pre", color=INK, linewidth=1, zorder=2,
               label="Pareto front")
-    axes.plot(units[x], 0, linestyle="none", marker="+", markersize=11, markeredgewidth=2,
-              color=INK, clip_on=False, label="ideal")
+    if corner is None:
+        axes.annotate("better ↘", (0.985, 0.02), xycoords="axes fraction", ha="right", va="bottom",
+                      fontsize=11, fontweight="bold", color=BETTER)
+    else:
+        axes.plot(units[x], 0, linestyle="none", marker="+", markersize=11, markeredgewidth=2,
+                  color=INK, clip_on=False, label="ideal")
     if (scaled["collapsed"] >= 0.5).any():
         note_collapsed(axes)
 
@@ -160,7 +168,7 @@ def _series(axes, rows, look, *, label, x, y):
     axes.plot(rows[x], rows[y], color=look.color, linestyle=look.line, linewidth=0.9, alpha=0.45)
     for front, some in rows.groupby("front"):
         alpha = 1 if front else 0.5
-        several = some[some["n"] > 1]
+        several = some[some[f"{y}_low"].notna()]
         if len(several):
             axes.errorbar(several[x], several[y], linestyle="none", color=look.color, alpha=alpha,
                           elinewidth=1, capsize=0, **_errors(several, x, y))
@@ -176,7 +184,7 @@ def _errors(rows, x, y):
             for axis, m in (("x", x), ("y", y))}
 
 
-def _notes(found, *, x, y, series, by):
+def _notes(found, *, x, y, by):
     """((x, y, text) of the settings that are labelled, places that the labels leave free)."""
     kept = found if len(found) <= LABELLED else found[found["front"]]
     texts = [(factor(x) * row[x], factor(y) * row[y], level_text(by, row[by]))
