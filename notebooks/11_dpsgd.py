@@ -168,7 +168,7 @@ figures.show(
     figures.envelopes(least, apart), id="dpsgd-envelopes", data=study.tidy([least, apart]),
     caption=(f"Least lift of each family at a clean accuracy, {fraction:.0%} of the base class"
              f" poisoned, {len(pairs)} pairs of classes. Left: means. Right: DP-SGD minus plain"
-             " SGD, each pair (faint), their mean and its 95% t interval."),
+             " SGD, mean over the pairs and its 95% t interval."),
     alt=("Left, two lines of least lift over clean accuracy, for DP-SGD and plain SGD. Right, their"
          " paired difference with its interval beside a line at zero."),
 )
@@ -193,8 +193,10 @@ print("problems of a grid:", tuned.problems(choices))
 
 # %%
 differences = tuned.differences(attacked, paths, choices)
+words = dict(sides=("DP-SGD leaves less", "DP-SGD leaves more"),
+             xlabel="lift of DP-SGD minus lift of plain SGD as accurate [points]")
 figures.show(
-    figures.paired_differences(differences, by="noise_multiplier"),
+    figures.paired_differences(differences, by="noise_multiplier", **words),
     id="dpsgd-tuned", data=study.tidy([differences]),
     caption=("As tuned: paired difference in lift between DP-SGD and plain SGD stopped at the same"
              f" clean accuracy; each pair (mean over {tuning_draws} tuning draws), and the mean"
@@ -287,7 +289,7 @@ older_apart = older.differences(older_rows)
 
 # %%
 figures.show(
-    figures.paired_differences(older_apart, by="noise_multiplier"),
+    figures.paired_differences(older_apart, by="noise_multiplier", **words),
     id="dpsgd-older", data=study.tidy([older_apart]),
     caption=(f"The older comparison, on {older_features}: one learning rate an arm, one tuning"
              " draw. Each pair, and the mean with its 95% t interval."),

@@ -8,7 +8,7 @@ Means are over attack instances, intervals are t intervals at 95%.
 from lib.figures.axes import not_measured
 from lib.figures.bars import parts_bars
 from lib.figures.boxes import boxes
-from lib.figures.contrasts import contrasts
+from lib.figures.comparisons import contrasts
 from lib.figures.curves import panels, singular_point, sweep
 from lib.figures.display import show, svg, table
 from lib.figures.families import by_setting, collapsed, dots, envelopes

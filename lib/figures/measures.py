@@ -51,6 +51,7 @@ MEASURES = {
     "facts.truth": Measure("true label, triggered", TRIGGERED, "higher"),
     "facts.printed": Measure("printed by RAB's script", "% of all test images, triggered"),
 }
+DIFFERENCES = ("difference", "effect")  # of two lifts
 _QUARTILES = {"q1": "first quartile", "median": "median", "q3": "third quartile"}
 _AXES = {
     "noise_multiplier": "noise multiplier z",
@@ -106,7 +107,7 @@ def limits(column: str) -> tuple[float, float]:
     if unit.startswith("%"):
         return 0.0, 100.0
     if unit == POINTS:
-        return -100.0, 100.0
+        return (-200.0, 200.0) if column in DIFFERENCES else (-100.0, 100.0)
     return (0.0, 1.0) if unit == AUC else (-math.inf, math.inf)
 
 

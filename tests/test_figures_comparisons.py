@@ -8,7 +8,7 @@ from test_figures import texts
 
 from lib import figures
 from lib.figures import display
-from lib.figures.contrasts import _wrapped, signed
+from lib.figures.comparisons import _wrapped, signed
 from lib.figures.style import BETTER, INK, WORSE
 from lib.metrics import mean_interval
 

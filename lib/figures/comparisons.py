@@ -1,9 +1,11 @@
 """A few paired comparisons as a forest: the project's clearest figure."""
 
+import math
 import textwrap
 from typing import TYPE_CHECKING, NamedTuple
 
 from lib.figures.means import interval, require
+from lib.figures.measures import limits
 from lib.figures.sides import check_better, draw_sides, name_sides
 from lib.figures.style import BETTER, FAINT, INK, styled
 
@@ -29,6 +31,7 @@ class Comparison(NamedTuple):
     label: str
     values: list[float]
     found: "Interval"
+    decimals: int
 
 
 def contrasts(frame: "DataFrame", *, by: str, value: str = "difference", better: str = "lower",
@@ -47,14 +50,14 @@ def contrasts(frame: "DataFrame", *, by: str, value: str = "difference", better:
 
     check_better(better)
     require(frame, [by, value])
-    rows = _comparisons(frame, by, value, factor=100 if unit == "points" else 1)
+    rows = _comparisons(frame, by, value, points=unit == "points")
     with styled():
         figure = Figure(figsize=(WIDTH, TOP + BOTTOM + ROW * max(len(rows), 1)))
         axes = figure.add_axes(_frame(figure, rows))
         axes.set_xlim(*_limits(rows))
         axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
         for place, row in enumerate(rows):
-            _draw(axes, row, place, decimals=1 if unit == "points" else 3)
+            _draw(axes, row, place)
         _name_rows(axes, rows)
         _name_axis(axes, f"{xlabel} [{unit}]" if unit else xlabel)
         draw_sides(axes, better)
@@ -64,14 +67,16 @@ def contrasts(frame: "DataFrame", *, by: str, value: str = "difference", better:
     return figure
 
 
-def _comparisons(frame, by, value, *, factor):
+def _comparisons(frame, by, value, *, points):
     import pandas as pd
 
-    values = factor * pd.to_numeric(frame[value])
+    values = (100 if points else 1) * pd.to_numeric(frame[value])
+    within = limits(value) if points else (-math.inf, math.inf)
     rows = []
     for label in dict.fromkeys(frame[by].dropna()):
         pairs = values[frame[by].eq(label)].dropna().tolist()
-        rows.append(Comparison(str(label), pairs, interval(pairs)))
+        rows.append(Comparison(str(label), pairs, interval(pairs, within=within),
+                               1 if points else 2))
     return rows
 
 
@@ -104,7 +109,7 @@ def _limits(rows):
     return min(low - 0.04 * span, -SIDE * span), max(high + 0.04 * span, SIDE * span)
 
 
-def _draw(axes, row, place, *, decimals):
+def _draw(axes, row, place):
     """The interval with its mean, the pairs below it, the numbers at the right."""
     at, found = 1 + 2 * MARGIN / _inches(axes), row.found
     write = {"transform": axes.get_yaxis_transform(), "fontsize": TEXT, "ha": "left"}
@@ -118,15 +123,15 @@ def _draw(axes, row, place, *, decimals):
                   solid_capstyle="butt", zorder=4)
     axes.plot(found.mean, place - 0.06, marker="o", markersize=9, color=BETTER,
               markeredgecolor="white", markeredgewidth=1.2, zorder=5)
-    axes.text(at, place - 0.04, signed(found.mean, decimals), va="bottom", fontweight="bold",
+    axes.text(at, place - 0.04, signed(found.mean, row.decimals), va="bottom", fontweight="bold",
               color=INK, **write | {"fontsize": TEXT + 1})
-    axes.text(at, place + 0.01, _bounds(row, decimals), va="top", color=FAINT, **write)
+    axes.text(at, place + 0.01, _bounds(row), va="top", color=FAINT, **write)
 
 
-def _bounds(row, decimals=1):
+def _bounds(row):
     if row.found.n < 2:
         return "n = 1" if row.values else "not measured"
-    return f"[{signed(row.found.low, decimals)}, {signed(row.found.high, decimals)}]"
+    return f"[{signed(row.found.low, row.decimals)}, {signed(row.found.high, row.decimals)}]"
 
 
 def signed(value: float, decimals: int) -> str:
