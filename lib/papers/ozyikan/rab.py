@@ -3,8 +3,8 @@ noise level, poisoned share and number of models on it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from lib.attacks.four_pixel import FourPixel
 from lib.defences.dpsgd import DPSGD
@@ -12,6 +12,10 @@ from lib.defences.smoothing import Smoothing
 from lib.study.design import worlds
 from lib.study.runs import Run
 from lib.training import Training
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from torch import Tensor
 
 TUNED_ON = 2  # attack instances whose clean images choose a learning rate
 
@@ -108,3 +112,33 @@ def tested(setup: SetUp, rates: Mapping[float, float], counts: Iterable[int], no
     return [one.with_(attack__images=count, attack__norm=norm, defence=defence,
                       training__lr=rates[defence.noise])
             for count in counts for one in setup.instances()]
+
+
+def smaller(defences: Iterable[Smoothing], models: int) -> list[Smoothing]:
+    """The same defences with fewer models."""
+    return [replace(one, models=models) for one in defences]
+
+
+def best(frame: "DataFrame", *, by: str = "defence.noise") -> dict[float, float]:
+    """The most accurate rate at each level that was measured in full; rows of `tuning`."""
+    from lib import study
+
+    return study.best(frame, by=by, choose="training.lr", on="accuracy")
+
+
+def pictures(images: "Tensor", stamped: Mapping[float, "Tensor"]) -> tuple["Tensor", list[str]]:
+    """Images without and with the trigger, by its norm, and a title for each."""
+    import torch
+
+    titles = ["clean", *(f"norm {size:g}" for size in stamped)]
+    return torch.cat([images, *stamped.values()]), [
+        title for title in titles for _ in range(len(images))]
+
+
+def realised(images: "Tensor", stamped: Mapping[float, "Tensor"]) -> str:
+    """In words: how much the trigger changes, by the norm that was asked for."""
+    changes = {size: (after.float() - images.float()) / 255 for size, after in stamped.items()}
+    return "; ".join(
+        f"a trigger of norm {size:g} changes a pixel by up to {255 * found.abs().max():.0f} of 255"
+        f" grey levels, a realised norm of up to {found.flatten(1).norm(dim=1).max():.2f}"
+        for size, found in changes.items()).capitalize() + "."

@@ -4,7 +4,7 @@ RAB: the l2 norm of all patterns together, where the noise lies (here between fe
 many training images are inserted or deleted.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lib.figures.contrasts import BOTTOM, LETTER, MARGIN, ROW, TEXT, WIDTH
 from lib.figures.style import BETTER, FAINT, INK, WORSE, styled
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame, Series
 
+EACH = "facts.each"
 SIDES = "← not certified against this attack", "certified →"
 NUMBERS = {BUDGET: "attack", CEILING: "at most", RADIUS: "reached", COUNT: "certified",
            certified.CERTIFIED: "certified at all"}
@@ -69,6 +70,35 @@ def _sizes(line: "Series") -> dict[str, float]:
     return {"models": line[MODELS], "images": images, "poisons": int(images * line[SHARE] + 1e-6)}
 
 
+def radii(frame: "DataFrame", share: float) -> "DataFrame":
+    """RAB's published certificate on clean test images at one poisoned share, means over pairs: a
+    line a noise (also in `series`) and radius, down to the first that no pair certifies.
+    """
+    from lib import study
+
+    own = frame[frame["world"].eq("P") & (frame[SHARE] - share).abs().lt(1e-9)]
+    found = study.certified(own)
+    found = found[found["images"].eq("clean") & found["rule"].eq("nominal")]
+    pairs = found.groupby(NOISE)["dataset"].transform("nunique")
+    # a pair's table ends at its first 0, so that sums are over all pairs
+    found = found.assign(correct=found["correct"] / pairs, **{
+        name: found[name].groupby(found[NOISE]).transform("mean") for name in (EACH, BUDGET)})
+    found = found.groupby([NOISE, "radius", CEILING, EACH, BUDGET], as_index=False)["correct"].sum()
+    return found.assign(series=[f"noise {noise:g}" for noise in found[NOISE]])
+
+
+def certificate(curves: "DataFrame") -> dict[str, Any]:
+    """The panel that `lib.figures.certificates` draws of `radii`, with ceilings and the attack."""
+    spent = curves[[EACH, BUDGET]].mean() if len(curves) else {}
+    return dict(
+        frame=curves, instance=["series"], series="series", xscale="log",
+        xlabel="certified radius [l2 norm of all patterns together, between features]",
+        ylabel="correct with this radius\n[% of clean test images]",
+        ceilings=curves.groupby("series", sort=False)[CEILING].first().to_dict(),
+        vertical=[(spent[name], f"{words}: {spent[name]:.3g}") for name, words in (
+            (EACH, "one poison"), (BUDGET, "all poisons")) if name in spent])
+
+
 def bars(frame: "DataFrame", *, attack: str, unit: str) -> "Figure":
     """What a certificate can reach (light) and does reach (dark), a bar a line of the frame; the
     thick line is what the attack spends.
@@ -105,13 +135,13 @@ def _frame(figure: "Figure") -> tuple[float, float, float, float]:
 
 
 def _bar(axes: "Axes", place: int, line: dict) -> None:
-    write = {"va": "center", "fontsize": TEXT, "textcoords": "offset points"}
+    write: dict[str, Any] = {"va": "center", "fontsize": TEXT, "textcoords": "offset points"}
     for name, thick, opaque in (("at most", 0.6, 0.3), ("reached", 0.34, 1)):
         axes.barh(place, line[name], height=thick, color=BETTER, alpha=opaque, linewidth=0,
                   zorder=3)
     axes.annotate(f"at most {_digits(line['at most'])}", (line["at most"], place), (5, 0),
                   zorder=6, color=INK, **write)
-    beside = {"xycoords": axes.get_yaxis_transform()} | write
+    beside: dict[str, Any] = {"xycoords": axes.get_yaxis_transform()} | write
     axes.annotate(f"{_digits(line['factor'])} times", (1, place), (6, 7), color=INK,
                   fontweight="bold", **beside)
     axes.annotate(line["note"], (1, place), (6, -7), color=FAINT, **beside)
@@ -130,7 +160,7 @@ def _attack(axes: "Axes", frame: "DataFrame", words: str) -> None:
     axes.axvspan(0, at, color=WORSE, alpha=0.11, linewidth=0, zorder=0)
     axes.axvspan(frame["lowest"].min(), frame["highest"].max(), color=INK, alpha=0.12, linewidth=0)
     axes.axvline(at, color=INK, linewidth=3, zorder=5)
-    over = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points",
+    over: dict[str, Any] = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points",
             "va": "bottom", "fontsize": TEXT}
     axes.annotate(SIDES[0], (at, 1), (-4, 5), ha="right", color=WORSE, fontweight="bold", **over)
     axes.annotate(SIDES[1], (at, 1), (4, 5), ha="left", color=BETTER, fontweight="bold", **over)
