@@ -5,7 +5,6 @@ over single models, what their ensemble does, and the number that the paper plot
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lib.papers.ozyikan import certified
 from lib.papers.ozyikan.certified import CERTIFIED, NOISE, PRINTED, SHARE, TRUTH
 
 if TYPE_CHECKING:
@@ -56,39 +55,3 @@ def drawn(frame: "DataFrame", kinds: Iterable[str], *, by: str = NOISE) -> "Data
 
 def _quartiles(kind: str) -> list[str]:
     return [f"facts.models_{kind}_{place}" for place in ("q1", "median", "q3")]
-
-
-def changes(frame: "DataFrame") -> "DataFrame":
-    """What more poison and more noise do to RAB's accuracies, pair by pair: a line a pair and
-    comparison, with `what` and `difference`. frame: rows of `certified.prepared`.
-    """
-    import pandas as pd
-
-    swept = certified.most_models(certified.plain(frame[frame["world"].eq("P")]), SHARE,
-                                  but=(NOISE,))
-    if swept is None:
-        return pd.DataFrame(columns=["what", "pair", "difference"])
-    (few, many), (low, high) = (certified.ends(swept, axis) for axis in (SHARE, NOISE))
-    least = swept[swept[NOISE].eq(low)]
-    shares, noises = f"{many:.0%} minus {few:.0%} poison", f"noise {high:g} minus {low:g}"
-    found = {
-        f"clean images certified at all,\n{shares}": certified.change(
-            least, SHARE, CERTIFIED, (few, many)),
-        f"triggered images by true label,\n{shares}": certified.change(
-            least, SHARE, TRUTH, (few, many)),
-        f"clean accuracy, median model,\n{noises}": certified.change(
-            swept, NOISE, certified.MEDIAN, (low, high)),
-        f"clean accuracy, their average,\n{noises}": certified.change(
-            swept, NOISE, "accuracy", (low, high))}
-    return pd.concat([
-        values.rename("difference").rename_axis("pair").reset_index().assign(what=name)
-        for name, values in found.items()], ignore_index=True)
-
-
-def changes_finding(found: "DataFrame") -> str:
-    """The differences in words."""
-    from lib.verdicts import judgement
-
-    lines = [f"{' '.join(name.split())}: {judgement.points(group['difference'])} points"
-             for name, group in found.groupby("what", sort=False)]
-    return f"{'; '.join(lines)}." if lines else ""

@@ -4,6 +4,7 @@ RAB: the l2 norm of all patterns together, where the noise lies (here between fe
 many training images are inserted or deleted.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lib.figures.contrasts import BOTTOM, LETTER, MARGIN, ROW, TEXT, WIDTH
@@ -70,33 +71,37 @@ def _sizes(line: "Series") -> dict[str, float]:
     return {"models": line[MODELS], "images": images, "poisons": int(images * line[SHARE] + 1e-6)}
 
 
-def radii(frame: "DataFrame", share: float) -> "DataFrame":
-    """RAB's published certificate on clean test images at one poisoned share, means over pairs: a
-    line a noise (also in `series`) and radius, down to the first that no pair certifies.
+def radii(frame: "DataFrame", share: float, *, rule: str, by: str, words: str) -> "DataFrame":
+    """Certified share of clean test images over the radius at one poisoned share, means over
+    instances: a line a value of `by` (in `series` too) and radius, down to the first that certifies
+    nothing. rule: of the certificate.
     """
     from lib import study
 
-    own = frame[frame["world"].eq("P") & (frame[SHARE] - share).abs().lt(1e-9)]
-    found = study.certified(own)
-    found = found[found["images"].eq("clean") & found["rule"].eq("nominal")]
-    pairs = found.groupby(NOISE)["dataset"].transform("nunique")
-    # a pair's table ends at its first 0, so that sums are over all pairs
-    found = found.assign(correct=found["correct"] / pairs, **{
-        name: found[name].groupby(found[NOISE]).transform("mean") for name in (EACH, BUDGET)})
-    found = found.groupby([NOISE, "radius", CEILING, EACH, BUDGET], as_index=False)["correct"].sum()
-    return found.assign(series=[f"noise {noise:g}" for noise in found[NOISE]])
+    found = study.certified(frame[frame["world"].eq("P") & (frame[SHARE] - share).abs().lt(1e-9)])
+    found = found[found["images"].eq("clean") & found["rule"].eq(rule)]
+    # an instance's table ends at its first 0, so that sums are over all of them
+    number = found.groupby(by)["key"].transform("nunique")
+    means = {name: found[name].groupby(found[by]).transform("mean") for name in (EACH, BUDGET)
+             if name in found}
+    found = found.assign(correct=found["correct"] / number, **means)
+    found = found.groupby([by, "radius", CEILING, *means], as_index=False, dropna=False)[
+        "correct"].sum()
+    return found.assign(series=[words.format(value) for value in found[by]])
 
 
-def certificate(curves: "DataFrame") -> dict[str, Any]:
-    """The panel that `lib.figures.certificates` draws of `radii`, with ceilings and the attack."""
-    spent = curves[[EACH, BUDGET]].mean() if len(curves) else {}
+def certificate(curves: "DataFrame", *, xlabel: str, attacks: Mapping[str, str]) -> dict[str, Any]:
+    """The panel that `lib.figures.certificates` draws of `radii`, with ceilings and the attack.
+
+    attacks: columns of `radii` that are drawn as vertical lines, and their names.
+    """
+    spent = curves[list(attacks)].mean() if len(curves) else {}
     return dict(
-        frame=curves, instance=["series"], series="series", xscale="log",
-        xlabel="certified radius [l2 norm of all patterns together, between features]",
+        frame=curves, instance=["series"], series="series", xscale="log", xlabel=xlabel,
         ylabel="correct with this radius\n[% of clean test images]",
         ceilings=curves.groupby("series", sort=False)[CEILING].first().to_dict(),
-        vertical=[(spent[name], f"{words}: {spent[name]:.3g}") for name, words in (
-            (EACH, "one poison"), (BUDGET, "all poisons")) if name in spent])
+        vertical=[(spent[name], f"{words}: {spent[name]:.3g}") for name, words in attacks.items()
+                  if len(curves)])
 
 
 def bars(frame: "DataFrame", *, attack: str, unit: str) -> "Figure":

@@ -98,6 +98,32 @@ def rates(chosen: Mapping[str, Mapping[float, float]]) -> "DataFrame":
         for name, found in chosen.items()])
 
 
+def held_out(frame: "DataFrame", by: str) -> "DataFrame":
+    """Clean accuracy on held-out images: a line a value of `by`, a column a learning rate."""
+    return headed(frame.pivot_table(index=by, columns="training.lr", values="accuracy",
+                                    aggfunc="mean", dropna=False).reset_index())
+
+
+def single_votes(frames: Iterable["DataFrame"]) -> "DataFrame":
+    """Runs of DPA, a line a run."""
+    import pandas as pd
+
+    columns = ["dataset", PARTS, SHARE, "accuracy", CERTIFIED, RADIUS, "facts.size_min",
+               "facts.size_max", BUDGET, "facts.touched", "success", "lift"]
+    return headed(pd.concat(list(frames), ignore_index=True)[columns]).rename(
+        columns={"norm of all": "samples changed", "certified at all": "certified, 1 change"})
+
+
+def defences(rab: "DataFrame", dpa: "DataFrame") -> "DataFrame":
+    """Attacked rows of both, with `series`: which defence at which setting."""
+    import pandas as pd
+
+    both = pd.concat([
+        rab.assign(series=[f"RAB, noise {noise:g}" for noise in rab[NOISE]]),
+        dpa.assign(series=[f"DPA, {k:g} parts" for k in dpa[PARTS]])], ignore_index=True)
+    return both[both["world"].eq("P")]
+
+
 def budgets(frame: "DataFrame") -> "DataFrame":
     """What the attack spends, what RAB can certify and does certify; predictions: clean and
     triggered test images together."""
