@@ -142,8 +142,8 @@ def test_killed_processes_of_a_training_leave_what_is_done_and_nothing_else(stor
     assert process.returncode == 1 and not alive(helpers_of(process.pid))
     assert (
         said
-        == "train: a training process was killed (out of memory?); what was finished is kept: start"
-        " again, with fewer --jobs if it happens again\n"
+        == "train: a training process was killed (out of memory?); finished rows are kept; run the"
+        " command again, with fewer --jobs if it happens again\n"
     )
     second = rows(store)
     assert first.items() <= second.items() and len(second) > len(first)
@@ -189,7 +189,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(store, small_di
         _, said = process.communicate(timeout=120)
     assert process.returncode == 1
     assert re.fullmatch(
-        r"train: no space left for .*\.json: nothing half-written is kept; make room .*\n",
+        r"train: no space left to write .*\.json: free some space .*\n",
         said), said
     assert before.items() <= rows(store).items() and 2 <= len(rows(store)) < 12
     assert all_whole(store, [one for one in SWEEP if one.key in rows(store)]) and not drafts(store)

@@ -237,7 +237,7 @@ def test_scores_are_kept_beside_the_row_where_they_are_asked_for(store):
     assert success == pytest.approx(row["metrics"]["success"])
     assert measure.identity(one) == measure.identity(TINY) and one.key != TINY.key
     for other, says in ((TINY, "keeps no scores"), (one.with_(init_seed=1),
-                                                    "where it was trained")):
+                                                    "on the machine that trained it")):
         with pytest.raises(ValueError, match=says):
             scores.load(other)
 

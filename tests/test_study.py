@@ -248,7 +248,7 @@ def die(_):
 
 def test_a_killed_worker_is_one_line_and_keeps_what_is_done(store, monkeypatch):
     monkeypatch.setattr(sweep, "_train_plain", die)
-    with pytest.raises(RuntimeError, match="start again") as error:
+    with pytest.raises(RuntimeError, match="run the command again") as error:
         study.train([{"key": TINY.key, "run": TINY.to_dict()}], jobs=2, report=lambda line: None)
     assert "\n" not in str(error.value)
 

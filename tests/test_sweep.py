@@ -162,7 +162,7 @@ def test_what_does_not_end_in_time_is_given_up(store, monkeypatch, tmp_path, job
     started = time.monotonic()
     assert study.train(requests(runs), budget=2.0, jobs=jobs, report=said.append) == 0
     assert time.monotonic() - started < 10 and ledger.stored() == []
-    assert said == ["budget: 3 of 3 runs left for another time"]
+    assert said == ["budget: 3 of 3 runs left to train next time"]
 
 
 # ---- an estimate
