@@ -167,7 +167,7 @@ def test_unreadable_packed_rows_are_named_and_passed_over(results, curve):
              json.dumps(row("c", averaged={"ema": {"curve": curve}})),
              json.dumps(row("d", averaged=["ema"]))]
     (results / "11_x.jsonl").write_text("\n".join(lines))
-    with pytest.warns(UserWarning, match="unreadable row .* passed over") as said:
+    with pytest.warns(UserWarning, match="unreadable row .* skipped") as said:
         assert ledger.published().keys() == {"b" * 64}
     assert [str(one.message).partition(":")[0] for one in said] == [
         f"unreadable row 11_x.jsonl line {number}" for number in (1, 3, 4)]
