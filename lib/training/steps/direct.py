@@ -13,7 +13,7 @@ from lib.training.steps import closed_form, per_sample
 
 
 class Direct:
-    """The group's weights as what the optimiser moves: `coordinates` [models, parameters].
+    """The group's weights as what the optimizer moves: `coordinates` [models, parameters].
 
     `states` [models, parameters and buffers]: what the models start with.
     """
