@@ -341,7 +341,7 @@ def test_the_gram_form_is_the_same_training(monkeypatch, rule, how):
     schedule = Schedule(60, rule, how, decay=((0.5, 0.3),), snapshots=(20, 60))
     assert coefficients.applies(build(), pool, members, schedule)
     by_inputs = training.fit(build, pool, members, schedule)
-    monkeypatch.setattr(coefficients, "PAYS", 0.0)
+    monkeypatch.setattr(coefficients, "MAX_RATIO", 0.0)
     direct = training.fit(build, pool, members, schedule)
     torch.testing.assert_close(by_inputs.parameters, direct.parameters, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(by_inputs.snapshots[20], direct.snapshots[20], rtol=1e-4, atol=1e-5)
