@@ -371,8 +371,8 @@ MUTANTS = [
     mutant(
         "the variance of the votes",
         PATE,
-        "dtype=torch.float64) * self.result_noise",
-        "dtype=torch.float64) * math.sqrt(self.result_noise)",
+        "result = self.result_noise * torch.randn",
+        "result = math.sqrt(self.result_noise) * torch.randn",
         "test_pate.py::test_the_answer_is_the_largest_noisy_count",
     ),
     mutant(
@@ -407,9 +407,8 @@ MUTANTS = [
     mutant(
         "one noise selects and answers",
         PATE,
-        "drawn = torch.randn(counts.shape, generator=random,\n"
-        "                            dtype=torch.float64) * self.selection_noise",
-        "drawn = result * (self.selection_noise / max(self.result_noise, 1e-9))",
+        "selection = self.selection_noise * torch.randn(shape, generator=random, dtype=kind)",
+        "selection = result * (self.selection_noise / max(self.result_noise, 1e-9))",
         "test_pate.py::test_whether_a_query_is_answered_says_nothing_of_the_noise_in_its_answer",
     ),
     mutant(
@@ -551,8 +550,8 @@ MUTANTS = [
     mutant(
         "one image too many withstood",
         PARTITION,
-        "_cheapest(*one, classes) - 1 for one",
-        "_cheapest(*one, classes) for one",
+        "_cheapest(*image, classes) - 1 for image",
+        "_cheapest(*image, classes) for image",
         "test_certificates.py::test_a_part_inside_its_radius_keeps_its_vote_for_several_images",
     ),
 ]
