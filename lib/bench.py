@@ -69,7 +69,7 @@ def cnn_sweep() -> tuple[list[Side], int]:
 
 
 def teachers() -> tuple[list[Side], int]:
-    """200 PATE teachers (MNIST network, 250 images each, batch 32), against a plain PyTorch loop."""
+    """200 PATE teachers (MNIST network, 250 images each, batch 32), against plain PyTorch."""
     random = torch.Generator().manual_seed(0)
     pool = torch.randint(256, (200 * 250, 1, 28, 28), generator=random, dtype=torch.uint8)
     labels = torch.randint(10, (200 * 250,), generator=random)
@@ -99,7 +99,7 @@ def _exact(schedule: Schedule) -> Schedule:
 
 
 def partitions() -> tuple[list[Side], int]:
-    """250 DPA heads (2,048 features, 200 images each, batch 32), against a plain PyTorch loop."""
+    """250 DPA heads (2,048 features, 200 images each, batch 32), against plain PyTorch."""
     random = torch.Generator().manual_seed(0)
     pool = torch.randn(250 * 200, 2048, generator=random) * 0.35
     labels = torch.randint(10, (250 * 200,), generator=random)
@@ -107,7 +107,7 @@ def partitions() -> tuple[list[Side], int]:
 
 
 def partitions_cnn() -> tuple[list[Side], int]:
-    """250 DPA models (MNIST network, 200 images each, batch 32), against a plain PyTorch loop."""
+    """250 DPA models (MNIST network, 200 images each, batch 32), against plain PyTorch."""
     random = torch.Generator().manual_seed(0)
     pool = torch.randint(256, (250 * 200, 1, 28, 28), generator=random, dtype=torch.uint8)
     labels = torch.randint(10, (250 * 200,), generator=random)
@@ -137,12 +137,12 @@ def _parts(model: str, pool, labels, *, size: int, steps: int, few: int,
 
 
 def smoothing() -> tuple[list[Side], int]:
-    """100 linear RAB models (10,000 x 2,048 features, batch 256), against a plain PyTorch loop."""
+    """100 linear RAB models (10,000 x 2,048 features, batch 256), against plain PyTorch."""
     return _smoothed("linear", steps=200, ours=32, few=8)
 
 
 def smoothing_head() -> tuple[list[Side], int]:
-    """100 two-layer RAB heads (10,000 x 2,048 features, batch 256), against a plain PyTorch loop."""
+    """100 two-layer RAB heads (10,000 x 2,048 features, batch 256), against plain PyTorch."""
     return _smoothed("head", steps=200, ours=4, few=2)
 
 

@@ -456,7 +456,7 @@ def test_a_soak_of_kills_loses_nothing_and_leaves_nothing_bad(tmp_path, kills):
     # they came in the middle of the sweep
     assert found["kills"] >= 0.8 * kills and found["wrote"] >= 0.2 * kills, found
     # A group that a kill cut is trained again in part, so that its sums are added in another order:
-    # weights agree to .001.
+    # weights agree to 0.001.
     assert found["apart"]["loss"] < 1e-3 and found["apart"]["accuracy"] <= 0.011 and found["apart"][
         "success"] <= 0.11, found
     if kills > 50:

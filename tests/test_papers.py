@@ -300,7 +300,7 @@ def test_holm_runs_over_the_paper():
     frame = figure_1(success_at_norm=lambda name, norm: 0.4)
     slow = (frame["training.lr"] == 0.01) & (frame["defence.noise_multiplier"] == 5.6)
     spread = np.random.RandomState(0).randn(8)
-    # t = -2.6 on 7 degrees of freedom: p = .018
+    # t = -2.6 on 7 degrees of freedom: p = 0.018
     spread = 0.03 * (spread - spread.mean()) / spread.std(ddof=1)
     frame.loc[slow & (frame["defence.max_grad_norm"] == 2.0), "success"] = 0.4
     frame.loc[slow & (frame["defence.max_grad_norm"] == 0.1), "success"] = (

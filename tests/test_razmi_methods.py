@@ -50,7 +50,7 @@ def test_r9():
 def test_r9_is_a_share_of_the_undefended_lift():
     got = result("R9", two_stage(lift=0.36, accuracy=0.69))
     retained = result("R9", two_stage(lift=0.2)).size
-    # .36 of .8 is the threshold
+    # 0.36 of 0.8 is the threshold
     assert got.size.outcome in ("inconclusive", "fails") and "retained" in got.size.reason
     assert retained.outcome == "holds"
     # natural confusion is no backdoor: a success of 56% is still a lift of 30 points

@@ -207,12 +207,13 @@ def with_p(p, outcome="fails"):
 
 
 def test_holm_by_hand():
-    # sorted .001 .012 .02 .9 -> 4 x .001 = .004, 3 x .012 = .036, 2 x .02 = .04, max(.04, .9) = .9
+    # sorted 0.001 0.012 0.02 0.9 -> 4 x 0.001 = 0.004, 3 x 0.012 = 0.036, 2 x 0.02 = 0.04,
+    # max(0.04, 0.9) = 0.9
     given = [with_p(0.02), with_p(0.001), with_p(0.9, "holds"), with_p(0.012), NOT_MEASURED]
     got = holm(given)
     assert [one.p_holm for one in got[:4]] == pytest.approx([0.04, 0.004, 0.9, 0.036])
     assert [one.outcome for one in got] == ["fails", "fails", "holds", "fails", "not measured"]
-    # .03 among three: 3 x .024 = .072, then never smaller
+    # 0.03 among three: 3 x 0.024 = 0.072, then never smaller
     got = holm([with_p(0.024), with_p(0.024), with_p(0.03)])
     assert [one.p_holm for one in got] == pytest.approx([0.072, 0.072, 0.072])
     assert {one.outcome for one in got} == {"inconclusive"} and all(one.n_needed >= 2

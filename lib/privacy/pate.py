@@ -153,7 +153,7 @@ def vote_counts(votes: Any, rows: str = "queries") -> Any:
     good = numpy.isfinite(counts) & (counts >= 0) & (counts == numpy.floor(counts))
     if not good.all():
         row, label = numpy.argwhere(~good)[0]
-        raise ValueError(f"votes has {counts[row, label]:g} (row {row}, class {label}): expected "
+        raise ValueError(f"votes holds {counts[row, label]:g} (row {row}, class {label}): expected "
                          "whole numbers, 0 or more")
     return counts
 
