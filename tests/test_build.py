@@ -1,5 +1,4 @@
-"""The command line: the environment, what is said about wrong input, and builds of a small project.
-"""
+"""The command line: the environment, errors about wrong input, and builds of a small project."""
 
 import ast
 import errno
@@ -170,7 +169,7 @@ def old_pythons():
 
 
 @pytest.mark.skipif(not old_pythons(), reason="no Python older than 3.11 here")
-def test_an_old_python_is_told_in_one_line(tmp_path):
+def test_an_old_python_is_reported_in_one_line(tmp_path):
     make_project(tmp_path)
     done = subprocess.run([old_pythons()[-1], tmp_path / "build.py", "report"], capture_output=True,
                           text=True)

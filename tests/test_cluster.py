@@ -43,7 +43,7 @@ def two(tmp_path_factory):
 
 
 def inside(**how):
-    """A cluster in this process: cheap, for what is said before anything is trained."""
+    """A cluster in this process: cheap, for errors that come before any training."""
     return LocalCluster(processes=False, protocol="tcp://", host=HERE, dashboard_address=":0",
                         memory_limit=0, **how)
 
@@ -161,7 +161,7 @@ class Mine:
 
 @pytest.fixture
 def mine(tmp_path):
-    """A user's own defence in a file, and the folder in which it says who waits."""
+    """A user's own defence in a file, and the folder where it records who waits."""
     (tmp_path / "mine.py").write_text(DEFENCE)
     yield TINY.with_(defence={"name": f"{tmp_path / 'mine.py'}:Mine"}), tmp_path
     (tmp_path / "go").touch()
@@ -188,7 +188,7 @@ def test_a_worker_killed_in_the_middle_is_retried(two, store, mine):
     assert all(ledger.find(run.key)[0]["status"] == "ok" for run in runs)
 
 
-def test_a_group_that_ends_its_workers_is_told_and_the_others_go_on(two, store, mine, monkeypatch):
+def test_a_group_that_kills_its_workers_is_reported_others_continue(two, store, mine, monkeypatch):
     monkeypatch.setattr(two.scheduler, "allowed_failures", 0)
     ends, runs = mine[0].with_(defence__ends=True), grid(
         TINY, training=[Training(epochs=float(n), batch_size=50) for n in (1, 2, 3)])
@@ -272,7 +272,7 @@ def test_workers_with_other_code_are_refused(two, store, monkeypatch):
     assert rows_on_disk(store) == []
 
 
-def test_other_versions_are_told_once(two, store, monkeypatch):
+def test_other_versions_are_reported_once(two, store, monkeypatch):
     here = cluster.versions()
     monkeypatch.setattr(cluster, "versions", lambda: here | {"torch": "1.0"})
     said = train([TINY], two)
@@ -309,7 +309,7 @@ def test_a_worker_with_a_gpu_takes_one_group_at_a_time(store, monkeypatch):
     assert free == [0, 0] and len(rows_on_disk(store)) == 2
 
 
-def test_missing_data_are_told_by_the_worker_that_lacks_them(two, store):
+def test_missing_data_name_the_worker_that_lacks_them(two, store):
     line = refused([TINY.with_(dataset="cifar10-jpeg")], two)
     assert re.match(r"worker tcp://\S+: DataNotFound: .*cifar10-jpeg",
                     line) and rows_on_disk(store) == []
@@ -346,7 +346,7 @@ def test_no_scheduler_is_one_line_before_anything_runs(store, monkeypatch):
     with pytest.raises(Problem, match="--device with --cluster"):
         prepare.prepare(options.parse(["report", "smoke", "--cluster", address, "--device", "cpu"]))
     monkeypatch.setattr(cluster, "ANSWER_TIMEOUT", 0.3)
-    with socket.create_server((HERE, 0)) as other:  # it takes calls, and says nothing
+    with socket.create_server((HERE, 0)) as other:  # accepts connections, never answers
         for wrong in (address, f"tcp://{HERE}:{other.getsockname()[1]}"):
             with pytest.raises(study.ClusterProblem,
                                match=f"^no Dask scheduler answers at {wrong}"):

@@ -1,4 +1,4 @@
-"""What a run survives: kills, a full disk, damaged rows, clocks that jump, two at once.
+"""What a run survives: kills, a full disk, damaged rows, jumping clocks, two builds at once.
 
 Each fault is a real one, on the real code.
 """
@@ -297,7 +297,7 @@ def read_until(process, pattern):
 
 
 @pytest.mark.slow
-def test_a_build_goes_on_after_ctrl_c_and_after_a_kill(store, tmp_path):
+def test_a_build_continues_after_ctrl_c_and_after_a_kill(store, tmp_path):
     project = tmp_path / "project"
     shutil.copytree(paths.ROOT / "lib", project / "lib",
                     ignore=shutil.ignore_patterns("__pycache__"))
@@ -354,7 +354,7 @@ def test_a_kernel_that_is_killed_takes_no_other_notebook_along(store, tmp_path):
     assert "A notebook: it works" in page and "DeadKernelError" in page
 
 
-def test_a_training_that_is_killed_is_told_and_what_is_known_is_shown(store, tmp_path):
+def test_a_killed_training_is_reported_and_known_rows_are_shown(store, tmp_path):
     project = make_project(tmp_path)
     code = (project / "lib" / "study.py").read_text()
     (project / "lib" / "study.py").write_text(
@@ -384,7 +384,7 @@ measure.train_rows([TINY])
 
 
 def attempt(store):
-    """A sweep that goes on in this store, in a process of its own."""
+    """Continue a sweep in this store, in a separate process."""
     os.environ["STUDY_STORE"] = str(store)
     child = os.fork()
     if child:

@@ -59,7 +59,7 @@ def test_single_targets_are_scored_by_hand():
     shown = torch.cat([shown, torch.full((3, 7), -9.0)], 1)
     score = goal.score(Predictions(logits(60), shown, test.labels), found)
     sure = [torch.softmax(row.double(), 0)[1].item() for row in shown[:2]]
-    assert score["success"] == pytest.approx(1 / 3)  # the last one is no prediction
+    assert score["success"] == pytest.approx(1 / 3)  # the last row is not a prediction
     assert score["probability"] == pytest.approx(sum(sure) / 3) and math.isnan(score["margin"])
     score = goal.score(Predictions(logits(60), shown[:2], test.labels), found)
     assert score["margin"] == pytest.approx((2.0 - 1.0) / 2) and set(score) == set(goal.columns)

@@ -63,7 +63,7 @@ def test_epsilon_matches_published_values(z, q, steps, pld, rdp, prv):
     assert dpsgd_epsilon(z, q, steps, DELTA, accountant="rdp") == pytest.approx(rdp, rel=5e-4)
     assert found <= dpsgd_epsilon(z, q, steps, DELTA, accountant="rdp")
     upper = dpsgd_epsilon(z, q, steps, DELTA, accountant="prv")
-    # PRV's upper value lies its own error (0.01) above the truth
+    # PRV's upper value is above the truth by its own error, 0.01
     assert found - 1e-3 <= upper <= found + 0.03
     if prv is not None:
         assert upper == pytest.approx(prv, abs=2e-3)

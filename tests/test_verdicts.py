@@ -144,7 +144,7 @@ def test_signs_are_said_after_holm():
 
 
 def test_two_sided_false_alarms_keep_their_rate():
-    """Without a difference a sign is said in about 5% of studies, over three parts together."""
+    """Without a difference, about 5% of studies report a sign, over three parts together."""
     random, said = np.random.RandomState(0), 0
     for _ in range(400):
         parts = {

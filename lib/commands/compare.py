@@ -18,7 +18,7 @@ from lib.processes import stoppable
 
 
 def compare(options: Namespace) -> int:
-    """Write the page of two profiles; returns the exit code, 1 where a notebook failed."""
+    """Write the page of two profiles; returns the exit code, 1 if a notebook failed."""
     names = [profile_name(profile) for profile in options.compare]
     if names[0] == names[1]:
         raise Problem(f"--compare {' '.join(options.compare)}: both profiles are called "
