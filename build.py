@@ -1,7 +1,7 @@
-"""Build the report, run the tests, or see what there is to do: `python3 build.py --help`.
+"""Build the report or run the tests; `python3 build.py --help` lists the commands.
 
-Uses the standard library alone until the environment exists. Then it goes on in
-`lib.commands`, in an interpreter that has what environment.yml asks for.
+Needs the standard library alone. It finds or makes an interpreter with the packages of
+environment.yml, starts itself again there, and hands over to `lib.commands`.
 """
 
 import os
@@ -24,9 +24,9 @@ VERSION = re.compile(r"v?(?:\d+!)?(\d+(?:\.\d+)*)(?:[-_.]?(a|b|c|rc|alpha|beta|p
 # ---------------------------------------------------------------- environment.yml
 
 def read_environment(text):
-    """What environment.yml asks for: (the range of Python versions, the pip requirements).
+    """Read what environment.yml asks for: (the range of Python versions, the pip requirements).
 
-    Reads only the block lists of that file: YAML itself comes with the environment.
+    Understands only that file's block lists, because PyYAML comes with the environment.
     """
     python, pip, pip_indent = "", [], None
     for line in text.splitlines():
@@ -48,22 +48,22 @@ def read_environment(text):
 
 
 def split_requirement(text):
-    """("torch", ">=2.11,<3") from "torch>=2.11,<3"."""
+    """Split "torch>=2.11,<3" into ("torch", ">=2.11,<3")."""
     match = REQUIREMENT.fullmatch(text)
     if not match:
-        raise Problem(f"environment.yml: {text!r}: expected a name and ranges of >=, <, == or !=")
+        raise Problem(f"environment.yml: {text!r}: expected a name and ranges with >=, <, == or !=")
     return match[1], match[2]
 
 
 def version_admitted(version, ranges):
-    """Whether a version such as "2.11.0+cu128" lies in ranges such as ">=2.11,<3"."""
+    """Whether a version such as "2.11.0+cu128" satisfies ranges such as ">=2.11,<3"."""
     match = VERSION.match(version)
     if not match:
         return False
     release, early = _release(match[1]), match[2] is not None
     for operator, bound in re.findall(r"(>=|<|==|!=)([0-9.]+)", ranges):
         bound = _release(bound)
-        # A pre-release comes before its release, and "<3" leaves out 3.0rc1 too.
+        # A pre-release precedes its release, and "<3" excludes 3.0rc1 too.
         inside = {">=": release > bound or (release == bound and not early),
                   "<": release < bound,
                   "==": release == bound and not early,
@@ -81,7 +81,7 @@ def _release(text):
 
 
 def missing_packages(requirements):
-    """The requirements that the packages of this interpreter do not meet, each with what is there.
+    """The requirements that this interpreter's packages do not meet, each with the version found.
     """
     missing = []
     for text in requirements:
@@ -98,18 +98,16 @@ def missing_packages(requirements):
 # ---------------------------------------------------------------- the environment
 
 def enter_environment(argv):
-    """Return if this interpreter has all that is asked for, else go on in `.venv` (made if need
-    be).
-    """
+    """Return if this interpreter has all requirements, else restart in `.venv` (made if needed)."""
     python_range, requirements = read_environment((ROOT / "environment.yml").read_text("utf-8"))
-    # for this process alone, not for what it starts
+    # Removed from the environment, so that child processes do not inherit it.
     entered = os.environ.pop("BUILD_ENTERED", None)
     suits = version_admitted(".".join(map(str, sys.version_info[:3])), python_range)
     if suits and not missing_packages(requirements):
         return
-    if entered:  # .venv was made, and yet something is missing: never loop
+    if entered:  # already restarted in .venv, and something is still missing: do not loop
         raise Problem(f"{sys.executable} lacks {', '.join(missing_packages(requirements))}; "
-                      f"delete {VENV} and start again")
+                      f"delete {VENV} and run build.py again")
     if not venv_ready(requirements):
         if not suits:
             raise Problem(python_advice(python_range))
@@ -117,16 +115,16 @@ def enter_environment(argv):
     os.environ["BUILD_ENTERED"] = "1"
     sys.stdout.flush()
     command = [str(venv_python()), str(ROOT / "build.py"), *argv]
-    if os.name == "nt":  # os.exec* on Windows returns to the shell before the work is done
+    if os.name == "nt":  # on Windows, os.exec* returns to the shell before the work is done
         raise SystemExit(subprocess.call(command))
     os.execv(command[0], command)
 
 
 def python_advice(python_range):
-    """One line: which Python is needed, and one that is there."""
+    """One line: which Python is needed, and one that is installed."""
     found = next((name for name in ("python3.13", "python3.12", "python3.11") if _runs(name)), None)
-    tail = f"try `{found} build.py`" if found else "install one, then start build.py with it"
-    return f"needs Python {python_range}, and this is {sys.version.split()[0]}: {tail}"
+    tail = f"try `{found} build.py`" if found else "install one, then run build.py with it"
+    return f"needs Python {python_range}, but this is {sys.version.split()[0]}: {tail}"
 
 
 def _runs(name):
@@ -141,10 +139,10 @@ def venv_python():
 
 
 def venv_ready(requirements):
-    """Whether `.venv` is whole and has these packages.
+    """Whether `.venv` is complete and has these packages.
 
-    Our own carries a stamp, the pip list, which is written last. One that somebody made by hand
-    is asked for its packages.
+    `make_venv` ends by writing the pip list into it as a stamp. Without a matching stamp, as in an
+    environment made by hand, its own Python checks the packages.
     """
     if not os.access(venv_python(), os.X_OK) or (VENV / "making").exists():
         return False
@@ -158,25 +156,27 @@ def venv_ready(requirements):
 
 
 def make_venv(requirements):
-    """Make `.venv` from the pip list; one that was left half-made is made again."""
+    """Make `.venv` from the pip list; empty and refill one that an earlier call left half-made."""
     for module in ("venv", "ensurepip"):
         if util.find_spec(module) is None:
             raise Problem(
-                f"{sys.executable} cannot make environments (no {module}): on Debian or Ubuntu "
-                "`apt install python3-venv`, or start build.py with another Python")
+                f"{sys.executable} cannot make environments (no module {module}): on Debian or "
+                "Ubuntu, `apt install python3-venv`; or run build.py with another Python")
     marker = VENV / "making"
     if marker.exists():
-        print(f"{VENV} was left half-made: making it again", flush=True)
+        print(f"{VENV} is incomplete: making it again", flush=True)
     VENV.mkdir(exist_ok=True)
     with open(marker, "a") as lock:
         _wait_for(lock)
         if not marker.exists():
             return  # another build.py made it while this one waited
-        # only what an earlier build.py left half-made is thrown away
+        # A non-empty marker means that an earlier build.py wrote what is here: safe to delete.
         if os.fstat(lock.fileno()).st_size:
             for entry in set(VENV.iterdir()) - {marker}:
-                shutil.rmtree(
-                    entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink()
         print("made by build.py", file=lock, flush=True)
         fill_venv(requirements, lock)
         (VENV / "requirements.txt").write_text("\n".join(requirements), "utf-8")
@@ -184,8 +184,8 @@ def make_venv(requirements):
 
 
 def fill_venv(requirements, lock):
-    """Create `.venv`, install the packages, and let it import `lib`."""
-    print(f"Making {VENV} (about two minutes and 5 GB, most of it torch)", flush=True)
+    """Create `.venv`, install the packages, and put this checkout on its import path."""
+    print(f"Making {VENV} (about 2 minutes and 5 GB, most of it torch)", flush=True)
     base = getattr(sys, "_base_executable", sys.executable)
     _call([base, "-m", "venv", str(VENV)], "making the environment", lock)
     pip = [str(venv_python()), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
@@ -196,7 +196,7 @@ def fill_venv(requirements, lock):
 
 
 def _wait_for(lock):
-    """Hold the lock, waiting for another build.py that is making the environment."""
+    """Take the lock; if another build.py is making the environment, wait for it."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -209,9 +209,9 @@ def _wait_for(lock):
 
 
 def _call(command, what, lock):
-    """Run a command of the set-up; if it fails, its last lines are the message.
+    """Run a set-up command; if it fails, raise Problem with the last lines of its output.
 
-    It inherits the lock: a pip that outlives a killed build.py goes on holding it.
+    It inherits the lock, so that a pip that outlives a killed build.py still holds it.
     """
     keep = (lock.fileno(),) if os.name != "nt" else ()
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -227,7 +227,7 @@ def main(argv):
     if options.command == "test" and options.arguments in (["-h"], ["--help"]):
         print(TEST_HELP)
         return 0
-    if sys.version_info >= (3, 11):  # wrong names are told before anything is installed
+    if sys.version_info >= (3, 11):  # report misspelt names before installing anything
         from lib.commands.profiles import select
         if hasattr(options, "only"):
             select(options)
@@ -241,7 +241,7 @@ if __name__ == "__main__":
     except Problem as problem:
         print(f"build.py: {problem}", file=sys.stderr)
         sys.exit(problem.status)
-    except BrokenPipeError:  # the reader of a pipe has seen enough: `build.py targets | head`
+    except BrokenPipeError:  # the reader closed the pipe: `build.py targets | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("\nbuild.py: stopped", file=sys.stderr)

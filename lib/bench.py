@@ -1,8 +1,8 @@
-"""Benchmarks of the trainer against the alternatives, side by side in one run.
+"""Benchmarks of this trainer against the alternatives, side by side in one process.
 
-Each side runs at its own best number of threads and precision, found first; then the sides
-alternate for some rounds, and medians are compared. No ratio is printed while another process is
-busy: it would say nothing.
+Each side first finds its fastest number of threads and precision. The sides then alternate for
+`ROUNDS` rounds, and their medians are compared. No ratio is printed if other processes were busy,
+because it would mean nothing.
 """
 
 import json
@@ -24,27 +24,28 @@ from lib.processes import cores
 from lib.training import Member, Rule, Schedule
 
 ROUNDS = 5
-BUSY = 0.15  # CPUs that other processes may use
+MAX_OTHERS = 0.15  # CPUs that other processes may use on average
 
 
 @dataclass(frozen=True)
 class Side:
-    """One contender: `train(schedule) -> parameters` [models, parameters]; steps a round.
+    """One contender: `train(schedule)` returns parameters [models, parameters].
 
-    models: how many it trains, where it is not all of the benchmark's (the first ones: a loop takes
-    as long for each).
+    steps: per round. required: how many times as long as ours this side must take at least. models:
+    how many of the benchmark's models it trains, None for all; a loop takes as long for each, so
+    the first few are enough.
     """
 
     name: str
     train: Callable[[Schedule], torch.Tensor]
     steps: int
-    required: float | None = None  # how many times as long as ours this side must take at least
+    required: float | None = None
     models: int | None = None
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Median milliseconds a model and step: wall and CPU, with the setting used."""
+    """Milliseconds per model and step, wall and CPU time, with the setting used."""
 
     wall: float
     cpu: float
@@ -53,49 +54,40 @@ class Timing:
 
 
 def head() -> tuple[list[Side], int]:
-    """DP-SGD on a 2048-256-10 head, batch 512: against Opacus's hooks and ghost clipping, and plain
-    SGD.
-    """
-    return _sides("head", (2048, ), noises=[1.0],
-                  steps={"ours": 40, "hooks": 2, "ghost": 20,
-                         "plain": 40}, required={"hooks": 40.0, "ghost": 1.5, "plain": 1 / 1.5})
+    """DP-SGD on a 2048-256-10 head, batch 512, against Opacus (hooks, ghost) and plain SGD."""
+    return _sides("head", (2048,), noises=[1.0],
+                  steps={"ours": 40, "hooks": 2, "ghost": 20, "plain": 40},
+                  required={"hooks": 40.0, "ghost": 1.5, "plain": 1 / 1.5})
 
 
 def cnn_sweep() -> tuple[list[Side], int]:
-    """Eight noise levels of the MNIST network at batch 512: against eight Opacus runs in turn."""
+    """Eight noise levels of the MNIST network at batch 512, against eight Opacus runs in turn."""
     noises = [0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
     return _sides("cnn", (1, 28, 28), noises=noises,
-                  steps={"ours": 3, "hooks": 3, "ghost": 3,
-                         "plain": 3}, required={"hooks": 2.5, "ghost": 2.5})
+                  steps={"ours": 3, "hooks": 3, "ghost": 3, "plain": 3},
+                  required={"hooks": 2.5, "ghost": 2.5})
 
 
 def teachers() -> tuple[list[Side], int]:
-    """200 PATE teachers, the MNIST network on 250 images each, batch 32: against a loop of plain
-    PyTorch trainings, plain and channels-last.
-    """
+    """200 PATE teachers (MNIST network, 250 images each, batch 32), against plain PyTorch."""
     random = torch.Generator().manual_seed(0)
-    pool, labels = torch.randint(256, (200 * 250, 1, 28, 28),
-                                 generator=random, dtype=torch.uint8), torch.randint(
-                                     10, (200 * 250, ), generator=random)
-    members = [
-        Member(rows, labels[rows], 32, 0.03, init_seed=number, batch_seed=number)
-        for number, rows in enumerate(torch.arange(len(pool)).split(250))
-    ]
+    pool = torch.randint(256, (200 * 250, 1, 28, 28), generator=random, dtype=torch.uint8)
+    labels = torch.randint(10, (200 * 250,), generator=random)
+    members = [Member(rows, labels[rows], 32, 0.03, init_seed=number, batch_seed=number)
+               for number, rows in enumerate(torch.arange(len(pool)).split(250))]
 
     def build():
         return models.build("cnn", (1, 28, 28), 10)
 
-    return [
-        Side("this trainer",
-             lambda schedule: training.fit(build, pool, members, _shuffled(schedule)).parameters,
-             8),
-        Side("loop of plain PyTorch",
-             lambda schedule: _plain(build, pool, members, _shuffled(schedule)), 8, 2.0),
-        Side(
-            "loop, channels-last",
-            lambda schedule: _plain(build, pool, members, _shuffled(schedule), torch.channels_last),
-            8, 1.2)
-    ], len(members)
+    def ours(schedule):
+        return training.fit(build, pool, members, _shuffled(schedule)).parameters
+
+    def loop(schedule, layout=torch.contiguous_format):
+        return _plain(build, pool, members, _shuffled(schedule), layout)
+
+    return [Side("this trainer", ours, 8), Side("loop of plain PyTorch", loop, 8, 2.0),
+            Side("loop, channels-last", lambda schedule: loop(schedule, torch.channels_last),
+                 8, 1.2)], len(members)
 
 
 def _shuffled(schedule: Schedule) -> Schedule:
@@ -107,98 +99,79 @@ def _exact(schedule: Schedule) -> Schedule:
 
 
 def partitions() -> tuple[list[Side], int]:
-    """250 DPA heads on 2,048 features, 200 images each, batch 32, 20 epochs: against a loop of
-    plain PyTorch trainings.
-    """
+    """250 DPA heads (2,048 features, 200 images each, batch 32), against plain PyTorch."""
     random = torch.Generator().manual_seed(0)
-    pool, labels = torch.randn(250 * 200, 2048, generator=random) * 0.35, torch.randint(
-        10, (250 * 200, ), generator=random)
+    pool = torch.randn(250 * 200, 2048, generator=random) * 0.35
+    labels = torch.randint(10, (250 * 200,), generator=random)
     return _parts("head", pool, labels, size=200, steps=140, few=16, required=4.0)
 
 
 def partitions_cnn() -> tuple[list[Side], int]:
-    """250 DPA networks of MNIST's kind, 200 images each, batch 32: against a loop of plain PyTorch
-    trainings, plain and channels-last.
-    """
+    """250 DPA models (MNIST network, 200 images each, batch 32), against plain PyTorch."""
     random = torch.Generator().manual_seed(0)
-    pool, labels = torch.randint(256, (250 * 200, 1, 28, 28),
-                                 generator=random, dtype=torch.uint8), torch.randint(
-                                     10, (250 * 200, ), generator=random)
+    pool = torch.randint(256, (250 * 200, 1, 28, 28), generator=random, dtype=torch.uint8)
+    labels = torch.randint(10, (250 * 200,), generator=random)
     return _parts("cnn", pool, labels, size=200, steps=7, few=64, required=1.8)
 
 
 def _parts(model: str, pool, labels, *, size: int, steps: int, few: int,
            required: float) -> tuple[list[Side], int]:
-    members = [
-        Member(rows, labels[rows], 32, 0.03, init_seed=number, batch_seed=number)
-        for number, rows in enumerate(torch.arange(len(pool)).split(size))
-    ]
+    members = [Member(rows, labels[rows], 32, 0.03, init_seed=number, batch_seed=number)
+               for number, rows in enumerate(torch.arange(len(pool)).split(size))]
 
     def build():
         return models.build(model, tuple(pool.shape[1:]), 10)
 
-    sides = [
-        Side("this trainer, exact",
-             lambda schedule: training.fit(build, pool, members, _exact(schedule)).parameters,
-             steps),
-        Side("loop of plain PyTorch",
-             lambda schedule: _plain(build, pool, members[:few], _shuffled(schedule)), steps,
-             required, few)
-    ]
+    def ours(schedule):
+        return training.fit(build, pool, members, _exact(schedule)).parameters
+
+    def loop(schedule, layout=torch.contiguous_format):
+        return _plain(build, pool, members[:few], _shuffled(schedule), layout)
+
+    sides = [Side("this trainer, exact", ours, steps),
+             Side("loop of plain PyTorch", loop, steps, required, few)]
     if pool.dim() == 4:
-        sides.append(
-            Side(
-                "loop, channels-last", lambda schedule: _plain(
-                    build, pool, members[:few], _shuffled(schedule), torch.channels_last), steps,
-                None, few))
+        sides.append(Side("loop, channels-last",
+                          lambda schedule: loop(schedule, torch.channels_last), steps, None, few))
     return sides, len(members)
 
 
 def smoothing() -> tuple[list[Side], int]:
-    """100 RAB models, linear on 10,000 x 2,048 features, 5 epochs of batches of 256: against a loop
-    of plain PyTorch; the noisy copies alone.
-    """
+    """100 linear RAB models (10,000 x 2,048 features, batch 256), against plain PyTorch."""
     return _smoothed("linear", steps=200, ours=32, few=8)
 
 
 def smoothing_head() -> tuple[list[Side], int]:
-    """100 RAB models, two-layer heads on 10,000 x 2,048 features, 5 epochs of batches of 256:
-    against a loop of plain PyTorch; the noisy copies alone.
-    """
+    """100 two-layer RAB heads (10,000 x 2,048 features, batch 256), against plain PyTorch."""
     return _smoothed("head", steps=200, ours=4, few=2)
 
 
 def _smoothed(model: str, *, steps: int, ours: int, few: int) -> tuple[list[Side], int]:
     random = torch.Generator().manual_seed(0)
-    pool, labels = torch.randn(10_000, 2048, generator=random) * 0.35, torch.randint(
-        10, (10_000, ), generator=random)
-    members = [
-        Member(torch.arange(len(pool)), labels, 256, 0.01, init_seed=number, batch_seed=number,
-               input_noise=0.5, input_seed=number) for number in range(100)
-    ]
+    pool = torch.randn(10_000, 2048, generator=random) * 0.35
+    labels = torch.randint(10, (10_000,), generator=random)
+    members = [Member(torch.arange(len(pool)), labels, 256, 0.01, init_seed=number,
+                      batch_seed=number, input_noise=0.5, input_seed=number)
+               for number in range(100)]
 
     def build():
         return models.build(model, (2048,), 10)
 
+    def trainer(schedule):
+        return training.fit(build, pool, members[:ours], _shuffled(schedule)).parameters
+
     def loop(schedule):
-        # What one would write: a noisy copy of the data, a training, the next.
-        return torch.cat([
-            _plain(build,
-                   training.gather(pool, [one], len(pool))[0], [one], _shuffled(schedule))
-            for one in members[:few]
-        ])
+        # The obvious loop: make a noisy copy of the data, train on it, repeat.
+        return torch.cat([_plain(build, training.gather(pool, [member], len(pool))[0], [member],
+                                 _shuffled(schedule)) for member in members[:few]])
 
     def copies(schedule):
-        return torch.stack([training.gather(pool, [one], len(pool))[0, 0] for one in members[:few]])
+        return torch.stack([training.gather(pool, [member], len(pool))[0, 0]
+                            for member in members[:few]])
 
-    return [
-        Side(
-            "this trainer", lambda schedule: training.fit(build, pool, members[:ours],
-                                                          _shuffled(schedule)).parameters, steps,
-            None, ours),
-        Side("loop of plain PyTorch", loop, steps, None, few),
-        Side("the noisy copies alone", copies, steps, None, few)
-    ], len(members)
+    return [Side("this trainer", trainer, steps, None, ours),
+            Side("loop of plain PyTorch", loop, steps, None, few),
+            Side("the noisy copies alone", copies, steps, None, few)], len(members)
 
 
 BENCHMARKS = {
@@ -215,46 +188,42 @@ def _sides(model: str, shape: tuple, *, noises: list[float], steps: dict,
     pool = torch.rand(count, *shape, generator=random) if len(shape) == 1 else torch.randint(
         256, (count, *shape), generator=random, dtype=torch.uint8)
     labels = torch.randint(10, (count,), generator=random)
-    members = [
-        Member(torch.arange(count), labels, 512, 0.05, noise_seed=number, clipping_norm=1.0,
-               noise=noise) for number, noise in enumerate(noises)
-    ]
+    members = [Member(torch.arange(count), labels, 512, 0.05, noise_seed=number, clipping_norm=1.0,
+                      noise=noise) for number, noise in enumerate(noises)]
 
     def build():
         return models.build(model, shape, 10)
 
+    def with_fitter(fit):
+        return lambda schedule: fit(build, pool, members, schedule).parameters
+
     engines = {
-        "ours": lambda schedule: training.fit(build, pool, members, schedule).parameters,
-        "hooks": lambda schedule: opacus_engine.fitter(ghost=False)
-        (build, pool, members, schedule).parameters,
-        "ghost": lambda schedule: opacus_engine.fitter(ghost=True)
-        (build, pool, members, schedule).parameters,
-        "plain": lambda schedule: _plain(build, pool, members, schedule)
+        "ours": ("this trainer", with_fitter(training.fit)),
+        "hooks": ("Opacus, hooks", with_fitter(opacus_engine.fitter(ghost=False))),
+        "ghost": ("Opacus, ghost clipping", with_fitter(opacus_engine.fitter(ghost=True))),
+        "plain": ("plain SGD (torch.optim)",
+                  lambda schedule: _plain(build, pool, members, schedule)),
     }
-    names = {
-        "ours": "this trainer", "hooks": "Opacus, hooks", "ghost": "Opacus, ghost clipping",
-        "plain": "plain SGD (torch.optim)"
-    }
-    return [Side(names[key], engines[key], steps[key], required.get(key))
-            for key in engines], len(members)
+    return [Side(name, train, steps[key], required.get(key))
+            for key, (name, train) in engines.items()], len(members)
 
 
 def _plain(build, pool, members: list[Member], schedule: Schedule,
            layout=torch.contiguous_format) -> torch.Tensor:
-    """Plain PyTorch, one model after the other, on the same batches: no clipping, no noise."""
+    """Plain PyTorch, one model after another, on the same batches, without clipping or noise."""
     trained = []
     with training.products(schedule.precision):
         for member in members:
             module = training.initialise(build, member.init_seed).to(memory_format=layout)
-            optimiser = opacus_engine.torch_optimiser(module, member.lr, schedule)
+            optimizer = opacus_engine.torch_optimizer(module, member.lr, schedule)
             batches = training.member_batches(member, schedule.sampling, pool.device)
             for _ in range(schedule.steps):
                 chosen = next(batches)
-                optimiser.zero_grad()
+                optimizer.zero_grad()
                 inputs = training.as_input(
                     pool[member.rows[chosen]]).contiguous(memory_format=layout)
                 F.cross_entropy(module(inputs), member.labels[chosen]).backward()
-                optimiser.step()
+                optimizer.step()
             trained.append(
                 torch.cat([parameter.detach().flatten() for parameter in module.parameters()]))
     return torch.stack(trained)
@@ -281,7 +250,7 @@ def _time(side: Side, threads: int, precision: str, models: int) -> Timing:
 
 
 def _best_setting(side: Side, models: int) -> tuple[int, str]:
-    """Number of threads and precision at which this side is fastest (second of two tries each)."""
+    """The threads and precision at which this side is fastest, after a warm-up of each setting."""
     settings = [(threads, precision)
                 for threads in sorted({1, cores()})
                 for precision in ("float32", "fast")]
@@ -291,9 +260,8 @@ def _best_setting(side: Side, models: int) -> tuple[int, str]:
 
 
 def _difference(sides: list[Side]) -> float:
-    """Largest difference between our parameters and those of the first alternative after three
-    steps from the same seeds (float32).
-    """
+    """Largest difference between our parameters and the first alternative's after three steps from
+    the same seeds, in float32."""
     schedule = Schedule(3, Rule("sgd", 0.9))
     ours, theirs = (side.train(schedule) for side in sides[:2])
     both = min(len(ours), len(theirs))
@@ -301,7 +269,7 @@ def _difference(sides: list[Side]) -> float:
 
 
 class Load:
-    """CPU use of other processes while it is open, in CPUs (NaN where the system does not tell)."""
+    """Mean number of CPUs that other processes use inside the block; NaN if the system hides it."""
 
     def __enter__(self) -> "Load":
         self.wall, self.busy, self.own = time.perf_counter(), _system_busy(), time.process_time()
@@ -315,9 +283,8 @@ class Load:
 
 def _system_busy() -> float:
     try:
-        fields = [
-            int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
-        ]
+        first = Path("/proc/stat").read_text().splitlines()[0]
+        fields = [int(field) for field in first.split()[1:9]]
     except (OSError, ValueError):
         return math.nan
     idle = fields[3] + fields[4]
@@ -325,9 +292,10 @@ def _system_busy() -> float:
 
 
 def measure(name: str) -> dict:
-    """Run one benchmark.
+    """Run one benchmark; returns plain values.
 
-    Plain values: sides with medians and settings, ratios (None if not quiet), load, difference.
+    Per side: settings, median times, and times relative to ours (None if other processes were
+    busy). Further: the load of other processes, and the difference between the parameters.
     """
     if name not in BENCHMARKS:
         raise ValueError(f"benchmark {name!r}: expected one of {', '.join(BENCHMARKS)}")
@@ -335,48 +303,45 @@ def measure(name: str) -> dict:
     difference = _difference(sides)
     with Load() as load:
         settings = {side.name: _best_setting(side, models) for side in sides}
-        rounds = [{side.name: _time(side, *settings[side.name], models)
-                   for side in sides}
+        rounds = [{side.name: _time(side, *settings[side.name], models) for side in sides}
                   for _ in range(ROUNDS)]
-    quiet = load.others <= BUSY
+    quiet = load.others <= MAX_OTHERS
     ours = sides[0].name
     results = []
     for side in sides:
-        pairwise = [one[side.name].wall / one[ours].wall for one in rounds]
+        threads, precision = settings[side.name]
+        timings = [timing[side.name] for timing in rounds]
+        ratios = [timing[side.name].wall / timing[ours].wall for timing in rounds]
         results.append({
-            "side": side.name, "threads": settings[side.name][0],
-            "precision": settings[side.name][1], "wall_ms": statistics.median(
-                one[side.name].wall for one in rounds), "cpu_ms": statistics.median(
-                    one[side.name].cpu for one in rounds),
-            "times_ours": statistics.median(pairwise) if quiet else None, "required": side.required
-        })
-    return {
-        "benchmark": name, "about": str(BENCHMARKS[name].__doc__).splitlines()[0], "models": models,
-        "rounds": ROUNDS, "quiet": quiet, "others_cpus": load.others, "difference": difference,
-        "sides": results
-    }
+            "side": side.name, "threads": threads, "precision": precision,
+            "wall_ms": statistics.median(timing.wall for timing in timings),
+            "cpu_ms": statistics.median(timing.cpu for timing in timings),
+            "times_ours": statistics.median(ratios) if quiet else None, "required": side.required})
+    return {"benchmark": name, "about": str(BENCHMARKS[name].__doc__).splitlines()[0],
+            "models": models, "rounds": ROUNDS, "quiet": quiet, "others_cpus": load.others,
+            "difference": difference, "sides": results}
 
 
 def _show(result: dict) -> str:
+    busy = "" if result["quiet"] else "; too busy to compare, so no ratios are shown"
     lines = [
         f"{result['benchmark']}: {result['about']}",
-        f"  largest difference to {result['sides'][1]['side']} after 3 steps:"
-        f" {result['difference']:.1e}; other processes used {result['others_cpus']:.2f} CPUs"
-        + ("" if result["quiet"] else ": NOT QUIET, no ratios"),
+        f"  times per model and step; parameters differ from {result['sides'][1]['side']} by at "
+        f"most {result['difference']:.1e} after 3 steps",
+        f"  other processes used {result['others_cpus']:.2f} CPUs{busy}",
     ]
     for side in result["sides"]:
         ratio = "" if side["times_ours"] is None else f"{side['times_ours']:8.2f} x ours"
-        wanted = "" if side["required"] is None else f"  (at least {side['required']:.2f} wanted)"
+        wanted = "" if side["required"] is None else f"  (required: {side['required']:.2f} or more)"
         lines.append(
             f"  {side['side']:<26}{side['wall_ms']:9.2f} ms wall {side['cpu_ms']:9.2f} ms CPU "
-            f" {side['threads']} threads, {side['precision']:<8}{ratio}{wanted}"
-        )
+            f" {side['threads']} threads, {side['precision']:<8}{ratio}{wanted}")
     return "\n".join(lines)
 
 
 def main(name: str | None = None, *, as_json: bool = False) -> int:
-    """Run one benchmark or all, print, and return 0; ValueError for an unknown name."""
-    for one in [name] if name else BENCHMARKS:
-        result = measure(one)
+    """Run one benchmark or all, print the results, and return 0; ValueError for an unknown name."""
+    for chosen in [name] if name else BENCHMARKS:
+        result = measure(chosen)
         print(json.dumps(result) if as_json else _show(result), flush=True)
     return 0

@@ -1,8 +1,8 @@
-"""The attacker's laboratory: what an attack is crafted with.
+"""The attacker's laboratory: what an attacker crafts poison with.
 
-An attacker knows the data, the victim's public feature extractor and the usual networks, not the
-victim's weights. Crafting may train networks and take minutes, so what it makes is kept: once for
-all worlds, defences and seeds that share it.
+An attacker knows the data, the victim's public feature extractor and the usual networks, but not
+the victim's weights. Crafting may train networks and take minutes, so its results are cached and
+shared by all worlds, defences and seeds that need the same.
 """
 
 import copy
@@ -22,23 +22,21 @@ from lib.training import Member, Training
 
 @dataclass(frozen=True, eq=False)
 class Surrogate:
-    """A network that the attacker trained: logits and hidden values, differentiable with respect
-    to the images."""
+    """A network that the attacker trained; its outputs are differentiable in the images."""
 
     module: nn.Module
     parameters: Mapping[str, Tensor]
     encode: Callable[[Tensor], Tensor]
 
     def logits(self, images: Tensor) -> Tensor:
-        """[n, classes] of images [n, channels, height, width], 0 to 255, uint8 or float."""
+        """Logits [n, classes] of images [n, channels, height, width], 0 to 255, uint8 or float."""
         return functional_call(self.module, dict(self.parameters), self.encode(images))
 
     def hidden(self, images: Tensor) -> Tensor:
-        """[n, width]: what the last layer of a Sequential is given."""
+        """The inputs of the last layer [n, width]; raises ValueError unless it is a Sequential."""
         if not isinstance(self.module, nn.Sequential):
-            raise ValueError(
-                f"surrogate {type(self.module).__name__}: expected a Sequential, whose "
-                "last layer can be left out")
+            raise ValueError(f"surrogate {type(self.module).__name__}: expected a Sequential, to "
+                             "read the inputs of its last layer")
         last = len(self.module) - 1
         kept = {name: value for name, value in self.parameters.items()
                 if not name.startswith(f"{last}.")}
@@ -47,11 +45,13 @@ class Surrogate:
 
 @dataclass(frozen=True, eq=False)
 class Lab:
-    """device: where to craft. encoder: from images (0 to 255, float) to what the victim's network
-    is given, differentiable. context: what all that is made here depends on beside its own key
-    (data set, sizes, features, versions, which records are crafted), plain values. public: images
-    that everybody has. test: the test set, of which an attack may use the images that its goal
-    names (targets, donors), and no others.
+    """The attacker's means.
+
+    device: where to craft. encoder: a differentiable function from float images (0 to 255) to the
+    inputs of the victim's network. context: plain values that everything crafted here depends on,
+    beside its own key (data set, sizes, features, versions, which records are poisoned). public:
+    images that everybody has. test: the test set, from which an attack may use only the images that
+    its goal names (targets, donors).
     """
 
     device: torch.device
@@ -66,18 +66,19 @@ class Lab:
 
     def surrogate(self, model: str, settings: Training, data: Labelled, *, seed: int,
                   encoded: bool = True) -> Surrogate:
-        """Train `model` on the attacker's own data, once; the same seed trains the same network.
+        """Train `model` on the attacker's data, or load it from the cache.
 
-        encoded: on the victim's inputs (features, where it uses them), else on the pixels.
+        The same seed gives the same network. encoded: train on the victim's inputs (features if it
+        uses them), else on pixels.
         """
         encode = self.encode if encoded else self._pixels
+        transforms = [parts.version(transform) for transform in settings.transforms]
         key = {
             "surrogate": model, "training": parts.sparse(settings), "seed": seed,
-            "encoded": encoded, "data": cache.checksum({
-                "images": data.images, "labels": data.labels
-            }), "versions": {"model": models.version(model), "training": training.VERSION,
-                            "transforms": [parts.version(one) for one in settings.transforms]}
-        }
+            "encoded": encoded,
+            "data": cache.checksum({"images": data.images, "labels": data.labels}),
+            "versions": {"model": models.version(model), "training": training.VERSION,
+                         "transforms": transforms}}
 
         def make() -> dict[str, Tensor]:
             with torch.no_grad():
@@ -91,10 +92,9 @@ class Lab:
 
     def cached(self, key: Mapping[str, object], make: Callable[[], dict[str, Tensor]]
                ) -> dict[str, Tensor]:
-        """What `make` returns (named tensors), made once for this key and this laboratory.
+        """The named tensors that `make` returns, cached under this key and the lab's context.
 
-        key: plain values that say what is made; the laboratory's context is added. A file that is
-        damaged is made again.
+        key: plain values that say what `make` computes. A damaged file is computed again.
         """
         whole = json.dumps({"key": dict(key), "context": dict(self.context)}, sort_keys=True)
         name = hashlib.sha256(whole.encode()).hexdigest()[:40]

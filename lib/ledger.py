@@ -1,15 +1,16 @@
-"""The rows on disk: one JSON file a run in the local store, JSON Lines for the published ones.
+"""The rows on disk: one JSON file per run in the local store, JSON Lines for published rows.
 
 A row is written to a temporary file, flushed to the disk and renamed, so that a reader sees a whole
-row or none. Unreadable files are named and passed over, never deleted.
+row or none. Unreadable files are skipped with a warning that names them, and never deleted.
 
-A published row holds its paths ("curve", of the last weights and of each averaged ones) by column:
-{"step": [5, 8], "accuracy": [0.1, 0.2], "tested": 100} is two points. A list has one value a point;
-any other value, null included, is that of every point. "step" is always a list, so it says how many
-points there are. Floats of a path keep six significant digits (within 5e-6 of each), all others of
-a row seven. Points without "step", with unlike names, or with a list or mapping for a value stay a
-list of points, as in the local store and in rows that were published earlier. Reading gives points
-again, so nothing else knows. A line that is already published is not packed afterwards.
+A published row stores its paths ("curve", of the last weights and of each average) by column:
+{"step": [5, 8], "accuracy": [0.1, 0.2], "tested": 100} means two points. A list has one value per
+point; any other value, null included, holds for every point. "step" is always a list, so its length
+is the number of points. Floats of a path keep six significant digits (a relative error within
+5e-6), all other floats of a row seven. Points stay a list of points, as in the local store and in
+rows published earlier, if they lack "step", differ in their names, or have a list or mapping as a
+value. Reading turns columns back into points, so no other module sees them. Lines that are already
+published are not repacked.
 """
 
 import json
@@ -26,7 +27,7 @@ from lib import paths
 def write(row: dict) -> Path:
     """Write one row to the local store.
 
-    Raises OSError (a full disk, say) and leaves nothing half-written.
+    Raises OSError (for a full disk, say), and then leaves no partial file.
     """
     path = _place(row["key"])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +36,7 @@ def write(row: dict) -> Path:
 
 
 def _plain(value):
-    """Infinite and undefined numbers as null, which every JSON reader takes."""
+    """Replace infinite and undefined numbers by None, because JSON has neither."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -54,7 +55,7 @@ def write_atomically(path: Path, text: str) -> None:
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say which
+        if isinstance(error, OSError) and error.filename is None:  # as for a full disk
             error.filename = str(path)
         raise
 
@@ -64,7 +65,7 @@ def _place(key: str) -> Path:
 
 
 def find(key: str) -> tuple[dict | None, str]:
-    """The row of a run and where it was found: "store", "published", or (None, "")."""
+    """The row of a run and its source, "store" or "published"; (None, "") if there is no row."""
     row, public = _read(_place(key)), published().get(key)
     if row is not None and (row["status"] == "ok" or public is None):
         return row, "store"
@@ -72,7 +73,7 @@ def find(key: str) -> tuple[dict | None, str]:
 
 
 def reason(row: dict) -> str:
-    """Why a failed run failed, in one line; "" for any other."""
+    """Why a failed run failed, in one line; "" for other runs."""
     return (row["error"].strip().splitlines() or [""])[-1] if row["status"] == "failed" else ""
 
 
@@ -82,7 +83,7 @@ def _read(path: Path) -> dict | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        warnings.warn(f"unreadable row {path.name}: {error}; passed over", stacklevel=2)
+        warnings.warn(f"unreadable row {path.name}: {error}; skipped", stacklevel=2)
         return None
     return _parse(text, path.name, key=path.stem)
 
@@ -93,14 +94,14 @@ def _parse(text: str, name: str, *, key: str | None = None) -> dict | None:
         if not isinstance(row, dict) or not {"key", "status", "run"} <= row.keys():
             raise ValueError("not a row")
         if row["status"] == "ok" and not {"metrics", "privacy", "provenance"} <= row.keys():
-            raise ValueError("a row without its result")
+            raise ValueError("a row without metrics, privacy or provenance")
         if key not in (None, row["key"]):
             raise ValueError("the row of another run")
         for holder in _with_path(row):
             holder["curve"] = _points(holder["curve"])
         return row
     except (ValueError, RecursionError) as error:
-        warnings.warn(f"unreadable row {name}: {error}; passed over", stacklevel=2)
+        warnings.warn(f"unreadable row {name}: {error}; skipped", stacklevel=2)
         return None
 
 
@@ -108,7 +109,7 @@ _published: dict[Path, tuple[int, dict]] = {}
 
 
 def published() -> dict[str, dict]:
-    """All published rows by key; none where $STUDY_PUBLISHED is 0."""
+    """All published rows by key; none if $STUDY_PUBLISHED is 0."""
     if os.environ.get("STUDY_PUBLISHED") == "0":
         return {}
     rows: dict[str, dict] = {}
@@ -143,32 +144,27 @@ def _lines(path: Path) -> dict[str, tuple[dict, str]]:
 def stored() -> list[dict]:
     """Every readable row of the local store."""
     folder = paths.store_dir() / "rows"
-    rows = (_read(path)
-            for path in sorted(folder.glob("*/*.json"))
+    rows = (_read(path) for path in sorted(folder.glob("*/*.json"))
             if not path.name.startswith(".tmp-"))
     return [row for row in rows if row]
 
 
 def export(requests: list[dict]) -> dict[str, int]:
-    """Put the rows of `requests` ({"notebook", "key", ...}) into notebooks/results/, a file a
+    """Write the rows of `requests` ({"notebook", "key", ...}) to notebooks/results/, one file per
     notebook.
 
-    The file of a notebook then holds exactly the successful rows that were asked for and are known,
-    sorted by key; lines that it held before stay byte for byte where their row is the same.
-    Returns how many each file holds, and how many rows that it held before are gone:
-    {notebook: (rows, removed)}. A notebook without any such row keeps its file. ValueError for a
-    row that names a file of this machine by its whole path.
+    A notebook's file then holds exactly the successful rows among its requests, sorted by key;
+    lines whose row has not changed stay the same byte for byte. A notebook without any such row
+    keeps its file. Returns {notebook: (rows in the file, rows removed from it)}. Raises ValueError
+    for a row that names a file by its absolute path.
     """
     wanted: dict[str, set] = {}
     for request in requests:
         wanted.setdefault(request["notebook"], set()).add(request["key"])
     paths.RESULTS.mkdir(parents=True, exist_ok=True)
-    found = {
-        notebook: [(row, source)
-                   for row, source in map(find, sorted(keys))
-                   if row and row["status"] == "ok"]
-        for notebook, keys in sorted(wanted.items())
-    }
+    found = {notebook: [(row, source) for row, source in map(find, sorted(keys))
+                        if row and row["status"] == "ok"]
+             for notebook, keys in sorted(wanted.items())}
     for rows in found.values():
         _refuse_private([row for row, _ in rows])
     counts = {}
@@ -184,8 +180,8 @@ def export(requests: list[dict]) -> dict[str, int]:
 
 
 def _line(row: dict, source: str, before: str | None) -> str:
-    """What is published of a row: the line that the file held before, where that says the same in
-    either form, or where published files alone know the row; else the packed row.
+    """The published line of a row: the file's earlier line if it holds the same row, packed or not,
+    or if the row is published only; else the packed row.
     """
     packed = json.dumps(_packed(row), sort_keys=True)
     same = {packed, json.dumps(_rounded(row), sort_keys=True)}
@@ -193,15 +189,14 @@ def _line(row: dict, source: str, before: str | None) -> str:
 
 
 def _refuse_private(rows: list[dict]) -> None:
-    """What is published must mean the same on every machine."""
+    """Raise ValueError for rows whose run names a file by a path of this machine."""
     for row in rows:
         for text in _texts(row["run"]):
             name = text.partition("imagefolder:")[2] or text
             if Path(name).is_absolute() or name.startswith("~"):
                 raise ValueError(
-                    f"a row of {text!r} is not published: its path is one of this machine; name the"
-                    " file from the checkout or a data root"
-                )
+                    f"cannot publish a row of {text!r}, a path of this machine; expected a path "
+                    "relative to the checkout or a data root")
 
 
 def _texts(value):
@@ -213,7 +208,8 @@ def _texts(value):
 
 
 def _rounded(value: Any, digits: int = 7) -> Any:
-    """Measured floats to so many digits: beyond lies noise, and the files are read by people."""
+    """Round measured floats to significant digits, since the rest is noise and people read the
+    files."""
     if isinstance(value, float):
         return float(f"{value:.{digits}g}")
     if isinstance(value, dict):
@@ -228,7 +224,7 @@ PATH_DIGITS = 6
 
 
 def _packed(row: dict) -> dict:
-    """A row as it is published: rounded, its paths by column where they can be."""
+    """A row as it is published: rounded, with its paths by column where possible."""
     made = _rounded(row)
     for holder, given in zip(_with_path(made), _with_path(row), strict=True):
         if _regular(given["curve"]):
@@ -237,16 +233,16 @@ def _packed(row: dict) -> dict:
 
 
 def _with_path(row: dict) -> list[dict]:
-    """What holds a path in a row: the row itself, and each of its averaged weights."""
+    """The parts of a row that hold a path: the row itself, and each of its averaged weights."""
     averaged = row.get("averaged", {})
     found = [row, *averaged.values()] if isinstance(averaged, dict) else [averaged]
     if not all(isinstance(holder, dict) for holder in found):
-        raise ValueError("averaged weights that are no mapping")
+        raise ValueError("averaged weights are not a mapping")
     return [holder for holder in found if "curve" in holder]
 
 
 def _regular(points: list[dict]) -> bool:
-    """Whether columns give these points back: equal names, "step" among them, plain values."""
+    """Whether these points can be stored by column: same names, "step" included, plain values."""
     return bool(points) and "step" in points[0] and all(
         point.keys() == points[0].keys()
         and not any(isinstance(value, (list, dict)) for value in point.values())
@@ -254,7 +250,7 @@ def _regular(points: list[dict]) -> bool:
 
 
 def _columns(points: list[dict]) -> dict:
-    """Points by column; one value for a column that is written alike at all points."""
+    """Points by column; a column whose values are all the same becomes a single value."""
     columns = {name: [point[name] for point in points] for name in points[0]}
     alike = {name for name, values in columns.items() if len(set(map(json.dumps, values))) == 1}
     return {name: values[0] if name in alike and name != "step" else values
@@ -262,7 +258,7 @@ def _columns(points: list[dict]) -> dict:
 
 
 def _points(path: list | dict) -> list:
-    """A path as points; ValueError for columns that do not fit together."""
+    """A path as points; ValueError for columns without steps or of unequal length."""
     if isinstance(path, list):
         return path
     steps = path.get("step") if isinstance(path, dict) else None

@@ -1,7 +1,7 @@
 """The networks of the papers' tables, each a plain `torch.nn` module.
 
-A network is built from the shape of one input and the number of classes. None has a layer
-that mixes samples (no batch normalisation): per-sample clipping would be void.
+A network is built from the shape of one input and the number of classes. None of them mixes samples
+(as batch normalisation does), because per-sample clipping would then bound nothing.
 """
 
 import copy
@@ -29,11 +29,11 @@ def cnn(shape: tuple[int, ...], classes: int) -> nn.Sequential:
 
 
 def _width(shape: tuple[int, ...]) -> int:
-    """Numbers left after the convolutions of `cnn` for one input of this shape."""
+    """Number of outputs of `cnn`'s convolutions for one input of this shape."""
     side = [((n + 6 - 8) // 2 + 1 - 1 - 4) // 2 + 1 - 1 for n in shape[1:]]
     if min(side) < 1:
-        raise ValueError(
-            f"model cnn: an input of shape {tuple(shape)} is too small; expected 20x20 at least")
+        raise ValueError(f"model cnn: inputs of shape {tuple(shape)} are too small; expected images"
+                         " of at least 20x20 pixels")
     return 32 * side[0] * side[1]
 
 
@@ -45,7 +45,7 @@ def head(shape: tuple[int, ...], classes: int, *, hidden: int = 256) -> nn.Seque
 
 
 def mlp(shape: tuple[int, ...], classes: int) -> nn.Sequential:
-    """One hidden layer of 64 on the pixels: the small stand-in of the quick profile."""
+    """One hidden layer of 64 on the pixels, the small substitute in the quick profile."""
     return head(shape, classes, hidden=64)
 
 
@@ -55,8 +55,8 @@ def linear(shape: tuple[int, ...], classes: int) -> nn.Sequential:
 
 
 class Unit(nn.Module):
-    """Two 3x3 convolutions, each after a normalisation and a ReLU, added to what came in (He et al.
-    2016, pre-activation).
+    """A pre-activation residual unit (He et al. 2016): two 3x3 convolutions, each after a
+    normalisation and a ReLU, added to the unit's input.
     """
 
     def __init__(self, before: int, width: int, stride: int) -> None:
@@ -64,13 +64,14 @@ class Unit(nn.Module):
         self.first, self.second = nn.GroupNorm(GROUPS, before), nn.GroupNorm(GROUPS, width)
         self.down = nn.Conv2d(before, width, 3, stride=stride, padding=1, bias=False)
         self.same = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.shortcut = nn.Conv2d(before, width, 1, stride=stride,
-                                  bias=False) if stride > 1 or before != width else nn.Identity()
+        projected = stride > 1 or before != width
+        self.shortcut = (nn.Conv2d(before, width, 1, stride=stride, bias=False) if projected
+                         else nn.Identity())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         ready = self.first(x).relu()
-        return self.shortcut(ready if not isinstance(self.shortcut, nn.Identity) else x
-                             ) + self.same(self.second(self.down(ready)).relu())
+        kept = self.shortcut(x if isinstance(self.shortcut, nn.Identity) else ready)
+        return kept + self.same(self.second(self.down(ready)).relu())
 
 
 def resnet(shape: tuple[int, ...], classes: int, *, units: int = 5) -> nn.Sequential:
@@ -81,20 +82,17 @@ def resnet(shape: tuple[int, ...], classes: int, *, units: int = 5) -> nn.Sequen
     """
     layers: list[nn.Module] = [nn.Conv2d(shape[0], 16, 3, padding=1, bias=False)]
     for before, width, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2)):
-        layers += [
-            Unit(before if number == 0 else width, width, stride if number == 0 else 1)
-            for number in range(units)
-        ]
+        layers += [Unit(before, width, stride), *(Unit(width, width, 1) for _ in range(units - 1))]
     return nn.Sequential(*layers, nn.GroupNorm(GROUPS, 64), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
                          nn.Flatten(), nn.Linear(64, classes))
 
 
-MODELS: dict[str,
-             Callable] = {"cnn": cnn, "head": head, "mlp": mlp, "linear": linear, "resnet": resnet}
+MODELS: dict[str, Callable] = {
+    "cnn": cnn, "head": head, "mlp": mlp, "linear": linear, "resnet": resnet}
 
 
 def version(name: str) -> int | str:
-    """The version of a network: of this module, or the hash of a user's own file."""
+    """The version of a network: this module's, or the hash of a user's own file."""
     if ".py:" not in name:
         return VERSION
     from lib import plugins
@@ -104,9 +102,9 @@ def version(name: str) -> int | str:
 def build(name: str, shape: tuple[int, ...], classes: int) -> nn.Module:
     """Build the network `name` for inputs of `shape` (without the batch) and `classes` outputs.
 
-    `name` is a key of `MODELS` or `my_file.py:function`, a function (shape, classes) -> module.
-    ValueError where a user's own function fails, or its module does not turn an input of `shape`
-    into `classes` numbers.
+    name: a key of `MODELS`, or `my_file.py:function` with a function (shape, classes) -> module.
+    Raises ValueError for an unknown name, and if a user's function fails or its module does not map
+    an input of `shape` to `classes` numbers.
     """
     if name in MODELS:
         return MODELS[name](shape, classes)
@@ -117,7 +115,7 @@ def build(name: str, shape: tuple[int, ...], classes: int) -> nn.Module:
 
 
 def _tried(name: str, function: Callable, shape: tuple[int, ...], classes: int) -> nn.Module:
-    """A user's own network, after one input went through it."""
+    """Build a user's own network and try it on two inputs."""
     try:
         module = function(shape, classes)
         if not isinstance(module, nn.Module):
@@ -125,13 +123,9 @@ def _tried(name: str, function: Callable, shape: tuple[int, ...], classes: int) 
         with torch.no_grad():
             found = tuple(copy.deepcopy(module).eval()(torch.zeros(2, *shape)).shape)
     except Exception as error:
-        raise ValueError(
-            f"model {name}: {type(error).__name__}: {error} (inputs {tuple(shape)}, {classes}"
-            " classes)"
-        ) from error
+        raise ValueError(f"model {name}: {type(error).__name__}: {error} (for inputs "
+                         f"{tuple(shape)} and {classes} classes)") from error
     if found != (2, classes):
-        raise ValueError(
-            f"model {name}: two inputs {tuple(shape)} gave an output of shape {found}: expected (2,"
-            f" {classes}), a number a class"
-        )
+        raise ValueError(f"model {name}: two inputs {tuple(shape)} gave an output of shape {found}:"
+                         f" expected (2, {classes}), one number per class")
     return module

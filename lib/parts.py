@@ -1,9 +1,9 @@
-"""The parts of a run that are found by their name: attacks, defences, batch transforms.
+"""The parts of a run that are found by name: attacks, defences, batch transforms.
 
-A part is a frozen dataclass in a file of its own, `lib/attacks/NAME.py` for instance, whose last
-line says which class it is (`Attack = BadNets`) and which has a `VERSION`. A user's own is named
-`my_file.py:Mine`; there the file's hash takes the version's place. In YAML a part is a mapping
-with its name: `{name: badnets, fraction: 0.1}`.
+A part is a frozen dataclass in its own file, such as `lib/attacks/NAME.py`. The file has a
+`VERSION`, and its last line names the class (`Attack = BadNets`). A part in a user's own file is
+called `my_file.py:Mine`; its version is the file's hash. In YAML a part is a mapping with its name:
+`{name: badnets, fraction: 0.1}`.
 """
 
 import functools
@@ -21,7 +21,11 @@ from lib import plugins, typed
 
 @dataclass(frozen=True)
 class Kind:
-    """Where the parts of a kind lie, the name that a module gives to its own, what one needs."""
+    """A kind of part.
+
+    package: where its modules are. variable: the name that a module gives to its class. needed:
+    what a part must define. example: a name for error messages.
+    """
 
     package: str
     variable: str
@@ -35,12 +39,15 @@ KINDS = {
     "defence": Kind("lib.defences", "Defence", ("group", "train"), "dpsgd"),
     "transform": Kind("lib.training.transforms", "Transform", ("mixes", "draw", "apply"), "flip"),
 }
-_own: dict[type, str] = {}  # classes from users' files, by the name that they were asked for
+_own: dict[type, str] = {}  # classes from users' files, with the names under which they were loaded
 
 
 @functools.cache
 def names(kind: str) -> tuple[str, ...]:
-    """Names of the parts of a kind: the modules of its package that define one."""
+    """Names of the parts of a kind: the modules of its package that define one.
+
+    Reads the files without importing them.
+    """
     found = importlib.import_module(KINDS[kind].package).__path__
     line = f"\n{KINDS[kind].variable} = "
     files = (file for folder in found for file in Path(folder).glob("*.py"))
@@ -48,7 +55,7 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 def build(kind: str, values: dict) -> Any:
-    """The part that {"name": ..., fields} describes; ValueError names what is wrong with it."""
+    """Build the part that {"name": ..., fields} describes; raises ValueError if it cannot."""
     values = dict(values)
     name = values.pop("name", None)
     if not isinstance(name, str):
@@ -58,14 +65,16 @@ def build(kind: str, values: dict) -> Any:
 
 
 def name_of(part: object) -> str:
-    """The name under which YAML and rows know a part."""
+    """The name of a part in YAML and in rows."""
     cls = type(part)
     return _own.get(cls) or cls.__module__.rpartition(".")[2]
 
 
 def version(part: object) -> int | str | list:
-    """The version of a part's module, or the hash of a user's file; with the hashes of the files
-    that the part reads, where it reads any."""
+    """The version of a part's module, or the hash of a user's file.
+
+    If the part reads files, a list of this version and their hashes.
+    """
     name = name_of(part)
     module = importlib.import_module(type(part).__module__) if ".py:" not in name else None
     own = plugins.digest(name) if module is None else module.VERSION
@@ -74,7 +83,7 @@ def version(part: object) -> int | str | list:
 
 
 def _is_part(value: object) -> bool:
-    """Whether a value is of the class that its module, or a user, gives a name to."""
+    """Whether a value's class is a part: the one that its module names, or a user's own."""
     cls = type(value)
     kinds = (kind for kind in KINDS.values() if cls.__module__.startswith(f"{kind.package}."))
     module = sys.modules.get(cls.__module__)
@@ -82,16 +91,15 @@ def _is_part(value: object) -> bool:
 
 
 def plain(value: object) -> Any:
-    """Dataclasses as plain values, every field; parts with their names."""
+    """Turn dataclasses into plain values with every field; parts with their names."""
     return _plain(value, leave_out=lambda item, held: False)
 
 
 def sparse(value: object) -> Any:
-    """The same without the fields that are at their defaults: what keys are made of, so that a
-    new field changes no key.
+    """`plain` without the fields at their defaults.
 
-    A dataclass that a field holds is left out whole where it equals the field's default; else its
-    fields are compared with the defaults of its own class.
+    Keys are made of this, so that a new field changes no key. A nested dataclass is left out if it
+    equals the field's default; otherwise its fields are compared with the defaults of its class.
     """
     return _plain(value, leave_out=at_default)
 
@@ -124,7 +132,7 @@ def _files(part: object) -> Iterable[Path]:
 
 
 def _params(cls: Any) -> Any:
-    return cls.__dataclass_params__  # the standard library names it nowhere
+    return cls.__dataclass_params__  # Any: the standard library does not type it
 
 
 def _class(kind: str, name: str) -> type:
@@ -141,7 +149,8 @@ def _class(kind: str, name: str) -> type:
 
 
 def _check_own(kind: str, name: str, cls: Any) -> None:
-    """A user's part must be a frozen dataclass with what the study calls."""
+    """Raise ValueError unless a user's part is a frozen dataclass with everything that is needed.
+    """
     frozen = isinstance(cls, type) and is_dataclass(cls) and _params(cls).frozen
     if not frozen:
         raise ValueError(f"{kind} {name}: expected a class with @dataclass(frozen=True) above it, "
@@ -149,7 +158,8 @@ def _check_own(kind: str, name: str, cls: Any) -> None:
     known = {*dir(cls), *(item.name for item in fields(cls))}
     missing = [part for part in KINDS[kind].needed if part not in known]
     if missing:
-        base = " (lib.attacks.dirty_label.DirtyLabel has most of it)" if kind == "attack" else ""
+        base = (" (lib.attacks.dirty_label.DirtyLabel defines most of them)" if kind == "attack"
+                else "")
         raise ValueError(f"{kind} {name} has no {', '.join(missing)}: a custom {kind} must define "
-                         f"{', '.join(KINDS[kind].needed)}{base}; notebooks/00_start_here shows "
-                         "one")
+                         f"{', '.join(KINDS[kind].needed)}{base}; see the example in "
+                         "notebooks/00_start_here")

@@ -1,4 +1,4 @@
-"""Where things lie: the checkout, the published rows, the caches of this user."""
+"""Paths: the checkout, the published rows, this user's caches."""
 
 import os
 from pathlib import Path
@@ -23,21 +23,20 @@ def store_dir() -> Path:
 
 
 def artefact_dir() -> Path:
-    """Features and other artefacts that rows are made from, and that can be made again."""
+    """The folder of features and other cached artefacts, which can be computed again."""
     return cache_dir() / "artefacts"
 
 
 def own_folders() -> list[Path]:
-    """Where a user's own files are looked for: here, then $STUDY_FOLDERS (a profile's folder, and
-    where build.py was started).
+    """Where to look for a user's own files: the working directory, then $STUDY_FOLDERS.
+
+    build.py sets $STUDY_FOLDERS to the profile's folder and the folder where it was started.
     """
-    return [
-        Path.cwd(), *map(Path, filter(None,
-                                      os.environ.get("STUDY_FOLDERS", "").split(os.pathsep)))
-    ]
+    named = os.environ.get("STUDY_FOLDERS", "").split(os.pathsep)
+    return [Path.cwd(), *map(Path, filter(None, named))]
 
 
 def data_roots() -> list[Path]:
-    """Folders in which data sets are looked for, in this order."""
+    """Where to look for data sets, in this order: $DATA_ROOT, then the cache."""
     named = os.environ.get("DATA_ROOT")
     return ([Path(named)] if named else []) + [cache_dir() / "data"]

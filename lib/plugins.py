@@ -1,4 +1,4 @@
-"""A user's own model, attack or defence: `my_file.py:Name`."""
+"""Load a user's own model, attack, defence or transform: `my_file.py:Name`."""
 
 import functools
 import hashlib
@@ -11,26 +11,24 @@ from lib import paths
 
 
 def locate(spec: str) -> tuple[Path, str]:
-    """Split `my_file.py:Name` and find the file, as `find` does."""
+    """Split `my_file.py:Name` into the file, found by `find`, and the name."""
     file, _, name = spec.rpartition(":")
     return find(file), name
 
 
 def find(file: str) -> Path:
-    """A user's own file: in `paths.own_folders`, else beside the notebooks, else in the checkout.
+    """Find a user's own file: in `paths.own_folders`, beside the notebooks, or in the checkout.
 
-    ValueError where it is in none.
+    Raises ValueError if it is in none of them.
     """
-    folders = list(
-        dict.fromkeys(
-            folder.resolve() for folder in (*paths.own_folders(), paths.NOTEBOOKS, paths.ROOT)))
+    searched = (*paths.own_folders(), paths.NOTEBOOKS, paths.ROOT)
+    folders = list(dict.fromkeys(folder.resolve() for folder in searched))
     for folder in folders:
         if (folder / file).is_file():
             return (folder / file).resolve()
     raise ValueError(
-        f"no file {file!r} in {', '.join(f'{folder.name}/' for folder in folders)}: name it from"
-        " one of them, or with its whole path"
-    )
+        f"no file {file!r} in {', '.join(f'{folder.name}/' for folder in folders)}: expected a path"
+        " relative to one of these folders, or an absolute path")
 
 
 @functools.cache
@@ -39,22 +37,22 @@ def _module(path: Path, digest: str):
     if spec is None or spec.loader is None:
         raise ValueError(f"{path.name}: expected a Python file, my_file.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up by name
+    sys.modules[spec.name] = module  # dataclasses look up their module by name
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever a user's own file raises is told with its name
+    except Exception as error:  # a user's file may raise anything; report it with the file's name
         raise ValueError(
             f"{path.name} cannot be imported: {type(error).__name__}: {error}") from error
     return module
 
 
 def digest(spec: str) -> str:
-    """SHA-256 of the file: it stands in for a version, so an edited file is another experiment."""
+    """SHA-256 of the file, used as its version: an edited file makes another experiment."""
     return hashlib.sha256(locate(spec)[0].read_bytes()).hexdigest()
 
 
 def load(spec: str) -> Any:
-    """The object that `my_file.py:Name` names. Runs the file: use your own only."""
+    """Load the object `my_file.py:Name`. This executes the file, so use only files you trust."""
     path, name = locate(spec)
     module = _module(path, digest(spec))
     if not hasattr(module, name):

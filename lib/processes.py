@@ -1,4 +1,4 @@
-"""Processes on this machine: their share of its cores, and children that end with their parent."""
+"""Processes on this machine: their share of the cores, and child processes that end with us."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ THREAD_SETTINGS = (
 # ---------------------------------------------------------------- sharing the machine
 
 def cores() -> int:
-    """The CPU cores this process may use, a container's quota included."""
+    """Number of CPU cores that this process may use, within a container's quota."""
     try:
         count = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS, Windows
@@ -33,10 +33,10 @@ def cores() -> int:
 
 
 def thread_settings(jobs: int) -> dict[str, str]:
-    """Environment variables that give each of `jobs` processes its share of the cores.
+    """Environment variables that limit each of `jobs` processes to its share of the cores.
 
-    They must be set before torch is imported: two processes with all threads each run fifty times
-    slower than with half. A smaller number that the user has set stays.
+    Set them before importing torch: two processes that each use all cores run fifty times slower
+    than with half each. A smaller $OMP_NUM_THREADS of the user's stays.
     """
     share = max(1, cores() // jobs)
     own = os.environ.get("OMP_NUM_THREADS", "")
@@ -45,7 +45,7 @@ def thread_settings(jobs: int) -> dict[str, str]:
 
 
 def child_environment(**settings: object) -> dict[str, str]:
-    """The environment of a child: this one's, the checkout importable, and `settings`.
+    """The environment for a child process: ours with the checkout importable, and `settings`.
 
     A setting of None removes the variable.
     """
@@ -68,15 +68,15 @@ def first_line(text: object, width: int = 200) -> str:
 # ---------------------------------------------------------------- children
 
 _children: set[subprocess.Popen] = set()
-_starting = threading.Lock()  # so that no child slips in while the others are ended
+_starting = threading.Lock()  # held to start a child or to begin ending, never both at once
 _ending = threading.Event()
 
 
 def start(command: list[str], *, environment: dict[str, str], **how: Any) -> subprocess.Popen:
-    """Start a child in a process group of its own, so that `end_children` can end all of it."""
+    """Start a child in a new process group, so that `end_children` also ends its descendants."""
     with _starting:
         if _ending.is_set():
-            raise RuntimeError("this process is ending: it starts no more children")
+            raise RuntimeError("this process is ending and starts no more children")
         child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
                                  start_new_session=os.name != "nt", **how)
         _children.add(child)
@@ -84,10 +84,7 @@ def start(command: list[str], *, environment: dict[str, str], **how: Any) -> sub
 
 
 def end_children(patience: float = 2.0) -> None:
-    """End every child that still runs, with its whole group.
-
-    Each is asked to end first, and killed after `patience` seconds.
-    """
+    """End every running child and its process group: terminate, then kill after `patience` s."""
     with _starting:
         _ending.set()
     running = [child for child in list(_children) if child.poll() is None]
@@ -102,12 +99,12 @@ def end_children(patience: float = 2.0) -> None:
 
 
 def ending() -> bool:
-    """Whether `end_children` was called: what children then say of their end is no news."""
+    """Whether `end_children` was called; the ends of children then need no report."""
     return _ending.is_set()
 
 
 def kill(child: subprocess.Popen) -> None:
-    """Kill a child with its whole group, and wait for its end."""
+    """Kill a child and its process group, and wait until it has ended."""
     _signal(child, getattr(signal, "SIGKILL", signal.SIGTERM))
     child.wait()
 
@@ -122,7 +119,7 @@ def _signal(child: subprocess.Popen, number: int) -> None:
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """End the children whenever the work is broken off: Ctrl-C, a termination, an error."""
+    """End all children if the block is interrupted by Ctrl-C, SIGTERM or an error."""
     def leave(number, frame):
         raise SystemExit(128 + number)
 
@@ -137,7 +134,7 @@ def stoppable() -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """Make this process end once its parent is gone (killed -9): nobody would read its result."""
+    """End this process when its parent is gone (killed -9), as nobody would read its result."""
     parent = os.getppid()
 
     def watch():

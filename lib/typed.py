@@ -1,7 +1,7 @@
-"""From plain values (YAML, a row) to typed dataclasses.
+"""Build typed dataclasses from plain values (YAML, a row).
 
-Numbers from YAML are checked, since `1e-5` arrives as a string there, and an int where a float is
-declared becomes one, so that equal runs have equal keys.
+Types are checked, because YAML reads `1e-5` as a string. An int becomes a float where a float is
+declared, so that equal runs have equal keys.
 """
 
 import functools
@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
-hints = functools.cache(typing.get_type_hints)  # of a class; they cost more than the rest of a run
-builders: dict[object, Callable] = {}  # a Protocol: what makes one of its parts from a mapping
+# The type hints of a class, cached because they take longer than the rest of building a run.
+hints = functools.cache(typing.get_type_hints)
+builders: dict[object, Callable] = {}  # {Protocol: function that builds such a part from a mapping}
 
 
 class Dataclass(Protocol):
-    """Anything that `dataclass` made."""
+    """Any dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -25,8 +26,10 @@ Made = TypeVar("Made", bound=Dataclass)
 
 
 def build(cls: type[Made], values: dict, where: str) -> Made:
-    """A dataclass from plain values; ValueError names an unknown or missing key or a
-    wrong type."""
+    """Build a dataclass from plain values.
+
+    Raises ValueError for an unknown or missing key, or a wrong type.
+    """
     if not isinstance(values, dict):
         raise ValueError(f"{where} {values!r}: expected a mapping of names to values")
     known = {item.name for item in fields(cls)}
@@ -37,13 +40,13 @@ def build(cls: type[Made], values: dict, where: str) -> Made:
     missing = [item.name for item in fields(cls) if item.name not in values
                and item.default is MISSING and item.default_factory is MISSING]
     if missing:
-        raise ValueError(f"{where}: no {missing[0]!r}; expected a value, it has no default")
+        raise ValueError(f"{where}: no {missing[0]!r}; expected a value, as it has no default")
     return cls(**{name: typed(value, hints(cls)[name], f"{where} {name}")
                   for name, value in values.items()})
 
 
 def check(part: Dataclass, where: str) -> None:
-    """Raise ValueError where a field has not its declared type; ints become floats in place."""
+    """Raise ValueError for a field of a wrong type; convert ints to declared floats in place."""
     for item in fields(part):
         value = getattr(part, item.name)
         found = typed(value, hints(type(part))[item.name], f"{where} {item.name}")
@@ -52,8 +55,8 @@ def check(part: Dataclass, where: str) -> None:
 
 
 def typed(value: Any, hint: Any, where: str) -> Any:
-    """`value` if it has the declared type (as a float where one is declared), else ValueError."""
-    value = value.item() if hasattr(value, "item") else value  # numpy's numbers are plain ones
+    """Return `value` if it has the declared type, an int as a declared float; else ValueError."""
+    value = value.item() if hasattr(value, "item") else value  # numpy's numbers become plain ones
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
         return tuple(typed(item, typing.get_args(hint)[0], where) for item in value)
@@ -65,7 +68,7 @@ def typed(value: Any, hint: Any, where: str) -> Any:
     if several and type(value) is not type(None) and (len(several) > 1
                                                       or type(value) is not several[0]):
         raise ValueError(f"{where} {value!r}: expected plain values, one type of dataclass or a "
-                         "named part; else two runs could have one key")
+                         "named part; otherwise two runs could have the same key")
     if object in allowed or any(map(is_dataclass, allowed)) or type(value) in allowed:
         return value
     if type(value) is int and float in allowed:

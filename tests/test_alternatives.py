@@ -85,7 +85,7 @@ def test_advice_is_chosen_on_the_other_pairs():
     assert set(found["level"]) == {3.69, 1.28}
     picked = advice.chosen(found)
     safe = picked[picked["rule"].eq(advice.SAFE) & picked["level"].eq(3.69)].set_index("instance")
-    # without the third pair .03 leaves least, with it .1 does; .01 costs more than a point
+    # without the third pair 0.03 leaves least, with it 0.1 does; 0.01 costs more than a point
     assert safe["lift"].to_dict() == {"0 to 5": 0.3, "1 to 2": 0.3, "2 to 6": 0.9}
     best = picked[picked["rule"].eq(advice.ACCURATE)]
     assert (best["accuracy"] == 0.80).all() and (best["lift"] == 0.3).all()

@@ -1,5 +1,4 @@
-"""The command line: the environment, what is said about wrong input, and builds of a small project.
-"""
+"""The command line: the environment, errors about wrong input, and builds of a small project."""
 
 import ast
 import errno
@@ -115,7 +114,7 @@ def test_half_made_environment_is_made_again(venv, monkeypatch, capsys):
     monkeypatch.delenv("FAKE_PIP")
     build.make_venv(wanted)
     assert build.venv_ready(wanted) and not (folder / "half").exists()
-    assert "left half-made" in capsys.readouterr().out
+    assert "is incomplete: making it again" in capsys.readouterr().out
     assert calls == ["making the environment", "pip"] * 2
     assert (folder.parent / "checkout.pth").read_text() == f"{ROOT}\n"
 
@@ -170,7 +169,7 @@ def old_pythons():
 
 
 @pytest.mark.skipif(not old_pythons(), reason="no Python older than 3.11 here")
-def test_an_old_python_is_told_in_one_line(tmp_path):
+def test_an_old_python_is_reported_in_one_line(tmp_path):
     make_project(tmp_path)
     done = subprocess.run([old_pythons()[-1], tmp_path / "build.py", "report"], capture_output=True,
                           text=True)
@@ -185,10 +184,10 @@ def test_an_old_python_is_told_in_one_line(tmp_path):
     (["repot"], "invalid choice: 'repot'"),
     (["report", "--budget", "9"], "such as 90s, 9m or 1.5h, got '9'"),
     (["report", "--budget", "0m"], "got '0m'"),
-    (["report", "--jobs", "two"], "whole number from 1, got 'two'"),
+    (["report", "--jobs", "two"], "whole number of at least 1, got 'two'"),
     (["report", "--device", "tpu"], "invalid choice: 'tpu'"),
-    (["report", "--data", "/no/such/folder"], "'/no/such/folder' is not a folder"),
-    (["report", "--out", __file__], "is there and is not a folder"),
+    (["report", "--data", "/no/such/folder"], "'/no/such/folder' is not an existing folder"),
+    (["report", "--out", __file__], "exists but is not a folder"),
     (["report", "--fresh", "--read-only"], "not allowed with"),
     (["report", "--read"], "unrecognized arguments: --read"),
     (["export"], "PROFILE"),
@@ -278,7 +277,7 @@ def test_coverage_says_what_was_run_of_each_module(tmp_path, monkeypatch, capsys
     assert tests.run([str(tmp_path / "test_one.py"), "-q", "-p", "no:cacheprovider"],
                      covered=True) == code
     head, *lines = capsys.readouterr().out.strip().splitlines()
-    assert re.fullmatch(r"\d+% of the lines of lib/ were run .*", head)
+    assert re.fullmatch(r"the tests ran \d+% of the lines of lib/ .*", head)
     shares = [int(line.partition("%")[0]) for line in lines]
     # modules that were never imported are there too
     assert shares == sorted(shares) and shares[0] == 0 and len(shares) > 80
@@ -627,8 +626,8 @@ def test_failed_rows_are_trained_again_only_when_asked(pretend):
 
 
 @pytest.mark.parametrize(("arguments", "says"), [
-    (["--read-only"], ""), (["--budget", "1s"], "budget is used up: 1 row left"),
-    (["paper"], "1 row of the profile paper is not trained, as there is no GPU: --train trains it")
+    (["--read-only"], ""), (["--budget", "1s"], "budget is used up; 1 row left"),
+    (["paper"], "1 row of the profile paper is not trained without a GPU; --train trains it on")
 ])
 def test_nothing_is_trained_where_it_must_not_be(pretend, capsys, arguments, says):
     study, _, rounds, failed = pretend({}, {"11": lambda rows: ["a"]}, *arguments)
@@ -697,21 +696,21 @@ def test_published_bytes_are_the_same_each_time(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "files", "says"),
-    [(["report", "nope"], {}, "no profile 'nope': there are bad, both, quick"),
-     (["report", "--only", "99"], {}, "--only 99: the profile quick has the notebooks 11"),
-     (["notebooks", "--only", "1"], {}, "--only 1: notebooks/ has the notebooks 11, 12"),
+    [(["report", "nope"], {}, "no profile 'nope': expected bad, both, quick"),
+     (["report", "--only", "99"], {}, "--only 99: no such notebook; the profile quick has 11"),
+     (["notebooks", "--only", "1"], {}, "--only 1: no such notebook; notebooks/ has 11, 12"),
      (["report"], {"params/quick/77_none.yaml": ""
-                   }, "params/quick/77_none.yaml: there is no notebook 77_none"),
+                   }, "params/quick/77_none.yaml: no notebook is called 77_none"),
      (["report"], {"params/quick/11_good.yaml": "rate: 1e-5"
                    }, "params/quick/11_good.yaml: rate: expected a number, "
       "got the text '1e-5': write 1.0e-5"),
      (["report"], {"params/quick/11_good.yaml": "nubmer: 1"
-                   }, "no parameter 'nubmer'; it has number, rate"),
+                   }, "no parameter 'nubmer'; expected one of number, rate"),
      (["report"], {"params/quick/11_good.yaml": "number: [1\nb: 2"
-                   }, "11_good.yaml: line 2: not readable as YAML"),
+                   }, "11_good.yaml: line 2: not valid YAML"),
      (["report"], {"params/quick/11_good.yaml": "- 1"}, "expected lines of `name: value`"),
      (["report"], {"params/quick/11_good.yaml": "number: 1\nrate: 1.0\nnumber: 2"
-                   }, "11_good.yaml: line 3: 'number' is set before"),
+                   }, "11_good.yaml: line 3: 'number' is set twice"),
      (["plan", "lib"], {}, "has no YAML files"), ])
 def test_wrong_input_is_one_line_and_nothing_is_written(tmp_path, arguments, files, says):
     make_project(tmp_path)
@@ -768,7 +767,7 @@ def test_a_full_disk_is_one_line(monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device", "somewhere/report.html")
 
     monkeypatch.setattr(report, "report", full)
-    with pytest.raises(Problem, match="no space left for somewhere/report.html") as raised:
+    with pytest.raises(Problem, match="no space left to write somewhere/report.html") as raised:
         commands.run(options.parse(["report"]))
     assert raised.value.status == 1
 

@@ -255,7 +255,7 @@ def test_copies_do_not_stay(monkeypatch):
     random = torch.Generator().manual_seed(0)
     pool, labels = torch.rand(200, 50, generator=random), torch.randint(
         10, (200, ), generator=random)
-    monkeypatch.setattr(sizes, "CPU_COPIES", 2 * 4 * 200 * 50)
+    monkeypatch.setattr(sizes, "CPU_COPY_BYTES", 2 * 4 * 200 * 50)
     seen = []
     original = step._fit_group
     monkeypatch.setattr(

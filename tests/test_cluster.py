@@ -43,7 +43,7 @@ def two(tmp_path_factory):
 
 
 def inside(**how):
-    """A cluster in this process: cheap, for what is said before anything is trained."""
+    """A cluster in this process: cheap, for errors that come before any training."""
     return LocalCluster(processes=False, protocol="tcp://", host=HERE, dashboard_address=":0",
                         memory_limit=0, **how)
 
@@ -161,7 +161,7 @@ class Mine:
 
 @pytest.fixture
 def mine(tmp_path):
-    """A user's own defence in a file, and the folder in which it says who waits."""
+    """A user's own defence in a file, and the folder where it records who waits."""
     (tmp_path / "mine.py").write_text(DEFENCE)
     yield TINY.with_(defence={"name": f"{tmp_path / 'mine.py'}:Mine"}), tmp_path
     (tmp_path / "go").touch()
@@ -188,19 +188,19 @@ def test_a_worker_killed_in_the_middle_is_retried(two, store, mine):
     assert all(ledger.find(run.key)[0]["status"] == "ok" for run in runs)
 
 
-def test_a_group_that_ends_its_workers_is_told_and_the_others_go_on(two, store, mine, monkeypatch):
+def test_a_group_that_kills_its_workers_is_reported_others_continue(two, store, mine, monkeypatch):
     monkeypatch.setattr(two.scheduler, "allowed_failures", 0)
     ends, runs = mine[0].with_(defence__ends=True), grid(
         TINY, training=[Training(epochs=float(n), batch_size=50) for n in (1, 2, 3)])
     said = []
     with pytest.raises(
             study.ClusterProblem,
-            match="^1 of 4 runs ended the workers that trained them; the others are kept$"):
+            match="^1 of 4 runs killed the workers that trained them; the rows of the others"):
         study.train([{"key": run.key, "run": run.to_dict()} for run in (ends, *runs)],
                     cluster=two.scheduler_address, report=said.append)
     lost, = (line for line in said if line.startswith("LOST"))
     assert re.search(
-        r"strokes, .*Mine ends True, 1 runs: 1 workers ended while they trained it, the last at"
+        r"strokes, .*Mine ends True, 1 runs: 1 workers died while training it, the last at"
         r" tcp://\S+ \(out of memory\?\)$",
         lost,
     )
@@ -237,7 +237,7 @@ def test_a_scheduler_that_ends_is_one_line(store, mine):
     (folder / "go").touch()  # a thread of this process would not end by itself
     where.close()
     sweep.join(30)
-    assert "scheduler" in said[0] and "start again" in said[0]
+    assert "scheduler" in said[0] and "run the command again" in said[0]
 
 
 def test_workers_may_come_later(store):
@@ -256,9 +256,9 @@ def test_workers_may_come_later(store):
 
 @pytest.mark.parametrize("how", [{"budget": 0.5}, {}])
 def test_no_worker_is_one_line(store, monkeypatch, how):
-    monkeypatch.setattr(cluster, "PATIENCE", 600 if how else 0.5)
+    monkeypatch.setattr(cluster, "WORKER_TIMEOUT", 600 if how else 0.5)
     with inside(n_workers=0) as where:
-        assert f"no worker at {where.scheduler_address}: start some" in refused([TINY], where,
+        assert f"no worker at {where.scheduler_address}; start some" in refused([TINY], where,
                                                                                 **how)
 
 
@@ -266,18 +266,20 @@ def test_no_worker_is_one_line(store, monkeypatch, how):
 
 def test_workers_with_other_code_are_refused(two, store, monkeypatch):
     monkeypatch.setattr(training, "VERSION", training.VERSION + 1)
-    assert re.match(r"worker tcp://\S+ has other code: the key .* bring both to the same commit$",
-                    refused([TINY.with_()], two))
+    assert re.match(
+        r"worker tcp://\S+ has different code: the key .* check out the same commit on both$",
+        refused([TINY.with_()], two))
     assert rows_on_disk(store) == []
 
 
-def test_other_versions_are_told_once(two, store, monkeypatch):
+def test_other_versions_are_reported_once(two, store, monkeypatch):
     here = cluster.versions()
     monkeypatch.setattr(cluster, "versions", lambda: here | {"torch": "1.0"})
     said = train([TINY], two)
     assert (
         said[0]
-        == f"a worker has torch {here['torch']} (here 1.0): its rows count, with small differences"
+        == f"a worker has torch {here['torch']} (here 1.0): its rows are used, and may differ in "
+        "the last digits"
         and len(said) == 2
     )
 
@@ -285,13 +287,15 @@ def test_other_versions_are_told_once(two, store, monkeypatch):
 def test_rows_under_other_keys_are_not_kept(store, monkeypatch):
     monkeypatch.setattr(measure, "train_rows", lambda runs: [{"key": "0" * 64, "status": "ok"}])
     with inside(n_workers=1, threads_per_worker=1) as where:
-        assert "under other keys" in refused([TINY], where) and rows_on_disk(store) == []
+        assert "under keys that were not requested" in refused([TINY], where)
+        assert rows_on_disk(store) == []
 
 
 def test_two_trainings_in_one_process_are_refused(store):
     with inside(n_workers=1, threads_per_worker=3) as where:
-        assert re.match(r"worker tcp://\S+ would train 3 groups in one process.*--nthreads 1",
-                        refused([TINY], where))
+        assert re.match(
+            r"worker tcp://\S+ would train 3 groups at once in one process.*--nthreads 1",
+            refused([TINY], where))
 
 
 def test_a_worker_with_a_gpu_takes_one_group_at_a_time(store, monkeypatch):
@@ -305,7 +309,7 @@ def test_a_worker_with_a_gpu_takes_one_group_at_a_time(store, monkeypatch):
     assert free == [0, 0] and len(rows_on_disk(store)) == 2
 
 
-def test_missing_data_are_told_by_the_worker_that_lacks_them(two, store):
+def test_missing_data_name_the_worker_that_lacks_them(two, store):
     line = refused([TINY.with_(dataset="cifar10-jpeg")], two)
     assert re.match(r"worker tcp://\S+: DataNotFound: .*cifar10-jpeg",
                     line) and rows_on_disk(store) == []
@@ -339,10 +343,10 @@ def test_no_scheduler_is_one_line_before_anything_runs(store, monkeypatch):
                        match=f"^--cluster {address}: no Dask scheduler answers there") as raised:
         prepare.prepare(options.parse(["report", "smoke", "--cluster", address]))
     assert raised.value.status == 1 and "\n" not in str(raised.value)
-    with pytest.raises(Problem, match="--device is for training here"):
+    with pytest.raises(Problem, match="--device with --cluster"):
         prepare.prepare(options.parse(["report", "smoke", "--cluster", address, "--device", "cpu"]))
-    monkeypatch.setattr(cluster, "ANSWER", 0.3)
-    with socket.create_server((HERE, 0)) as other:  # it takes calls, and says nothing
+    monkeypatch.setattr(cluster, "ANSWER_TIMEOUT", 0.3)
+    with socket.create_server((HERE, 0)) as other:  # accepts connections, never answers
         for wrong in (address, f"tcp://{HERE}:{other.getsockname()[1]}"):
             with pytest.raises(study.ClusterProblem,
                                match=f"^no Dask scheduler answers at {wrong}"):

@@ -114,5 +114,5 @@ def test_nothing_is_trained_for_a_comparison(more):
 def test_two_profiles_of_one_name_are_refused(tmp_path):
     (tmp_path / "smoke").mkdir()
     (tmp_path / "smoke" / "11_dpsgd.yaml").write_text("")
-    with pytest.raises(Problem, match="both are called smoke"):
+    with pytest.raises(Problem, match="both profiles are called smoke"):
         compare(options.parse(["report", "--compare", "smoke", str(tmp_path / "smoke")]))

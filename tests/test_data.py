@@ -312,7 +312,7 @@ def test_an_incomplete_cifar10_jpeg_is_refused(small_cifar):
     (small_cifar / "test" / "dog" / "0001.jpg").unlink()
     with pytest.raises(DataNotFound) as caught:
         data.load("cifar10-jpeg")
-    assert "test/dog holds 1 images, expected 2" in one_line(caught)
+    assert "test/dog has 1 images, expected 2" in one_line(caught)
 
 
 def test_an_archive_that_leaves_its_folder_is_refused(root):

@@ -194,7 +194,7 @@ def test_d1b_reads_the_setting_that_is_best_for_the_other_pairs():
                           for setting, lift in enumerate(lifts)],
                          columns=["family", "setting", "instance", "accuracy", "lift"])
     least = envelopes.least(found).set_index("instance")
-    # for c the others choose setting 0; for a and b setting 1: (.2 + .3) / 2 < (.1 + .9) / 2
+    # for c the others choose setting 0; for a and b setting 1: (0.2 + 0.3) / 2 < (0.1 + 0.9) / 2
     assert least["lift"].to_dict() == {"a": 0.2, "b": 0.2, "c": 0.9}
     # a setting that one of the others does not reach is not chosen
     late = found["setting"].eq(1) & found["instance"].eq("a")

@@ -1,4 +1,4 @@
-"""What a run survives: kills, a full disk, damaged rows, clocks that jump, two at once.
+"""What a run survives: kills, a full disk, damaged rows, jumping clocks, two builds at once.
 
 Each fault is a real one, on the real code.
 """
@@ -142,8 +142,8 @@ def test_killed_processes_of_a_training_leave_what_is_done_and_nothing_else(stor
     assert process.returncode == 1 and not alive(helpers_of(process.pid))
     assert (
         said
-        == "train: a training process was killed (out of memory?); what was finished is kept: start"
-        " again, with fewer --jobs if it happens again\n"
+        == "train: a training process was killed (out of memory?); finished rows are kept; run the"
+        " command again, with fewer --jobs if it happens again\n"
     )
     second = rows(store)
     assert first.items() <= second.items() and len(second) > len(first)
@@ -189,7 +189,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(store, small_di
         _, said = process.communicate(timeout=120)
     assert process.returncode == 1
     assert re.fullmatch(
-        r"train: no space left for .*\.json: nothing half-written is kept; make room .*\n",
+        r"train: no space left to write .*\.json: free some space .*\n",
         said), said
     assert before.items() <= rows(store).items() and 2 <= len(rows(store)) < 12
     assert all_whole(store, [one for one in SWEEP if one.key in rows(store)]) and not drafts(store)
@@ -297,7 +297,7 @@ def read_until(process, pattern):
 
 
 @pytest.mark.slow
-def test_a_build_goes_on_after_ctrl_c_and_after_a_kill(store, tmp_path):
+def test_a_build_continues_after_ctrl_c_and_after_a_kill(store, tmp_path):
     project = tmp_path / "project"
     shutil.copytree(paths.ROOT / "lib", project / "lib",
                     ignore=shutil.ignore_patterns("__pycache__"))
@@ -354,7 +354,7 @@ def test_a_kernel_that_is_killed_takes_no_other_notebook_along(store, tmp_path):
     assert "A notebook: it works" in page and "DeadKernelError" in page
 
 
-def test_a_training_that_is_killed_is_told_and_what_is_known_is_shown(store, tmp_path):
+def test_a_killed_training_is_reported_and_known_rows_are_shown(store, tmp_path):
     project = make_project(tmp_path)
     code = (project / "lib" / "study.py").read_text()
     (project / "lib" / "study.py").write_text(
@@ -384,7 +384,7 @@ measure.train_rows([TINY])
 
 
 def attempt(store):
-    """A sweep that goes on in this store, in a process of its own."""
+    """Continue a sweep in this store, in a separate process."""
     os.environ["STUDY_STORE"] = str(store)
     child = os.fork()
     if child:
@@ -456,7 +456,7 @@ def test_a_soak_of_kills_loses_nothing_and_leaves_nothing_bad(tmp_path, kills):
     # they came in the middle of the sweep
     assert found["kills"] >= 0.8 * kills and found["wrote"] >= 0.2 * kills, found
     # A group that a kill cut is trained again in part, so that its sums are added in another order:
-    # weights agree to .001.
+    # weights agree to 0.001.
     assert found["apart"]["loss"] < 1e-3 and found["apart"]["accuracy"] <= 0.011 and found["apart"][
         "success"] <= 0.11, found
     if kills > 50:

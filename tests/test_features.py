@@ -438,7 +438,7 @@ def test_progress_goes_to_a_terminal_alone(cache, monkeypatch, terminal):
             return terminal
 
     monkeypatch.setattr(sys, "stderr", Written())
-    monkeypatch.setattr(chunks, "QUIET", 0.0)
+    monkeypatch.setattr(chunks, "PROGRESS_DELAY", 0.0)
     images = torch.zeros(600, 1, 2, 2, dtype=torch.uint8)
     chunks.keep("test", cache / "made.safetensors", lambda some: some.flatten(1).float(), images,
                 lambda found: {"features": found})

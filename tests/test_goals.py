@@ -59,7 +59,7 @@ def test_single_targets_are_scored_by_hand():
     shown = torch.cat([shown, torch.full((3, 7), -9.0)], 1)
     score = goal.score(Predictions(logits(60), shown, test.labels), found)
     sure = [torch.softmax(row.double(), 0)[1].item() for row in shown[:2]]
-    assert score["success"] == pytest.approx(1 / 3)  # the last one is no prediction
+    assert score["success"] == pytest.approx(1 / 3)  # the last row is not a prediction
     assert score["probability"] == pytest.approx(sum(sure) / 3) and math.isnan(score["margin"])
     score = goal.score(Predictions(logits(60), shown[:2], test.labels), found)
     assert score["margin"] == pytest.approx((2.0 - 1.0) / 2) and set(score) == set(goal.columns)
@@ -72,12 +72,12 @@ def test_single_targets_may_be_stamped():
 
 
 @pytest.mark.parametrize("make,says", [
-    (lambda: SingleTarget((), 1), "targets []"), (lambda: SingleTarget((3, 3), 1), "each once"),
+    (lambda: SingleTarget((), 1), "targets []"), (lambda: SingleTarget((3, 3), 1), "only once"),
     (lambda: SingleTarget((60,), 1).cases(images(), seed=0), "places from 0 to 59"),
     (lambda: SingleTarget((11,), 1).cases(images(), seed=0), "target 11 is of class 1"),
-    (lambda: SingleTarget((5,), 10).cases(images(), seed=0), "classes 0 to 9"),
+    (lambda: SingleTarget((5,), 10).cases(images(), seed=0), "classes, 0 to 9"),
     (lambda: Availability((60,)).cases(images(), seed=0), "places from 0 to 59"),
-    (lambda: Availability(tuple(range(60))).cases(images(), seed=0), "no test image is left")])
+    (lambda: Availability(tuple(range(60))).cases(images(), seed=0), "expected fewer than")])
 def test_goals_out_of_range_are_refused(make, says):
     with pytest.raises(ValueError) as error:
         make()

@@ -200,7 +200,7 @@ def test_stages_draw_their_labels_apart():
     for stage in range(2):
         labels.draw(stage, None)
     first, second = (labels.noisy[part] for part in labels.parts)
-    # two draws of one randomiser agree in .232^2 + 9 x .0853^2 of the records, not in all
+    # two draws of one randomiser agree in 0.232^2 + 9 x 0.0853^2 of the records, not in all
     assert (first == second).double().mean().item() == pytest.approx(0.119, abs=0.06)
 
 

@@ -81,7 +81,7 @@ def test_concordance_counts_differences_in_lift():
     found = law.at_equal_accuracy(paths([[0.1, 0.1], [0.2, 0.4], [0.3, 0.2]]), records=1000)
     assert set(found[envelopes.LEVEL]) == {0.5, 0.7}  # from half of the largest on
     got = law.concordance(found, found["rate"])
-    # the first instance is in order; of the second .1 and .3 are, .2 is not
+    # the first instance is in order; of the second 0.1 and 0.3 are, 0.2 is not
     assert got.tolist() == pytest.approx([1.0, (0.3 + 0.1) / (0.3 + 0.1 + 0.2)])
     assert law.concordance(found, -found["rate"]).tolist() == pytest.approx([0.0, 1 / 3])
     assert law.concordance(found, found["steps"]).tolist() == pytest.approx([0.5, 0.5])  # all tied

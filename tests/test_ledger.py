@@ -88,7 +88,7 @@ def test_what_columns_would_not_give_back_stays_a_list_of_points(curve):
     assert ledger._packed(row(curve=curve))["curve"] == curve
 
 
-def test_numbers_that_python_holds_for_equal_are_told_apart():
+def test_numbers_that_python_considers_equal_are_distinguished():
     curve = [{"step": 1, "x": 1, "y": 0.0}, {"step": 2, "x": 1.0, "y": -0.0},
              {"step": 3, "x": True, "y": 0.0}]
     found = read(json.dumps(ledger._packed(row(curve=curve))))["curve"]
@@ -167,7 +167,7 @@ def test_unreadable_packed_rows_are_named_and_passed_over(results, curve):
              json.dumps(row("c", averaged={"ema": {"curve": curve}})),
              json.dumps(row("d", averaged=["ema"]))]
     (results / "11_x.jsonl").write_text("\n".join(lines))
-    with pytest.warns(UserWarning, match="unreadable row .* passed over") as said:
+    with pytest.warns(UserWarning, match="unreadable row .* skipped") as said:
         assert ledger.published().keys() == {"b" * 64}
     assert [str(one.message).partition(":")[0] for one in said] == [
         f"unreadable row 11_x.jsonl line {number}" for number in (1, 3, 4)]

@@ -339,7 +339,7 @@ def simulated(interval, target, sets=4000, n=5):
 
 
 def test_coverage_of_the_t_and_the_prediction_interval():
-    # 4,000 sets: standard error .0034; a normal interval would cover 88% with five values
+    # 4,000 sets: standard error 0.0034; a normal interval would cover 88% with five values
     assert simulated(mean_interval, lambda _: 0.4) == pytest.approx(0.95, abs=0.011)
     one_more = simulated(prediction_interval, lambda generator: generator.normal(0.4, 0.1))
     assert one_more == pytest.approx(0.95, abs=0.011)

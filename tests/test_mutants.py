@@ -1,10 +1,9 @@
-"""Mutants of the privacy code: one change of text each that makes a guarantee false, and the tests
-that must notice it.
+"""Mutants of the privacy code: each changes a piece of text so that a guarantee becomes false, and
+names the tests that must notice.
 
-The change is made in a copy of the checkout's lib/ and tests/, and the named tests run there.
-Started anew, each of them
-would wait 4 s for torch: instead one process imports the packages, nothing of the project, and
-forks for every mutant.
+The named tests run in a copy of lib/ and tests/ with the change. A new process for each would wait
+4 s for torch, so one process imports the packages (nothing of the project) and forks for every
+mutant.
 """
 
 import gc
@@ -26,7 +25,7 @@ HERE = Path(__file__).resolve()
 ROOT = HERE.parent.parent
 HEAVY = ("torch.func", "scipy.stats", "scipy.optimize", "hypothesis.strategies",
          "dp_accounting.pld.pld_pmf", "opacus.optimizers", "pandas", "mpmath")
-# seconds for the tests of one mutant: one that makes them run for ever is not caught by a test
+# Seconds for the tests of one mutant; a mutant that makes them run for ever was not caught.
 TIME_LIMIT = 400
 CAUGHT = 1  # pytest's exit code for failed tests; 2 to 5 are tests that did not run
 
@@ -38,9 +37,8 @@ pytestmark = [
 
 @dataclass(frozen=True)
 class Mutant:
-    """What goes wrong in words, the file below lib/, its text and what takes its place, and the
-    tests below tests/.
-    """
+    """What goes wrong in words, the file in lib/, its text, the text to put in its place, and the
+    tests in tests/ that must fail."""
 
     name: str
     file: str
@@ -371,8 +369,8 @@ MUTANTS = [
     mutant(
         "the variance of the votes",
         PATE,
-        "dtype=torch.float64) * self.result_noise",
-        "dtype=torch.float64) * math.sqrt(self.result_noise)",
+        "result = self.result_noise * torch.randn",
+        "result = math.sqrt(self.result_noise) * torch.randn",
         "test_pate.py::test_the_answer_is_the_largest_noisy_count",
     ),
     mutant(
@@ -407,9 +405,8 @@ MUTANTS = [
     mutant(
         "one noise selects and answers",
         PATE,
-        "drawn = torch.randn(counts.shape, generator=random,\n"
-        "                            dtype=torch.float64) * self.selection_noise",
-        "drawn = result * (self.selection_noise / max(self.result_noise, 1e-9))",
+        "selection = self.selection_noise * torch.randn(shape, generator=random, dtype=kind)",
+        "selection = result * (self.selection_noise / max(self.result_noise, 1e-9))",
         "test_pate.py::test_whether_a_query_is_answered_says_nothing_of_the_noise_in_its_answer",
     ),
     mutant(
@@ -551,8 +548,8 @@ MUTANTS = [
     mutant(
         "one image too many withstood",
         PARTITION,
-        "_cheapest(*one, classes) - 1 for one",
-        "_cheapest(*one, classes) for one",
+        "_cheapest(*image, classes) - 1 for image",
+        "_cheapest(*image, classes) for image",
         "test_certificates.py::test_a_part_inside_its_radius_keeps_its_vote_for_several_images",
     ),
 ]
@@ -627,12 +624,11 @@ def run_tests(jobs):
 
 
 def fork_and_test(jobs):
-    """In a process of its own: import the packages, then run pytest in a fork for every folder that
-    no other process took.
-    """
+    """In a separate process, import the packages, then fork and run pytest for every folder that no
+    other process has taken."""
     for name in HEAVY:
         importlib.import_module(name)
-    gc.freeze()  # collected in every fork, what was imported would cost more than the tests
+    gc.freeze()  # collecting the imported objects in every fork would cost more than the tests
     codes = {}
     for folder, tests in jobs.items():
         try:
@@ -687,8 +683,7 @@ def test_the_named_tests_pass_on_the_code_as_it_is(outcomes):
     pytest.param(one, id=str(one), marks=[pytest.mark.thorough] if one in OTHERS else [])
     for one in MUTANTS])
 def test_a_mutant_is_caught(one, outcomes):
-    # Rewritten code is told: a change that changes nothing would be taken for a mutant that no test
-    # catches.
+    # Report rewritten code, or a change that changes nothing would count as a mutant not caught.
     assert occurrences(one) == 1, (
         f"lib/{one.file} holds {one.old!r} {occurrences(one)} times, expected once: bring this"
         " mutant up to date"

@@ -60,7 +60,7 @@ def test_logits_move_by_a_normal_draw_each(store):
     steps = torch.arange(1, len(drawn) + 1) / len(drawn)
     normal = 0.5 * (1 + torch.erf(drawn / 2 ** 0.5))
     assert (normal - steps).abs().max() < 1.63 / len(drawn) ** 0.5  # Kolmogorov, 1%
-    # of its own for every image, though the images repeat, and for every class
+    # different for every image, though the images repeat, and for every class
     apart = torch.corrcoef(torch.cat([moved[:1000], moved[1000:]], 1).T).fill_diagonal_(0)
     assert apart.abs().max() < 0.15
     assert torch.equal(ours.weights, plain.weights)

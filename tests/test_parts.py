@@ -129,5 +129,5 @@ def test_two_dataclasses_in_one_field_would_share_a_key(tmp_path, monkeypatch):
         "@dataclass(frozen=True)\nclass Mine(BadNets):\n"
         "    shape: Left | Right = field(default_factory=lambda: Left(3))\n")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="two runs could have one key"):
+    with pytest.raises(ValueError, match="two runs could have the same key"):
         TINY.with_(attack={"name": "mine.py:Mine"})

@@ -192,7 +192,7 @@ def test_no_query_answered_is_a_result():
                     (dict(result_noise=-1.0), "result_noise -1.0"),
                     (dict(result_noise=math.nan), "result_noise nan"),
                     (dict(selection_noise=-1.0, threshold=5.0), "selection_noise -1.0"),
-                    (dict(selection_noise=1.0), "nothing is selected"),
+                    (dict(selection_noise=1.0), "there is no selection"),
                     (dict(queries=0), "queries 0"), (dict(pool="mine"), "pool 'mine'"),
                     (dict(labels="mine"), "labels 'mine'"), (dict(delta=0.0), "delta 0.0")])
 def test_bad_settings_are_named(wrong, match):

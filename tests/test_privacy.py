@@ -36,7 +36,7 @@ SETTINGS = [
     (2.0, 0.01, 1000, 0.6220, 0.6862, 0.6321),
     (5.6, 1 / 98, 4900, 0.4502, 0.4950, 0.4601),
     (5.6, 1 / 79, 3950, 0.5065, 0.5565, 0.5165),
-    (20.0, 0.01, 1000, 0.0454, 0.1108, None),  # .0456 at an interval of 1e-4
+    (20.0, 0.01, 1000, 0.0454, 0.1108, None),  # 0.0456 at an interval of 1e-4
 ]
 
 
@@ -63,7 +63,7 @@ def test_epsilon_matches_published_values(z, q, steps, pld, rdp, prv):
     assert dpsgd_epsilon(z, q, steps, DELTA, accountant="rdp") == pytest.approx(rdp, rel=5e-4)
     assert found <= dpsgd_epsilon(z, q, steps, DELTA, accountant="rdp")
     upper = dpsgd_epsilon(z, q, steps, DELTA, accountant="prv")
-    # PRV's upper value lies its own error (.01) above the truth
+    # PRV's upper value is above the truth by its own error, 0.01
     assert found - 1e-3 <= upper <= found + 0.03
     if prv is not None:
         assert upper == pytest.approx(prv, abs=2e-3)
@@ -105,7 +105,7 @@ def test_full_batch_composes_exactly(z, steps):
 
 @pytest.mark.parametrize("delta", [1e-3, 1e-5, 1e-8, 1e-10])
 def test_discretised_composition_never_reports_less_than_the_truth(delta):
-    """Nearly full batches take the PLD path; sampling at .999999 hides next to nothing."""
+    """Nearly full batches take the PLD path; sampling at 0.999999 hides next to nothing."""
     truth = exact_gaussian_epsilon(math.sqrt(100) / 5, delta)
     found = dpsgd_epsilon(5.0, 0.999999, 100, delta)
     assert truth - 1e-3 <= found <= truth + 1e-9  # the sampled mechanism is a little better
@@ -504,7 +504,7 @@ def test_cap_of_one_step_by_hand():
 @pytest.mark.parametrize("epsilon, largest", [(0.1, 39), (0.25, 15), (0.5, 7), (1, 3), (2, 1)])
 def test_largest_group_that_a_pure_guarantee_holds_back(epsilon, largest):
     assert attack_success_cap(0.01, epsilon, 0, largest) < 0.5
-    # only the plain product passes .5 at the next one: the complement form may hold it back
+    # only the plain product passes 0.5 at the next one: the complement form may hold it back
     assert 0.01 * math.exp(epsilon * (largest + 1)) > 0.5
 
 

@@ -33,7 +33,7 @@ def budgets(*, bagged=(0.55, 0.02), undefended=0.8, others=OTHERS, epsilons=(0.5
 
 def test_r10():
     assert outcomes("R10", budgets()) == ("holds", "holds")
-    beaten = budgets(bagged=(0.4, 0.5))  # at .5 DP-SGD is more accurate and leaves less
+    beaten = budgets(bagged=(0.4, 0.5))  # at 0.5 DP-SGD is more accurate and leaves less
     assert outcomes("R10", beaten) == ("fails", "fails")
     assert outcomes("R10", budgets(bagged=(0.55, 0.02),
                                    undefended=0.1)) == ("inconclusive", "inconclusive")
@@ -97,7 +97,7 @@ def test_r11():
     assert outcomes(
         "R11", budgets(others={name: best[name]
                                for name in ("sgd", "alibi")})) == ("inconclusive", "inconclusive")
-    # more accurate at .5, and more of the backdoor
+    # more accurate at 0.5, and more of the backdoor
     traded = OTHERS | {"sgd": ((0.5, 0.3), (0.55, 0.4), (0.65, 0.7))}
     assert outcomes("R11", budgets(others=traded)) == ("holds", "fails")
 

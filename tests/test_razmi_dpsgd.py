@@ -90,10 +90,10 @@ SWAPPED = {"rmsprop": ("sgd", 0.1), "fast": ("rmsprop", 0.001), "slow": ("sgd", 
 def test_r2_holds_and_fails():
     assert outcomes("R2", figure_1()) == ("holds", "holds")
     assert outcomes("R2", figure_1(**FLAT)) == ("fails", "fails")
-    one_optimiser = figure_1(
+    one_optimizer = figure_1(
         success_at=lambda name, noise: 0.5 + 0.02 * noise if name == "slow" else 0.9 - 0.09 * noise)
-    assert outcomes("R2", one_optimiser)[1] == "fails"  # the worst optimiser decides
-    assert "SGD, small rate" in result("R2", one_optimiser).size.decided_by
+    assert outcomes("R2", one_optimizer)[1] == "fails"  # the worst optimizer decides
+    assert "SGD, small rate" in result("R2", one_optimizer).size.decided_by
     rising = figure_1()  # accuracy is part of the claim
     rising["accuracy"] += 0.1 * rising["defence.noise_multiplier"]
     assert "accuracy" in result("R2", rising).size.decided_by
@@ -115,7 +115,7 @@ def test_r2_needs_its_control_its_grid_and_all_three_series():
     assert got.direction.outcome == "inconclusive" and "SGD, small rate" in got.direction.reason
 
 
-def test_r3_holds_and_swapping_the_optimisers_turns_it_round():
+def test_r3_holds_and_swapping_the_optimizers_turns_it_round():
     assert outcomes("R3", figure_1()) == ("holds", None)
     got = result("R3", figure_1(series=SWAPPED))
     assert got.direction.outcome == "fails" and "SGD, large rate" in got.direction.decided_by
@@ -132,7 +132,7 @@ def test_r3_matches_accuracies():
                                    2 * accuracy) == pytest.approx(0.1)
     apart = dpsgd.at_equal_accuracy(accuracy, accuracy, accuracy - 0.5, accuracy)
     assert math.isnan(apart)
-    # .29 against .30: within 2 points
+    # 0.29 against 0.30: within 2 points
     near = dpsgd.at_equal_accuracy(accuracy, accuracy, accuracy - 0.41, accuracy - 0.41)
     assert near == pytest.approx(0.01, abs=1e-9)
 
@@ -241,7 +241,7 @@ def test_r1_under_a_substitute_and_as_published():
         "dataset": "cifar10", "features": "imagenet-resnet50", "model": "head", "public": 0
     }
     exact = result("R1", figure_1(**published))
-    # accuracy .70 against .90
+    # accuracy 0.70 against 0.90
     assert exact.setup == "as published" and exact.size.outcome == "fails"
     assert "accuracy-cifar" in exact.size.decided_by
     assert outcomes("R1", figure_1(undefended=0.6)) == ("holds", "fails")

@@ -197,7 +197,7 @@ def test_an_appended_record_changes_one_teacher():
 
 
 @pytest.mark.parametrize("defence,says", [
-    (Smoothing(3, 0.5), "expected poisons in place"),
+    (Smoothing(3, 0.5), "expected an attack that replaces records"),
     (Partition(5, by="index"), "expected by 'content'")])
 def test_certificates_that_know_no_insertion_refuse_it(store, tmp_path, monkeypatch, defence, says):
     one = appended_run(tmp_path, monkeypatch, defence=defence, training__sampling="shuffle")
@@ -220,7 +220,7 @@ def test_availability_is_measured_against_the_twin(store, tmp_path, monkeypatch)
 
 def test_appended_parts_must_fit():
     data = Labelled(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.arange(4), tuple("0123"))
-    with pytest.raises(ValueError, match="expected as many of each"):
+    with pytest.raises(ValueError, match="expected the same number of each"):
         attacks.appended(data, data.images[:2], torch.zeros(3), truth=torch.zeros(2))
 
 
@@ -237,7 +237,7 @@ def test_scores_are_kept_beside_the_row_where_they_are_asked_for(store):
     assert success == pytest.approx(row["metrics"]["success"])
     assert measure.identity(one) == measure.identity(TINY) and one.key != TINY.key
     for other, says in ((TINY, "keeps no scores"), (one.with_(init_seed=1),
-                                                    "where it was trained")):
+                                                    "on the machine that trained it")):
         with pytest.raises(ValueError, match=says):
             scores.load(other)
 

@@ -131,7 +131,7 @@ def test_the_groups_of_a_shape_that_is_known_take_two_minutes(store):
 def test_a_budget_starts_what_ends_in_time(store, monkeypatch):
     monkeypatch.setattr(sweep, "START_SECONDS", 10.0)
     ledger.write(made_up(TINY, 5.0))
-    # .8 of 101 seconds; each batch is asked for at once
+    # 0.8 of 101 seconds; each batch is asked for at once
     assert sizes(alike(40), budget=111.0) == [16] * 2 + [8]
     assert sizes(alike(40), budget=17.0) == [1] * 40
     assert sizes(alike(40), budget=16.0) == [] == sizes(alike(3, base=LONGER), budget=9.0)
@@ -162,7 +162,7 @@ def test_what_does_not_end_in_time_is_given_up(store, monkeypatch, tmp_path, job
     started = time.monotonic()
     assert study.train(requests(runs), budget=2.0, jobs=jobs, report=said.append) == 0
     assert time.monotonic() - started < 10 and ledger.stored() == []
-    assert said == ["budget: 3 of 3 runs left for another time"]
+    assert said == ["budget: 3 of 3 runs left to train next time"]
 
 
 # ---- an estimate

@@ -80,17 +80,17 @@ def test_absent_samples_count_for_nothing(name):
 
 @pytest.mark.parametrize("name", ["cnn", "head"])
 @pytest.mark.parametrize("ghost", [False, True])
-@pytest.mark.parametrize("optimiser", ["sgd", "rmsprop", "adam"])
-def test_private_training_equals_opacus(name, ghost, optimiser):
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "adam"])
+def test_private_training_equals_opacus(name, ghost, optimizer):
     build, pool, labels = problem(name)
     one = member(labels, clipping_norm=0.5, noise=0.35, lr=0.01)
-    schedule = Schedule(6, Rule(optimiser, 0.9 if optimiser == "sgd" else 0.0))
+    schedule = Schedule(6, Rule(optimizer, 0.9 if optimizer == "sgd" else 0.0))
     ours = training.fit(build, pool, [one], schedule).parameters
     theirs = opacus_engine.fitter(ghost=ghost)(build, pool, [one], schedule).parameters
     # Opacus draws its noise layer by layer from the same generator: the same numbers in the same
     # order. RMSProp and Adam divide by the square root of tiny second moments, which magnifies the
     # last bits.
-    loose = 3e-4 if optimiser != "sgd" else 2e-5
+    loose = 3e-4 if optimizer != "sgd" else 2e-5
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=loose)
 
 
@@ -107,14 +107,14 @@ def test_plain_training_equals_torch_optim(rule):
     one, schedule = member(labels), Schedule(20, rule, decay=((0.5, 0.1),))
     ours = training.fit(build, pool, [one], schedule).parameters[0]
     module = training.initialise(build, 0)
-    optimiser = opacus_engine.torch_optimiser(module, one.lr, schedule)
+    optimizer = opacus_engine.torch_optimizer(module, one.lr, schedule)
     batches = training.member_batches(one, "poisson", pool.device)
     for number in range(schedule.steps):
-        optimiser.param_groups[0]["lr"] = one.lr * (0.1 if number >= 10 else 1.0)
+        optimizer.param_groups[0]["lr"] = one.lr * (0.1 if number >= 10 else 1.0)
         chosen = next(batches)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         (F.cross_entropy(module(pool[chosen]), labels[chosen], reduction="sum") / 16).backward()
-        optimiser.step()
+        optimizer.step()
     torch.testing.assert_close(ours, nn.utils.parameters_to_vector(module.parameters()), rtol=1e-4,
                                atol=1e-5)
 
@@ -137,8 +137,8 @@ def test_fast_precision_never_exceeds_the_clipping_norm():
     step = training.Step(module,
                          nn.utils.parameters_to_vector(module.parameters()).detach()[None], pool,
                          [one], Schedule(1, precision="fast"))
-    assert step.space.bounds.item() < 0.2 * (1 - 2**-8)
-    alone = step.space.gradient_sums(torch.tensor([[3]]), torch.ones(1, 1))
+    assert step.group.bounds.item() < 0.2 * (1 - 2**-8)
+    alone = step.group.gradient_sums(torch.tensor([[3]]), torch.ones(1, 1))
     assert alone.norm().item() <= 0.2
 
 
@@ -267,7 +267,7 @@ def test_inplace_layers_take_the_slow_path_and_dropout_is_refused():
     torch.testing.assert_close(
         training.fit(inplace, pool, [one], Schedule(5)).parameters,
         training.fit(plain, pool, [one], Schedule(5)).parameters)
-    with pytest.raises(ValueError, match="random numbers of its own .RReLU."):
+    with pytest.raises(ValueError, match="RReLU. draws random numbers"):
         training.fit(lambda: nn.Sequential(nn.Linear(30, 4), nn.RReLU()), pool, [one], Schedule(1))
     with pytest.raises(ValueError, match="dropout"):
         training.fit(lambda: nn.Sequential(nn.Linear(30, 8), nn.Dropout(0.5), nn.Linear(8, 4)),
@@ -341,7 +341,7 @@ def test_the_gram_form_is_the_same_training(monkeypatch, rule, how):
     schedule = Schedule(60, rule, how, decay=((0.5, 0.3),), snapshots=(20, 60))
     assert coefficients.applies(build(), pool, members, schedule)
     by_inputs = training.fit(build, pool, members, schedule)
-    monkeypatch.setattr(coefficients, "PAYS", 0.0)
+    monkeypatch.setattr(coefficients, "MAX_RATIO", 0.0)
     direct = training.fit(build, pool, members, schedule)
     torch.testing.assert_close(by_inputs.parameters, direct.parameters, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(by_inputs.snapshots[20], direct.snapshots[20], rtol=1e-4, atol=1e-5)

@@ -114,7 +114,7 @@ def test_predictions_are_those_of_the_averaged_weights():
 def test_weights_that_were_not_kept_are_refused():
     build, pool, labels = problem()
     trained = training.fit(build, pool, members(labels), Schedule(2, averages=("ema",)))
-    with pytest.raises(ValueError, match="weights 'tail': this training kept last, ema"):
+    with pytest.raises(ValueError, match="weights 'tail': expected one of last, ema"):
         trained.predict(pool, model=0, weights="tail")
 
 
@@ -173,7 +173,7 @@ def test_a_start_of_another_module_is_refused(length):
     with pytest.raises(
         ValueError,
         match=(
-            rf"start with weights of shape \({length},\), of another architecture: expected"
+            rf"start with weights of shape \({length},\), from another architecture: expected"
             r" \(8707,\)"
         ),
     ):

@@ -171,7 +171,7 @@ def test_sums_equal_a_loop_over_samples(name, bound):
     step = training.Step(training.initialise(build, 0), states, pool, members, Schedule(1))
     indices, present = torch.arange(10).expand(2, -1), torch.ones(2, 10)
     present[1, 7:] = 0
-    sums = step.space.gradient_sums(indices, present)
+    sums = step.group.gradient_sums(indices, present)
     for model, count in enumerate((10, 7)):
         module = training.initialise(build, model)
         expected = loop(module, pool[:count], labels[:count], bound or 1e9)

@@ -153,7 +153,7 @@ def test_signs_are_said_after_holm():
 
 
 def test_two_sided_false_alarms_keep_their_rate():
-    """Without a difference a sign is said in about 5% of studies, over three parts together."""
+    """Without a difference, about 5% of studies report a sign, over three parts together."""
     random, said = np.random.RandomState(0), 0
     for _ in range(400):
         parts = {
@@ -217,7 +217,8 @@ def with_p(p, outcome="fails"):
 
 
 def test_holm_by_hand():
-    # sorted .001 .012 .02 .9 -> 4 x .001 = .004, 3 x .012 = .036, 2 x .02 = .04, max(.04, .9) = .9
+    # sorted 0.001 0.012 0.02 0.9 -> 4 x 0.001 = 0.004, 3 x 0.012 = 0.036, 2 x 0.02 = 0.04,
+    # max(0.04, 0.9) = 0.9
     given = [with_p(0.02), with_p(0.001), with_p(0.9, "holds"), with_p(0.012), NOT_MEASURED]
     got = holm(given)
     assert [one.p_holm for one in got[:4]] == pytest.approx([0.04, 0.004, 0.9, 0.036])

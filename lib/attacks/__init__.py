@@ -1,8 +1,8 @@
-"""Attacks: each makes a training set as its attacker leaves it, in one of several worlds.
+"""Attacks: each makes a poisoned training set, in one of several training worlds.
 
-One file a method, found by its name: its module has a `VERSION` and ends with `Attack = TheClass`,
-a frozen dataclass that satisfies the Protocol below. What the attacker wants, and how success is
-counted, is apart (`lib.goals`); what the attacker works with is a `lib.lab.Lab`.
+There is one file per method, found by its name. It has a `VERSION` and ends with
+`Attack = TheClass`, a frozen dataclass that satisfies the Protocol below. `lib.goals` defines what
+attackers want and how success is counted; `lib.lab.Lab` holds what they work with.
 """
 
 import functools
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Poisoned:
-    """A training set with poison in it, as places in a pool: many attacked sets share the images.
+    """A poisoned training set, as places in a pool, so that many attacked sets share their images.
 
-    clean: the clean images or their features [n, ...], shared. stamped: what the attack made
-    [poisons, ...]. rows: int64 [records], places in clean followed by stamped: n of them where
-    poisons replace records, more where they are appended. labels: int64 [records]. mask: bool
-    [records], True for attacked records (also where only the label or only the image changed).
-    classes: how many there are. truth: int64 [records], the labels before the attack; no defence
-    may use them but a control. public: the pool of public records of the same attacked set, for a
-    defence that asks for one. pixels: the same set as uint8 images, for a defence that asks for
-    them. encode: from images (0 to 255, also floats) to features, where a defence takes images.
-    start: the weights that the training begins with, None to draw them.
+    clean: the clean images or their features [n, ...], shared. stamped: the images (or features)
+    that the attack made [poisons, ...]. rows: int64 [records], places in clean followed by stamped;
+    n of them if poisons replace records, more if they are appended. labels: int64 [records]. mask:
+    bool [records], True for attacked records, even if only the label or only the image changed.
+    classes: number of classes. truth: int64 [records], the labels before the attack, which only
+    controls may use. public: the public records under the same attack, for a defence that asks for
+    them. pixels: the same set as uint8 images, for a defence that asks for them. encode: from
+    images (0 to 255, uint8 or float) to features, for a defence that takes images. start: the
+    initial weights, None to draw them.
     """
 
     clean: Tensor
@@ -50,10 +50,10 @@ class Poisoned:
     start: Tensor | None = None
 
     def records(self, appended: str) -> int:
-        """How many records sample rate, steps and expected batch are reckoned from.
+        """The number of records that determines sample rate, steps and expected batch size.
 
-        appended: "nominal", those of the clean set, the same in every world, so that a bound links
-        a world to its twin; "grown", all there are, as in released code (`Training.appended`).
+        appended (`Training.appended`): "nominal" counts the clean set, in every world, so that a
+        bound links a world to its twin; "grown" counts all records, as the released code does.
         """
         n = len(self.rows)
         return min(len(self.clean), n) if appended == "nominal" else n
@@ -67,25 +67,25 @@ class Poisoned:
         return torch.cat([self.clean, self.stamped])[self.rows]
 
     def given_public(self) -> "Poisoned":
-        """The pool of public records; ValueError where the defence was given none."""
+        """The public records; ValueError if this set has none."""
         if self.public is None:
-            raise ValueError("no public records were given: expected a defence with needs_public "
-                             "= True, and a run with public above 0")
+            raise ValueError("no public records: expected a defence with needs_public = True, and a"
+                             " run with public above 0")
         return self.public
 
     def given_pixels(self) -> "Poisoned":
-        """The same set as uint8 images; ValueError where the defence was given none."""
+        """The same set as uint8 images; ValueError if this set has none."""
         if self.pixels is None:
-            raise ValueError("no images were given beside the features: expected a defence with "
-                             "needs_pixels = True")
+            raise ValueError("no images beside the features: expected a defence with needs_pixels "
+                             "= True")
         return self.pixels
 
 
 class Attack(Protocol):
-    """What an attack must have; `lib.attacks.dirty_label.DirtyLabel` has most of it ready.
+    """What an attack must define; `lib.attacks.dirty_label.DirtyLabel` implements most of it.
 
-    worlds: names of the training worlds that it can make, the attacked one first. C is the clean
-    one, and every attack has it; what the others are, its module says.
+    worlds: names of the training worlds that it can make, the attacked one first. Every attack has
+    C, the clean one; its module explains the others.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]  # a frozen dataclass
@@ -93,12 +93,12 @@ class Attack(Protocol):
 
     @property
     def goal(self) -> "Goal":
-        """What the attacker wants: which test images count, and how success is scored."""
+        """The attacker's goal: which test images count, and how success is scored."""
         ...
 
     @property
     def in_world(self) -> str:
-        """The world that this attack makes as it is; "C" also where it poisons nothing."""
+        """The world that this attack makes with its current settings; "C" if it poisons nothing."""
         ...
 
     def world(self, name: str) -> "Attack":
@@ -106,7 +106,7 @@ class Attack(Protocol):
         ...
 
     def craft(self, data: Labelled, *, seed: int, lab: "Lab") -> Poisoned:
-        """The training set as the attacker leaves it; the same seed makes the same poison."""
+        """Poison a training set; the same seed makes the same poison."""
         ...
 
 
@@ -120,11 +120,12 @@ def check_world(attack: Attack, name: str) -> None:
 
 
 def check_classes(data: Labelled, *classes: int | None) -> None:
-    """Raise ValueError for a class that the data set does not have; None stands for no class."""
+    """Raise ValueError for a class that the data set does not have; ignore None."""
     for name in classes:
         if name is not None and not 0 <= name < len(data.classes):
             last = len(data.classes) - 1
-            raise ValueError(f"attack class {name}: the data set has the classes 0 to {last}")
+            raise ValueError(f"attack class {name}: expected one of the data set's classes, 0 to "
+                             f"{last}")
 
 
 def clean(images: Tensor, labels: Tensor, classes: int) -> Poisoned:
@@ -152,14 +153,14 @@ def in_place(data: Labelled, records: Tensor, *, images: Tensor | None = None,
 
 
 def appended(data: Labelled, images: Tensor, labels: Tensor, *, truth: Tensor) -> Poisoned:
-    """`data` with further records behind its own.
+    """`data` with further records after its own.
 
-    images: uint8 [poisons, ...]. labels: int64 [poisons], as the attacker gives them. truth: int64
-    [poisons], what they show. How they are sampled, `Training.appended` says.
+    images: uint8 [poisons, ...]. labels: int64 [poisons], chosen by the attacker. truth: int64
+    [poisons], what the images show. `Training.appended` decides how they are sampled.
     """
     if not len(images) == len(labels) == len(truth):
         raise ValueError(f"{len(images)} appended images, {len(labels)} labels, {len(truth)} true "
-                         "labels: expected as many of each")
+                         "labels: expected the same number of each")
     own, n = clean(data.images, data.labels, len(data.classes)), len(data.labels)
     rows = torch.cat([own.rows, n + torch.arange(len(images))])
     mask = torch.cat([own.mask, torch.ones(len(images), dtype=torch.bool)])
@@ -168,14 +169,16 @@ def appended(data: Labelled, images: Tensor, labels: Tensor, *, truth: Tensor) -
 
 
 def permuted(records: Tensor, *, seed: int) -> Tensor:
-    """`records` in the order in which an attack takes them: a prefix of one permutation, so that
-    fewer poisons are a subset of more."""
-    # A stream of its own: the trigger's pattern uses the same seed.
+    """`records` in the order in which an attack takes them, a permutation given by the seed.
+
+    An attack takes a prefix, so that the victims of a weaker attack are a subset of a stronger's.
+    """
+    # A separate stream, because the trigger's pattern uses the same seed.
     order = np.random.RandomState([seed, 1]).permutation(len(records))
     return records[torch.from_numpy(order)]
 
 
 def share_of(fraction: float, count: int) -> int:
-    """Whole records in a share of `count`: .29 of 100 is 29, though .29 x 100 is 28.999... in
+    """Whole records in a share of `count`: 0.29 of 100 is 29, although 0.29 x 100 is 28.999... in
     floating point."""
     return int(fraction * count + 1e-9)

@@ -14,13 +14,12 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class BadNets(DirtyLabel):
-    """A fraction of a class (`base`, or of every class but the target when None) gets a trigger
-    and the target's label.
+    """Stamp and relabel a fraction of the class `base`, or of all classes but the target if None.
 
-    fraction: share of the attacked population, whole images without replacement (rounded down);
-    a smaller fraction poisons a subset of a larger one's images. size, margin: pixels. pattern,
-    position: see `triggers`; a custom PNG's content is part of the run's key. amplitude: 1
-    replaces pixels.
+    fraction: share of the attacked population, drawn without replacement and rounded down; a
+    smaller fraction poisons a subset of a larger one's images. size, margin: pixels. pattern,
+    position: see `triggers`; for a custom PNG, the run's key includes its hash. amplitude: 1
+    replaces the pixels, less moves them towards the pattern.
     """
 
     fraction: float = 0.1
@@ -43,16 +42,16 @@ class BadNets(DirtyLabel):
 
     @property
     def poisons_nothing(self) -> bool:
-        """True at fraction 0."""
+        """Whether the fraction is 0."""
         return self.fraction == 0
 
     @property
     def trigger(self) -> triggers.Patch:
-        """The square patch, at training and at test time."""
+        """The square patch, for training and for testing."""
         return triggers.Patch(self.size, self.margin, self.position, self.pattern, self.amplitude)
 
     def victims(self, labels: Tensor, *, seed: int) -> Tensor:
-        """Records that are attacked, int64 [poisons]; smaller fractions take a subset."""
+        """The records to attack, int64 [poisons]; smaller fractions take a subset."""
         pool = self.candidates(labels, seed=seed)
         count = share_of(self.fraction, len(pool))
         if count == 0:

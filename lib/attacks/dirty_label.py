@@ -22,12 +22,12 @@ SWITCHES = {"P": (True, True), "L": (False, True), "T": (True, False), "C": (Fal
 
 @dataclass(frozen=True)
 class DirtyLabel:
-    """What dirty-label attacks share. One of them adds fields of its own and says two things:
+    """What dirty-label attacks share. A subclass adds its fields and defines two things:
 
-    `trigger(images, *, seed) -> images` (a method, or a property that is a `Trigger`), and
-    `victims(labels, *, seed) -> int64 [poisons]`, the records to attack, best taken in the order
-    of `candidates`. base: the attacked class; None for every class but the target. Raises
-    ValueError where it equals the target. stamp, relabel: the two switches.
+    `trigger(images, *, seed) -> images` (a method, or a property that returns a `Trigger`), and
+    `victims(labels, *, seed) -> int64 [poisons]`, the records to attack, preferably in the order of
+    `candidates`. base: the attacked class; None for every class but the target. stamp, relabel: the
+    two switches. Raises ValueError if base equals target.
     """
 
     worlds: ClassVar[tuple[str, ...]] = tuple(SWITCHES)
@@ -39,47 +39,47 @@ class DirtyLabel:
 
     def __post_init__(self) -> None:
         if self.base == self.target:
-            raise ValueError(f"attack base {self.base} equals the target: choose two different "
-                             "classes, or base null for all other classes")
+            raise ValueError(f"attack base {self.base} equals the target: expected two different "
+                             "classes, or base null for all classes but the target")
 
     @property
     def trigger(self) -> Trigger:
-        """What stamps an image, at training and at test time."""
+        """What stamps an image, for training and for testing."""
         raise NotImplementedError(f"{type(self).__name__} defines no trigger")
 
     def victims(self, labels: Tensor, *, seed: int) -> Tensor:
-        """The records that are attacked, int64 [poisons]."""
+        """The records to attack, int64 [poisons]."""
         raise NotImplementedError(f"{type(self).__name__} defines no victims")
 
     def candidates(self, labels: Tensor, *, seed: int) -> Tensor:
-        """All records that may be attacked, int64, in the order in which they are."""
+        """All records that may be attacked, int64, in the order in which to attack them."""
         pool = attacked(labels, base=self.base, target=self.target).nonzero().flatten()
         return permuted(pool, seed=seed)
 
     @property
     def poisons_nothing(self) -> bool:
-        """True where the attack's strength is 0, so that every world is the clean one."""
+        """Whether the attack's strength is 0, so that every world is the clean one."""
         return False
 
     @property
     def goal(self) -> Backdoor:
-        """Stamped images of the attacked classes are called the target."""
+        """The goal: stamped images of the attacked classes are classified as the target."""
         return Backdoor(self.base, self.target, self.trigger)
 
     @property
     def in_world(self) -> str:
-        """P, L, T or C, by the switches."""
+        """P, L, T or C, according to the switches."""
         switches = (False, False) if self.poisons_nothing else (self.stamp, self.relabel)
         return next(name for name, found in SWITCHES.items() if found == switches)
 
     def world(self, name: str) -> Self:
-        """The same attack with its switches set for another world."""
+        """The same attack with its switches set for the named world."""
         check_world(self, name)
         stamp, relabel = SWITCHES[name]
         return replace(self, stamp=stamp, relabel=relabel)
 
     def craft(self, data: Labelled, *, seed: int, lab: "Lab | None" = None) -> Poisoned:
-        """`data` with the victims stamped, relabelled, or both; the laboratory is not needed.
+        """Stamp the victims, relabel them, or both; `lab` is not used.
 
         Raises ValueError for a class that the data set does not have.
         """

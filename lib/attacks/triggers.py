@@ -1,4 +1,4 @@
-"""Trigger patterns, and triggers: what stamps uint8 images [n, channels, height, width]."""
+"""Triggers, which stamp uint8 images [n, channels, height, width], and their patterns."""
 
 import math
 from dataclasses import dataclass
@@ -18,25 +18,24 @@ POSITIONS = ("bottom-right", "bottom-left", "top-right", "top-left", "centre")
 def pattern(kind: str, size: int, channels: int, *, seed: int) -> Tensor:
     """A square trigger, uint8 [channels, size, size].
 
-    "random" (Razmi et al., section 5 and the released code): grey levels 0 to 255 drawn uniformly
-    on one channel; 0 or 255 per pixel and channel on colour. "white"; "checker": black and white
-    squares. "my_trigger.png": a picture of the user's own, brought to this size and to grey or
-    colour.
+    kind "random" (Razmi et al., section 5 and the released code): on grey images uniform levels
+    from 0 to 255; on colour images 0 or 255 for each pixel and channel. "white". "checker": black
+    and white squares. "my_trigger.png": a user's picture, resized and converted to grey or colour.
     """
     if kind.endswith(".png"):
         return _picture(picture(kind), size, channels)
     if kind == "random":
         random = np.random.RandomState(seed)
         shape = (channels, size, size)
-        values = random.randint(0, 256,
-                                shape) if channels == 1 else 255 * random.randint(0, 2, shape)
+        values = (random.randint(0, 256, shape) if channels == 1
+                  else 255 * random.randint(0, 2, shape))
         return torch.from_numpy(values.astype(np.uint8))
     if kind == "white":
         return torch.full((channels, size, size), 255, dtype=torch.uint8)
     if kind == "checker":
         row, column = np.indices((size, size))
-        return torch.from_numpy((255 * ((row + column + 1) % 2)).astype(np.uint8)).expand(
-            channels, -1, -1).clone()
+        squares = torch.from_numpy((255 * ((row + column + 1) % 2)).astype(np.uint8))
+        return squares.expand(channels, -1, -1).clone()
     raise ValueError(f"trigger pattern {kind!r}: expected {EXPECTED}")
 
 
@@ -44,10 +43,7 @@ EXPECTED = f"one of {', '.join(PATTERNS)}, or my_trigger.png"
 
 
 def picture(name: str) -> Path:
-    """Where the PNG of a trigger lies, looked for as a user's own files are.
-
-    ValueError where there is none.
-    """
+    """Find a trigger's PNG, as `plugins.find` does; ValueError if there is none."""
     return plugins.find(name)
 
 
@@ -56,9 +52,8 @@ def _picture(path: Path, size: int, channels: int) -> Tensor:
 
     try:
         with Image.open(path) as image:
-            patch = np.asarray(
-                image.convert("L" if channels == 1 else "RGB").resize((size, size),
-                                                                      Image.Resampling.BILINEAR))
+            converted = image.convert("L" if channels == 1 else "RGB")
+            patch = np.asarray(converted.resize((size, size), Image.Resampling.BILINEAR))
     except (UnidentifiedImageError, OSError) as error:
         raise ValueError(
             f"trigger pattern {path.name!r} cannot be read as a PNG: {error}") from None
@@ -66,15 +61,13 @@ def _picture(path: Path, size: int, channels: int) -> Tensor:
 
 
 def corner(position: str, size: int, margin: int, height: int, width: int) -> tuple[int, int]:
-    """Top and left of a square of `size` that lies `margin` pixels from the edges named by
-    `position`.
-    """
+    """Top and left of a square of `size` that is `margin` pixels from the edges in `position`."""
     if position not in POSITIONS:
         raise ValueError(f"trigger position {position!r}: expected one of {', '.join(POSITIONS)}")
     if size < 1 or margin < 0 or size + margin > min(height, width):
         raise ValueError(
             f"trigger of size {size} with margin {margin} does not fit an image of {height}x{width}"
-        )
+            f"; expected 1 or more and 0 or more, together at most {min(height, width)}")
     if position == "centre":
         return (height - size) // 2, (width - size) // 2
     vertical, horizontal = position.split("-")
@@ -83,8 +76,9 @@ def corner(position: str, size: int, margin: int, height: int, width: int) -> tu
 
 
 def stamp(images: Tensor, patch: Tensor, *, position: str, margin: int, amplitude: float) -> Tensor:
-    """A copy of `images` with `patch` blended in: amplitude 1 replaces the pixels, less moves them
-    towards it.
+    """A copy of `images` with `patch` blended in.
+
+    amplitude: 1 replaces the pixels, less moves them towards the patch.
     """
     height, width = images.shape[2:]
     size = patch.shape[1]
@@ -97,7 +91,7 @@ def stamp(images: Tensor, patch: Tensor, *, position: str, margin: int, amplitud
 
 
 class Trigger(Protocol):
-    """Anything that stamps images; equal triggers should compare equal, so that work is shared."""
+    """Anything that stamps images. Equal triggers should compare equal, so that runs share work."""
 
     def __call__(self, images: Tensor, *, seed: int) -> Tensor:
         """A stamped copy of uint8 images [n, channels, height, width]; the seed draws the
@@ -107,7 +101,7 @@ class Trigger(Protocol):
 
 @dataclass(frozen=True)
 class Patch:
-    """A square pattern `margin` pixels from the edges that `position` names."""
+    """A square pattern, `margin` pixels from the edges in `position`."""
 
     size: int
     margin: int
@@ -132,7 +126,7 @@ class Patch:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The user's PNG, where the pattern is one."""
+        """The user's PNG, if the pattern is one."""
         return (picture(self.pattern),) if self.pattern.endswith(".png") else ()
 
 
@@ -141,16 +135,16 @@ FOUR_PIXELS = ((14, 16), (15, 15), (16, 14), (16, 16))  # row, column
 
 @dataclass(frozen=True)
 class FourPixels:
-    """An addition of one l2 norm (pixels in [0, 1]) to four fixed pixels, alike on all channels."""
+    """Add to four fixed pixels, the same on all channels. norm: l2, for pixels in [0, 1]."""
 
     norm: float
 
     def __call__(self, images: Tensor, *, seed: int) -> Tensor:
-        """A stamped copy of `images`; `seed` changes nothing."""
+        """A stamped copy of `images`; `seed` has no effect."""
         height, width = images.shape[2:]
         if min(height, width) <= max(max(pixel) for pixel in FOUR_PIXELS):
             raise ValueError(f"attack four_pixel: an image of {height}x{width} has no pixel "
-                             "(16, 16); expected 17x17 at least")
+                             "(16, 16); expected at least 17x17 pixels")
         rows, columns = torch.tensor(FOUR_PIXELS).T
         step = 255 * self.norm / math.sqrt(len(FOUR_PIXELS) * images.shape[1])
         stamped = images.clone()

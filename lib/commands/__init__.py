@@ -1,6 +1,7 @@
-"""What the commands of build.py do, once there is an environment to do it in.
+"""The commands of build.py, one module each.
 
-Importing this needs the standard library alone: build.py reads its error type from here.
+This file imports the standard library alone: build.py takes `Problem` from here before the
+environment exists.
 """
 
 import errno
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Problem(Exception):
-    """Something the user can put right; `status` is the exit code, 2 for wrong usage."""
+    """An error that the user can fix; `status` is the exit code, 2 for wrong usage."""
 
     def __init__(self, message: str, status: int = 1) -> None:
         super().__init__(message)
@@ -43,14 +44,11 @@ def run(options: "Namespace") -> int:
 
 
 def disk_problem(error: OSError) -> "Problem | None":
-    """What to tell of an OSError of a full disk or a place that may not be written.
-
-    None for any other.
-    """
+    """The Problem to report for a full disk or a read-only place; None for any other OSError."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return Problem(
-            f"no space left for {error.filename or 'what is being written'}: nothing half-written "
-            "is kept; make room and start again, what is trained is kept")
+            f"no space left to write {error.filename or 'a file'}: free some space and run the "
+            "command again; finished rows are kept, partial files are not")
     if error.errno in (errno.EACCES, errno.EROFS):
         return Problem(f"cannot write {error.filename}: {error.strerror}")
     return None

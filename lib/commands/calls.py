@@ -1,4 +1,4 @@
-"""Calls into `lib.commands.worker`: this process never imports torch, the worker does."""
+"""Calls into `lib.commands.worker`, which imports torch so that this process need not."""
 
 import json
 import sys
@@ -11,16 +11,16 @@ from lib import processes
 from lib.commands import Problem
 from lib.paths import ROOT
 
-# It reports that it tidied up after processes that were stopped.
+# Python's resource tracker warns when it cleans up after processes that we stopped.
 QUIET = ("-W", "ignore::UserWarning:multiprocessing.resource_tracker")
 
 
 def call_worker(action: str, payload: object, *, settings: Mapping[str, object] | None = None,
                 jobs: int = 1, **how: object) -> Any:
-    """Run one action of `lib.commands.worker` in a process of its own; returns its result.
+    """Run one action of `lib.commands.worker` in a separate process; returns its result.
 
-    settings: environment variables. jobs: processes that share the cores. What the worker prints
-    goes to the terminal. Raises Problem if it fails.
+    settings: environment variables. jobs: processes that share the cores. how: the action's keyword
+    arguments. What the worker prints goes to the terminal. Raises Problem if it fails.
     """
     with tempfile.TemporaryDirectory(prefix="work-") as folder:
         given, answer = Path(folder, "given.json"), Path(folder, "answer.json")
@@ -33,7 +33,7 @@ def call_worker(action: str, payload: object, *, settings: Mapping[str, object] 
         if child.wait() < 0:
             why = " (out of memory?)" if child.returncode == -9 else ""
             raise Problem(f"{action} was killed by signal {-child.returncode}{why}; "
-                          "what was finished is kept: start again")
+                          "finished rows are kept; run the command again")
         if child.returncode or not answer.exists():
             raise Problem(f"{action} ended with exit code {child.returncode}: "
                           "see the message above")
@@ -41,5 +41,5 @@ def call_worker(action: str, payload: object, *, settings: Mapping[str, object] 
 
 
 def has_cuda() -> bool:
-    """Whether torch sees a CUDA device, asked in another process."""
+    """Whether torch sees a CUDA device; a worker process looks."""
     return call_worker("cuda", None)

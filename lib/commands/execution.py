@@ -1,7 +1,7 @@
-"""Run notebooks: one process each, several at a time, each result written whole or not at all.
+"""Run notebooks in parallel, one process each; a result is written whole or not at all.
 
-A notebook runs in a process of its own (papermill changes the folder of the whole process), with
-its own kernel behind its own socket. Start and imports cost about 3 s a notebook.
+Each notebook needs its own process, because papermill changes the working directory of the whole
+process. Each has its own kernel and socket. Start-up and imports take about 3 s per notebook.
 """
 
 import json
@@ -20,7 +20,7 @@ from typing import Any
 from lib import processes
 from lib.paths import NOTEBOOKS, ROOT
 
-TIME_LIMIT = 1800  # seconds for one notebook: it trains nothing, so a longer one hangs
+TIME_LIMIT = 1800  # seconds for one notebook; it trains nothing, so a slower one must be stuck
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a task.
+    """The outcome of a task.
 
-    output: the notebook with its outputs; None if there is none. error: None if it ran through.
+    output: the notebook with its outputs, None if none was written. error: None if every cell ran.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Result:
 
 def run_all(tasks: list[Task], *, jobs: int = 1,
             report: Callable[[str], object] = print) -> list[Result]:
-    """Run the tasks, `jobs` at a time, and print a line for each; returns their results in order.
+    """Run the tasks, `jobs` at a time, and report a line for each; returns their results in order.
 
     A notebook that fails does not stop the others.
     """
@@ -83,11 +83,11 @@ def run_all(tasks: list[Task], *, jobs: int = 1,
 
 
 def run_one(task: Task, *, jobs: int = 1) -> Result:
-    """Run one notebook in a process of its own; its output appears whole, by a rename."""
+    """Run one notebook in a separate process; its output appears whole, by a rename."""
     started = time.monotonic()
     task.output.parent.mkdir(parents=True, exist_ok=True)
-    task.output.unlink(missing_ok=True)  # an older build's must never stand in for this one's
-    # A short path: the names of sockets have 104 bytes at most.
+    task.output.unlink(missing_ok=True)  # never show an earlier build's output as this one's
+    # The kernel's socket is in here, and socket names have at most 104 bytes: keep the path short.
     scratch = Path(tempfile.mkdtemp(prefix="nb-"))
     try:
         spec = {**asdict(task), "source": str(task.source), "output": str(task.output),
@@ -109,7 +109,7 @@ def run_one(task: Task, *, jobs: int = 1) -> Result:
 
 
 def _wait(child: subprocess.Popen) -> str | None:
-    """Wait for the end of a notebook's process: an error if it had to be killed, else None."""
+    """Wait for a notebook's process to end; returns an error if it had to be killed, else None."""
     try:
         child.wait(TIME_LIMIT)
     except subprocess.TimeoutExpired:
@@ -119,10 +119,10 @@ def _wait(child: subprocess.Popen) -> str | None:
 
 
 def _outcome(child: subprocess.Popen, scratch: Path) -> str | None:
-    """The error of a process that has ended, None if the notebook ran through."""
-    said = scratch / "outcome.json"
-    if said.exists():
-        outcome = json.loads(said.read_text("utf-8"))
+    """The error of a process that has ended, None if every cell of the notebook ran."""
+    report = scratch / "outcome.json"
+    if report.exists():
+        outcome = json.loads(report.read_text("utf-8"))
         if outcome.get("errno"):
             raise OSError(outcome["errno"], os.strerror(outcome["errno"]), outcome["filename"])
         return outcome["error"]
@@ -130,12 +130,12 @@ def _outcome(child: subprocess.Popen, scratch: Path) -> str | None:
     return f"its process ended with exit code {child.returncode}: {' '.join(last)}"
 
 
-# ---------------------------------------------------------------- one notebook, in its own process
+# ---------------------------------------------------------------- inside a notebook's process
 
 def execute(source: Path, output: Path, parameters: dict, scratch: Path) -> str | None:
     """Run a notebook's .py file with parameters; returns None, or `cell N · ename: evalue`.
 
-    The output is renamed into place at the end, also after an error (the failing cell is marked).
+    The output is renamed into place at the end, even after an error (the failing cell is marked).
     """
     without_address_grammar()
     import jupytext
@@ -159,15 +159,15 @@ def execute(source: Path, output: Path, parameters: dict, scratch: Path) -> str 
 
 
 def _literal(path: Path) -> str:
-    """A path as papermill takes it, which fills in what stands in braces."""
+    """A path for papermill, which would otherwise substitute parameters for {name}."""
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _kernel_channel(scratch: Path) -> dict[str, str]:
-    """How to talk to a kernel: by a socket file of its own.
+    """Settings that give a kernel its own socket file.
 
-    TCP ports are picked, released and bound again, so that two notebooks that run side by side can
-    get the same one; and the relative socket of plain "ipc" is shared by a folder.
+    With TCP, jupyter picks ports, releases them and binds them later, so that two notebooks can get
+    the same port. With plain "ipc", kernels that share a folder share a socket.
     """
     if os.name == "nt":
         return {"transport_encryption": "auto"}
@@ -175,18 +175,17 @@ def _kernel_channel(scratch: Path) -> dict[str, str]:
 
 
 def without_address_grammar() -> None:
-    """Spare each process 0.8 s: without its package, jsonschema checks no web addresses.
+    """Save 0.8 s per process: keep jsonschema from building its grammar of web addresses.
 
-    It would build a grammar for them, and notebook files have no such field. To be called before
-    nbformat is imported.
+    Notebook files have no field that needs it. Call this before importing nbformat.
     """
     if "jsonschema" not in sys.modules:
         modules: dict[str, Any] = sys.modules
-        modules.setdefault("rfc3987_syntax", None)  # an import of it then fails
+        modules.setdefault("rfc3987_syntax", None)  # None makes importing it fail
 
 
 def move(made: Path, target: Path) -> None:
-    """Put a finished file in its place by a rename, across file systems too."""
+    """Copy a finished file to its place; it appears whole, also across file systems."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -197,7 +196,7 @@ def move(made: Path, target: Path) -> None:
 
 
 def main(path: str) -> None:
-    """Run the task written in a JSON file, and write how it went beside it."""
+    """Run the task in a JSON file, and write its outcome beside that file."""
     processes.end_with_parent()
     task = json.loads(Path(path).read_text("utf-8"))
     outcome: dict[str, Any] = {"error": None}
@@ -206,7 +205,7 @@ def main(path: str) -> None:
                                    Path(task["scratch"]))
     except OSError as error:
         outcome.update(error=str(error), errno=error.errno, filename=error.filename)
-    except Exception as error:  # noqa: BLE001 (a kernel that died, a broken file: reported)
+    except Exception as error:  # noqa: BLE001 (report a dead kernel or a broken file)
         outcome["error"] = f"{type(error).__name__}: {processes.first_line(error)}"
     Path(task["scratch"], "outcome.json").write_text(json.dumps(outcome), "utf-8")
 

@@ -1,6 +1,6 @@
-"""`notebooks`: the .ipynb beside each .py, with the outputs of its defaults.
+"""`notebooks`: run each .py with its defaults and write the outputs into the .ipynb beside it.
 
-The notebooks run on the published rows alone.
+The notebooks read the published rows alone.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ JUPYTEXT = {"cell_metadata_filter": "tags,-all", "notebook_metadata_filter": "ke
 
 
 def notebooks(options: Namespace) -> int:
-    """Run the notebooks with their defaults and write their .ipynb; returns the exit code."""
+    """Run the notebooks with their defaults, write their .ipynb files, and return the exit code."""
     choices = select(options)
     with stoppable(), tempfile.TemporaryDirectory(prefix="outputs-") as folder:
         settings = published_only(Path(folder, "empty"))
@@ -49,7 +49,7 @@ def notebooks(options: Namespace) -> int:
 
 
 def publish(source: Path, ran: Path) -> list[str]:
-    """Write the .ipynb beside its source; returns its faults, with which it is not written."""
+    """Write the .ipynb beside its source, or return the reasons why it was not written."""
     import nbformat
 
     notebook = cleaned(nbformat.read(ran, as_version=4))
@@ -58,20 +58,20 @@ def publish(source: Path, ran: Path) -> list[str]:
         if len(private) > 1 and private + os.sep in text:
             return [f"{source.stem} · its outputs show the path {private}"]
     if len(text.encode()) > SIZE_LIMIT:
-        return [f"{source.stem} · {len(text.encode()):,} bytes, and {SIZE_LIMIT:,} is the limit"]
+        return [f"{source.stem} · {len(text.encode()):,} bytes; the limit is {SIZE_LIMIT:,}"]
     target = source.with_suffix(".ipynb")
     for path, content in {target: text, **pictures(notebook)}.items():
         made = ran.with_suffix(".clean")
         made.write_text(content, "utf-8")
         execution.move(made, path)
-    # jupytext takes the newer file of a pair for the source of the cells: that is the .py.
+    # jupytext reads the cells from the newer file of a pair, which has to be the .py.
     when = source.stat().st_mtime_ns
     os.utime(target, ns=(when, when))
     return []
 
 
 def pictures(notebook: "NotebookNode") -> dict[Path, str]:
-    """The figures of a notebook that are files too: {file: SVG}."""
+    """The figures of a notebook that are also saved as files: {file: SVG}."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     shown = {output.get("metadata", {}).get("figure", {}).get("id"): output for output in outputs}
     return {path: shown[name].data["image/svg+xml"] + "\n"
@@ -80,11 +80,11 @@ def pictures(notebook: "NotebookNode") -> dict[Path, str]:
 
 def cleaned(notebook: "NotebookNode") -> "NotebookNode":
     """A notebook as it is committed: no times, no paths, the same bytes for the same content."""
-    seen = {}
+    counts = {}
     for cell in notebook.cells:
         digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:8]
-        seen[digest] = seen.get(digest, 0) + 1
-        cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+        counts[digest] = counts.get(digest, 0) + 1
+        cell.id = digest if counts[digest] == 1 else f"{digest}-{counts[digest]}"
         tags = cell.metadata.get("tags")
         cell.metadata = {"tags": tags} if tags else {}
     notebook.metadata = {"jupytext": JUPYTEXT, "kernelspec": KERNEL,

@@ -1,4 +1,4 @@
-"""Passes over the notebooks: each runs read-only, and writes down the runs that it asks for."""
+"""Passes over the notebooks: each notebook runs read-only and records the runs that it requests."""
 
 import contextlib
 import json
@@ -16,9 +16,10 @@ SEEDS = ("attack", "init", "noise")
 
 @dataclass
 class Pass:
-    """What the notebooks gave the last time each was run: {name: Result}, {name: {key: request}}.
+    """What came of the latest execution of each notebook.
 
-    `tried`: keys of the runs that this command set out to train.
+    results: {notebook: Result}. asked: the runs it requested, {notebook: {key: request}}. tried:
+    keys of the runs that this command has tried to train.
     """
 
     results: dict[str, execution.Result] = field(default_factory=dict)
@@ -26,17 +27,17 @@ class Pass:
     tried: set[str] = field(default_factory=set)
 
     def requests(self) -> dict[str, dict]:
-        """Every run asked for, once, with the first notebook that asked: {key: request}."""
+        """Every requested run once, as the first notebook requested it: {key: request}."""
         return {key: request for runs in reversed(self.asked.values())
                 for key, request in runs.items()}
 
     def own(self) -> list[dict]:
-        """What each notebook asked for, but for rows that it reads from another one."""
+        """The requests of each notebook, without rows that another notebook publishes."""
         return [request for name, runs in self.asked.items() for request in runs.values()
                 if request["notebook"] == name]
 
     def missing(self) -> dict[str, dict]:
-        """The requests that no row answers: {key: request}."""
+        """The requests without a row: {key: request}."""
         return {key: request for key, request in self.requests().items() if not request["known"]}
 
     def failed(self) -> dict[str, dict]:
@@ -45,15 +46,16 @@ class Pass:
                 if request.get("status") == "failed"}
 
     def failures(self) -> list[str]:
-        """A sentence a notebook and reason, about runs that failed."""
+        """One sentence for each notebook and each reason why runs failed."""
         found: dict[tuple[str, str], list[dict]] = {}
         for name, runs in self.asked.items():
             for request in runs.values():
                 if request.get("status") == "failed":
-                    reason = request.get("reason") or "no reason is recorded"
+                    reason = request.get("reason") or "no reason was recorded"
                     found.setdefault((name, reason), []).append(request)
-        return [f"{name}: {number(len(requests), 'run')} failed, and count as not measured: "
-                f"{reason}. --retry-failed trains them again."
+        return [f"{name}: {number(len(requests), 'run')} failed ({reason}) and "
+                f"{'counts' if len(requests) == 1 else 'count'} as not measured. "
+                "--retry-failed trains again."
                 for (name, reason), requests in found.items()]
 
     def counts(self) -> dict[str, int]:
@@ -62,7 +64,7 @@ class Pass:
         return {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)}
 
     def seeds(self) -> dict[str, list[int]]:
-        """The seeds of the rows asked for, by kind: {"attack": [0, 1], ...}."""
+        """The seeds of the requested rows, by kind: {"attack": [0, 1], ...}."""
         runs = [request["run"] for request in self.requests().values()
                 if isinstance(request["run"], dict)]
         found = {kind: {run[f"{kind}_seed"] for run in runs if f"{kind}_seed" in run}
@@ -79,7 +81,11 @@ class Pass:
 
 @dataclass(frozen=True)
 class Study:
-    """What one command works on: notebooks with their parameters, and the settings they share."""
+    """What one command works on: notebooks, their parameters, and the settings they share.
+
+    values: {notebook: parameters}. settings: environment variables. out: folder of the page. jobs:
+    notebooks to run at once.
+    """
 
     choices: list[Choice]
     values: dict[str, dict]
@@ -87,14 +93,14 @@ class Study:
     out: Path
     jobs: int
 
-    def run(self, names: Collection[str], seen: Pass, *, folder: Path) -> None:
-        """Run these notebooks read-only, and put what they gave into `seen`."""
+    def run(self, names: Collection[str], latest: Pass, *, folder: Path) -> None:
+        """Run these notebooks read-only, and store their results and requests in `latest`."""
         with tempfile.TemporaryDirectory(prefix="asked-") as asked:
             tasks = [self._task(choice, folder=folder, asked=Path(asked, choice.name))
                      for choice in self.choices if choice.name in names]
             for result in execution.run_all(tasks, jobs=self.jobs, report=say):
-                seen.results[result.name] = result
-                seen.asked[result.name] = read_asked(Path(asked, result.name))
+                latest.results[result.name] = result
+                latest.asked[result.name] = read_asked(Path(asked, result.name))
 
     def _task(self, choice: Choice, *, folder: Path, asked: Path) -> execution.Task:
         return execution.Task(
@@ -104,9 +110,9 @@ class Study:
 
 
 def read_asked(path: Path) -> dict[str, dict]:
-    """The requests a notebook wrote down: {key: request}.
+    """Read the requests that a notebook recorded: {key: request}.
 
-    A last line cut short by a kill is left out.
+    Skips a last line that a kill cut short.
     """
     if not path.exists():
         return {}

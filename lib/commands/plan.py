@@ -1,4 +1,4 @@
-"""`plan` and `export`: what the notebooks ask for, and what of it is known."""
+"""`plan` and `export`: which rows the notebooks request, and which of them exist."""
 
 import tempfile
 from argparse import Namespace
@@ -12,41 +12,41 @@ from lib.processes import stoppable
 
 
 def ask(options: Namespace) -> tuple[Study, Pass]:
-    """The study of a command line, and what its notebooks ask for; nothing is trained or kept."""
-    study, seen = prepare(options), Pass()
+    """Run the notebooks of a command line to collect their requests; trains and keeps nothing."""
+    study, latest = prepare(options), Pass()
     with tempfile.TemporaryDirectory(prefix="plan-") as folder:
-        study.run([choice.name for choice in study.choices], seen, folder=Path(folder))
-    return study, seen
+        study.run([choice.name for choice in study.choices], latest, folder=Path(folder))
+    return study, latest
 
 
 def plan(options: Namespace) -> int:
-    """Print, for each notebook, the rows that are known and missing and the time these will take.
+    """Print how many rows each notebook has and lacks, and how long training the rest would take.
 
-    Returns the exit code, 1 where a notebook failed.
+    Returns the exit code, 1 if a notebook failed.
     """
     with stoppable():
-        study, seen = ask(options)
+        study, latest = ask(options)
         missing = {name: [request for request in runs.values() if not request["known"]]
-                   for name, runs in seen.asked.items()}
-        everything = list(seen.missing().values())
+                   for name, runs in latest.asked.items()}
+        everything = list(latest.missing().values())
         times = call_worker("estimate", {**missing, "": everything}, settings=study.settings,
                             jobs=options.jobs or 1, processes=options.jobs)
     width = max(len(name) for name in missing)
     say(f"\n{'notebook':{width}} {'known':>8} {'missing':>8}  time")
     for name, requests in missing.items():
-        known = len(seen.asked[name]) - len(requests)
-        error = seen.results[name].error
+        known = len(latest.asked[name]) - len(requests)
+        error = latest.results[name].error
         say(f"{name:{width}} {known:8} {len(requests):8}  "
             f"{'failed: ' + error if error else in_words(times[name], requests)}")
-    known = len(seen.requests()) - len(everything)
+    known = len(latest.requests()) - len(everything)
     say(f"{'all':{width}} {known:8} {len(everything):8}  {in_words(times[''], everything)} "
-        "(rows that several notebooks ask for count once; runs that depend on results, as tuned "
-        "ones do, come on top)")
-    return 1 if any(result.error for result in seen.results.values()) else 0
+        "(counting shared rows once; without runs that depend on missing results, such as tuned "
+        "ones)")
+    return 1 if any(result.error for result in latest.results.values()) else 0
 
 
 def in_words(seconds: float | None, requests: list[dict]) -> str:
-    """A time as people say it; "unknown" where nothing like it was measured."""
+    """Format an estimate, such as "2.5 h"; "unknown" if no similar run was timed."""
     if not requests:
         return "-"
     if seconds is None:
@@ -58,25 +58,25 @@ def in_words(seconds: float | None, requests: list[dict]) -> str:
 
 
 def export(options: Namespace) -> int:
-    """Copy the rows that a profile's notebooks ask for into notebooks/results/.
+    """Copy the rows that a profile's notebooks request into notebooks/results/.
 
-    They replace the rows that are there. Returns the exit code, 1 where a notebook failed.
+    They replace the rows published before. Returns the exit code, 1 if a notebook failed.
     """
     with stoppable():
-        study, seen = ask(options)
-        counts = call_worker("export", seen.own(), settings=study.settings)
+        study, latest = ask(options)
+        counts = call_worker("export", latest.own(), settings=study.settings)
     for name, (count, removed) in sorted(counts.items()):
-        say(f"{name}  {count} rows{told(count, removed)}")
-    missing = seen.missing()
+        say(f"{name}  {count} rows{effect_of_export(count, removed)}")
+    missing = latest.missing()
     if missing:
-        say(f"{len(missing)} rows are not measured: "
-            f"`build.py report {options.profile}` trains them")
-    return 1 if any(result.error for result in seen.results.values()) else 0
+        say(f"{len(missing)} rows are not measured; `build.py report {options.profile}` trains "
+            "them")
+    return 1 if any(result.error for result in latest.results.values()) else 0
 
 
-def told(count: int, removed: int) -> str:
-    """What an export did to the rows that a notebook had before."""
+def effect_of_export(count: int, removed: int) -> str:
+    """What an export did to a notebook's earlier rows, to append to the line about it."""
     if removed:
-        return (f", {removed} previously published rows were removed: "
-                "`git checkout notebooks/results` brings them back")
-    return "" if count else ": its file stays as it is"
+        return (f", {removed} previously published rows were removed; "
+                "`git checkout notebooks/results` restores them")
+    return "" if count else "; its file was not changed"

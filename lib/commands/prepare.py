@@ -1,4 +1,4 @@
-"""From a command line to what it works on; everything that can be wrong in it is reported here."""
+"""Turn a command line into a `Study`, and report everything that is wrong with it."""
 
 import shutil
 import socket
@@ -13,11 +13,11 @@ from lib.commands.profiles import parameters, profile_name, select
 from lib.commands.variables import chosen, store_of_its_own
 from lib.paths import BUILD
 
-SCHEDULER_TIMEOUT = 10  # seconds: the scheduler of a cluster may just have been started
+SCHEDULER_TIMEOUT = 10  # seconds; a cluster's scheduler may still be starting
 
 
 def prepare(options: Namespace) -> Study:
-    """The study of a command line: `report`'s, or one of those with fewer options."""
+    """The study of a command line, of `report`, `plan` or `export`."""
     choices = select(options)
     values = {choice.name: parameters(choice) for choice in choices}
     given = vars(options)
@@ -29,19 +29,19 @@ def prepare(options: Namespace) -> Study:
         shutil.rmtree(out / "store-fresh", ignore_errors=True)
         settings |= store_of_its_own(out)
     if options.device == "cuda" and not has_cuda():
-        raise Problem("--device cuda: torch sees no CUDA device here "
-                      "(try --device cpu, or leave it out)", 2)
+        raise Problem("--device cuda: torch sees no CUDA device; use --device cpu, or leave "
+                      "--device out", 2)
     return Study(choices, values, settings, out, options.jobs or min(processes.cores(), 8))
 
 
 def check_cluster(options: Namespace) -> None:
-    """Raise Problem unless something listens at the address of --cluster, or soon does.
+    """Raise Problem unless a scheduler accepts connections within `SCHEDULER_TIMEOUT`.
 
-    To be called before the notebooks run.
+    Call this before the notebooks run, so that a wrong address costs no time.
     """
     if options.device:
-        raise Problem("--device is for training here: with --cluster each worker takes CUDA if it "
-                      "has any, or its own $STUDY_DEVICE", 2)
+        raise Problem("--device with --cluster: each worker chooses its own device ($STUDY_DEVICE, "
+                      "else CUDA if it has any); leave --device out", 2)
     host, _, port = options.cluster.partition("://")[2].rpartition(":")
     deadline = time.monotonic() + SCHEDULER_TIMEOUT
     while True:

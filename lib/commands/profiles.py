@@ -1,7 +1,7 @@
-"""Profiles: a folder of YAML files, one a notebook, with the parameters to run it with.
+"""Profiles: a folder of YAML files, one per notebook, with the notebook's parameters.
 
-Finding the files needs the standard library alone, so that a misspelt name is told at once;
-reading and checking them needs jupytext and PyYAML.
+Finding the files needs the standard library alone, so that build.py can report a misspelt name at
+once. Reading and checking them needs jupytext and PyYAML.
 """
 
 import ast
@@ -22,8 +22,7 @@ NUMBER_IN_TEXT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 @dataclass(frozen=True)
 class Choice:
-    """One notebook of a build: its .py file, and the YAML file it runs with (None: its defaults).
-    """
+    """One notebook of a build: its .py file, and its YAML file (None: run with its defaults)."""
 
     source: Path
     settings: Path | None = None
@@ -34,7 +33,8 @@ class Choice:
 
 
 def select(options: Namespace) -> list[Choice]:
-    """The notebooks that the options ask for, in order; with a profile, those it has a file for."""
+    """The notebooks that the options select, in order; a profile selects those it has a file for.
+    """
     profile = getattr(options, "profile", None)
     choices = [Choice(path) for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.py"))]
     if profile is not None:
@@ -44,8 +44,8 @@ def select(options: Namespace) -> list[Choice]:
     for part in asked:
         if not any(_named(choice, part) for choice in choices):
             where = f"the profile {profile}" if profile else "notebooks/"
-            raise Problem(f"--only {part}: {where} has the notebooks "
-                          f"{', '.join(choice.name[:2] for choice in choices) or '(none)'}", 2)
+            raise Problem(f"--only {part}: no such notebook; {where} has "
+                          f"{', '.join(choice.name[:2] for choice in choices) or 'none'}", 2)
     chosen = [
         choice for choice in choices if not asked or any(_named(choice, part) for part in asked)
     ]
@@ -59,15 +59,15 @@ def _named(choice, text):
 
 
 def profile_folder(profile: str) -> Path:
-    """The folder of a profile: one of params/, or the user's own."""
+    """The folder of a profile: a name in params/, or a path."""
     known = sorted(
         path.name for path in PARAMS.iterdir() if path.is_dir()) if PARAMS.is_dir() else []
     if profile in known:
         return PARAMS / profile
     folder = Path(profile).expanduser()
     if not folder.is_dir():
-        raise Problem(f"no profile {profile!r}: there are {', '.join(known) or 'none'}, "
-                      "or name a folder of your own", 2)
+        raise Problem(f"no profile {profile!r}: expected {', '.join(known) or 'none'}, or the path "
+                      "of an existing folder of your own", 2)
     return folder.resolve()
 
 
@@ -81,14 +81,11 @@ def _with_settings(folder, sources):
     for path in files:
         if path.stem not in sources:
             raise Problem(
-                f"{_shown(path)}: there is no notebook {path.stem}; "
-                "a file is named like its notebook, such as"
-                f" {next(iter(sources), '11_dpsgd')}.yaml",
-                2,
-            )
+                f"{_shown(path)}: no notebook is called {path.stem}; name the file after its "
+                f"notebook, such as {next(iter(sources), '11_dpsgd')}.yaml", 2)
     if not files:
         raise Problem(
-            f"{folder} has no YAML files (expected one a notebook, such as 11_dpsgd.yaml)", 2)
+            f"{folder} has no YAML files; expected one per notebook, such as 11_dpsgd.yaml", 2)
     return [Choice(sources[path.stem], path) for path in files]
 
 
@@ -130,8 +127,7 @@ def _literal(node: ast.expr | None, name: str) -> object:
 
 
 def parameters(choice: Choice) -> dict[str, Any]:
-    """What a notebook is run with: {name: value} from its YAML file, checked against its defaults.
-    """
+    """The parameters in a notebook's YAML file, {name: value}, checked against its defaults."""
     if choice.settings is None:
         return {}
     execution.without_address_grammar()
@@ -141,8 +137,8 @@ def parameters(choice: Choice) -> dict[str, Any]:
     values, defaults = _read_yaml(choice.settings), declared(jupytext.read(choice.source))
     for name in values:
         if name not in defaults:
-            raise Problem(f"{where}: {choice.name} has no parameter {name!r}; "
-                          f"it has {', '.join(defaults) or 'none'}", 2)
+            raise Problem(f"{where}: {choice.name} has no parameter {name!r}; expected one of "
+                          f"{', '.join(defaults) or 'none'}", 2)
     return {
         name: checked(value, defaults[name], f"{where}: {name}") for name, value in values.items()
     }
@@ -154,40 +150,37 @@ def _read_yaml(path):
     where = _shown(path)
     try:
         text = path.read_text("utf-8")
-        values, again = yaml.safe_load(text), _twice(yaml.compose(text, yaml.SafeLoader))
+        values, repeated = yaml.safe_load(text), _repeated(yaml.compose(text, yaml.SafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
         raise Problem(
-            f"{where}:{line} not readable as YAML: {getattr(error, 'problem', None) or error}",
+            f"{where}:{line} not valid YAML: {getattr(error, 'problem', None) or error}",
             2) from None
-    if again:
-        raise Problem(
-            f"{where}: line {again.start_mark.line + 1}: {again.value!r} is set before: a name"
-            " stands once",
-            2,
-        )
+    if repeated:
+        raise Problem(f"{where}: line {repeated.start_mark.line + 1}: {repeated.value!r} is set "
+                      "twice; remove one", 2)
     values = {} if values is None else values
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise Problem(f"{where}: expected lines of `name: value`", 2)
     return values
 
 
-def _twice(node):
-    """The first name that a YAML mapping sets a second time, of which YAML takes the last.
+def _repeated(node):
+    """The first name that a YAML mapping repeats, None if it repeats none.
 
-    None if each stands once.
+    PyYAML would silently keep the last value.
     """
     names = [name for name, _ in node.value] if node is not None and node.id == "mapping" else []
     return next((name for place, name in enumerate(names)
-                 if name.value in [one.value for one in names[:place]]), None)
+                 if name.value in [earlier.value for earlier in names[:place]]), None)
 
 
 def checked(value: Any, default: Any, where: str) -> Any:
-    """A value of the same type as its default; else a Problem that says what was expected.
+    """Check that a value has the type of its default; returns it, or raises Problem.
 
-    A whole number is taken for a float. `1e-5` is a text to YAML (it wants 1.0e-5): this is told,
-    also within lists and mappings.
+    A whole number is accepted where a float is expected. YAML reads `1e-5` as text (it wants
+    1.0e-5); the error says so, also inside lists and mappings.
     """
     if isinstance(value, str) and not isinstance(default, str) and NUMBER_IN_TEXT.fullmatch(value):
         expected = "a number" if default is None else _kind(default)
@@ -198,11 +191,9 @@ def checked(value: Any, default: Any, where: str) -> Any:
     if default is not None and type(value) is not type(default):
         raise Problem(f"{where}: expected {_kind(default)}, got {_kind(value)} ({value!r})", 2)
     if isinstance(value, list):
-        likes = default or [None]
-        return [
-            checked(item, _like(item, likes), f"{where}[{place}]")
-            for place, item in enumerate(value)
-        ]
+        examples = default or [None]
+        return [checked(item, _example_for(item, examples), f"{where}[{place}]")
+                for place, item in enumerate(value)]
     if isinstance(value, dict):
         known = default if isinstance(default, dict) else {}
         return {name: checked(item, known.get(name), f"{where}.{name}")
@@ -210,11 +201,10 @@ def checked(value: Any, default: Any, where: str) -> Any:
     return value
 
 
-def _like(item, likes):
-    """The element of a default list that an item is compared with: one of its type, else the first.
-    """
-    same = [like for like in likes if type(like) is type(item)]
-    return (same or likes)[0]
+def _example_for(item, examples):
+    """The element of a default list to compare an item with: one of its type, else the first."""
+    same = [example for example in examples if type(example) is type(item)]
+    return (same or examples)[0]
 
 
 def _kind(value):
@@ -227,7 +217,7 @@ def _kind(value):
 
 
 def _as_yaml(text):
-    """A number as YAML reads it: with a point and a sign in the exponent, without quotes."""
+    """Write a number as YAML reads it: with a point and a sign in the exponent, without quotes."""
     mantissa, _, exponent = text.lower().partition("e")
     if not exponent:
         return text

@@ -1,4 +1,4 @@
-"""What a build is made with: command, commit, versions, device. No host names."""
+"""How a build was made: command, commit, versions, device. No host names."""
 
 import platform
 import re
@@ -26,7 +26,7 @@ def describe() -> dict[str, Any]:
 
 
 def _git(*arguments: str) -> str | None:
-    """The answer of git about this checkout; None without git or without a commit."""
+    """The output of a git command on this checkout; None if it fails or git is not installed."""
     try:
         command = ["git", "-C", str(ROOT), *arguments]
         done = subprocess.run(command, capture_output=True, text=True)

@@ -1,8 +1,7 @@
-"""`report`: find out which rows the notebooks ask for, train what is missing, show all on one page.
+"""`report`: collect the runs that the notebooks request, train the missing ones, write the page.
 
-A pass runs the notebooks read-only while each writes down the runs it asked for. What is missing is
-trained, grouped across notebooks, in one process; then the notebooks that missed something run
-again.
+A first pass runs the notebooks read-only, and each records the runs it requests. One process then
+trains those without a row, grouped across notebooks. The notebooks that lacked rows run again.
 """
 
 import sys
@@ -31,38 +30,38 @@ def report(options: Namespace) -> int:
         return compare(options)
     started = time.monotonic()
     with stoppable():
-        study, seen = prepare(options), Pass()
+        study, latest = prepare(options), Pass()
         names = [choice.name for choice in study.choices]
-        say(f"{number(len(names), 'notebook')}, with what is known")
-        study.run(names, seen, folder=study.out / "notebooks")
-        trouble = train_missing(study, seen, options, started)
-        found = judge(study, seen)
-        path = write_page(study, seen, options, {**found, "seconds": time.monotonic() - started})
-    failed = [result for result in seen.results.values() if result.error]
-    counts = conclude(seen, path, time.monotonic() - started)
+        say(f"running {number(len(names), 'notebook')} on known rows")
+        study.run(names, latest, folder=study.out / "notebooks")
+        trouble = train_missing(study, latest, options, started)
+        found = judge(study, latest)
+        path = write_page(study, latest, options, {**found, "seconds": time.monotonic() - started})
+    failed = [result for result in latest.results.values() if result.error]
+    counts = conclude(latest, path, time.monotonic() - started)
     return 1 if failed or trouble or counts.get("failed") or not found else 0
 
 
-def conclude(seen: Pass, path: Path, seconds: float) -> dict[str, int]:
-    """Print what failed and how many rows there are; returns the number of rows by kind."""
-    for result in seen.results.values():
+def conclude(latest: Pass, path: Path, seconds: float) -> dict[str, int]:
+    """Print the failures and the row counts; returns the number of rows by kind."""
+    for result in latest.results.values():
         if result.error:
             print(f"{result.name} · {result.error}", file=sys.stderr)
-    counts = seen.counts()
+    counts = latest.counts()
     missing, failed = counts.get("missing", 0), counts.get("failed", 0)
     measured = sum(counts.values()) - missing - failed
     say(f"{shown(path)}  {seconds:.0f} s  {number(measured, 'row')} measured, "
         f"{missing} not measured" + (f", {failed} failed" if failed else ""))
-    for line in seen.failures():
+    for line in latest.failures():
         print(line, file=sys.stderr)
     return counts
 
 
-def judge(study: Study, seen: Pass) -> dict[str, Any]:
+def judge(study: Study, latest: Pass) -> dict[str, Any]:
     """The page's verdicts, answer and first figure; nothing if they cannot be made."""
     import pandas as pd
 
-    requests = {name: list(runs.values()) for name, runs in seen.asked.items()}
+    requests = {name: list(runs.values()) for name, runs in latest.asked.items()}
     try:
         found = call_worker("verdicts", requests,
                             settings={**study.settings, "STUDY_MODE": "read-only"})
@@ -73,16 +72,16 @@ def judge(study: Study, seen: Pass) -> dict[str, Any]:
             "headline": found["headline"]}
 
 
-def write_page(study: Study, seen: Pass, options: Namespace, more: dict[str, Any]) -> Path:
-    """Write the page of all notebooks that were run, with how it was made.
+def write_page(study: Study, latest: Pass, options: Namespace, more: dict[str, Any]) -> Path:
+    """Write the page of all executed notebooks, with the provenance of this build.
 
     more: further keys of the page's context, see `lib.page.build`.
     """
     from lib import page
 
-    results = [seen.results[choice.name] for choice in study.choices]
-    context = {**provenance.describe(), "rows": seen.counts(), "seeds": seen.seeds(),
-               "notes": seen.failures(), **more}
+    results = [latest.results[choice.name] for choice in study.choices]
+    context = {**provenance.describe(), "rows": latest.counts(), "seeds": latest.seeds(),
+               "notes": latest.failures(), **more}
     study.out.mkdir(parents=True, exist_ok=True)
     return page.build([(result.name, result.output, result.error) for result in results],
                       out=study.out / "report.html", profile=profile_name(options.profile),

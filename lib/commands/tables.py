@@ -1,4 +1,4 @@
-"""`targets` and `bench`: what the library has to say, on the terminal."""
+"""`targets` and `bench`: tables on the terminal."""
 
 import tempfile
 from argparse import Namespace
@@ -18,6 +18,6 @@ def targets(options: Namespace) -> int:
 
 
 def bench(options: Namespace) -> int:
-    """Run one benchmark, or all; returns the exit code."""
+    """Run one benchmark or all; returns the exit code."""
     with stoppable():
         return call_worker("bench", options.name, as_json=options.json)

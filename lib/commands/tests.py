@@ -28,7 +28,7 @@ TAKE_A_VALUE = ("-k", "-m", "-p", "-o", "-c", "-W", "--tb", "--durations", "--ma
 def test(options: Namespace) -> int:
     """Run the tests with these pytest arguments; returns pytest's exit code.
 
-    Ours are `--coverage` and `--all`, which adds the tests that take minutes.
+    Two arguments are our own: `--coverage`, and `--all`, which adds the tests that take minutes.
     """
     given = [part for part in options.arguments if part != "--coverage"]
     covered = "--coverage" in options.arguments
@@ -44,14 +44,14 @@ def test(options: Namespace) -> int:
 
 
 def worst(codes: Iterable[int]) -> int:
-    """One exit code for several: a failure's, if there is one."""
+    """One exit code for several: the first failure's, if any failed."""
     codes = list(codes)
     real = [code for code in codes if code not in (0, NOTHING_COLLECTED)]
     return real[0] if real else min(codes)
 
 
 def names_a_path(arguments: list[str]) -> bool:
-    """Whether the user said which tests: a file or folder, perhaps with ::name."""
+    """Whether the arguments name a test file or folder, perhaps with ::name."""
     values = [part for before, part in zip(["", *arguments], arguments)
               if before not in TAKE_A_VALUE]
     return any(not part.startswith("-") and Path(part.partition("::")[0]).exists()
@@ -59,12 +59,12 @@ def names_a_path(arguments: list[str]) -> bool:
 
 
 def run(arguments: list[str], *, covered: bool = False, jobs: int = 1) -> int:
-    """Run pytest in `jobs` processes, and say what they ran of lib/ if asked.
+    """Run pytest in `jobs` processes, and print the coverage of lib/ if `covered`.
 
     Returns the exit code.
 
-    The processes share the test files: each takes the next one that no other has taken (the fixture
-    for it is in tests/conftest.py). The first prints as it goes, the others at the end.
+    The processes share the test files: each takes the next one that no other has taken (see the
+    fixture in tests/conftest.py). The first prints as it runs, the others when they finish.
     """
     with tempfile.TemporaryDirectory(prefix="shared-") as folder, ExitStack() as files:
         reports = [Path(folder, f"coverage-{job}.json") for job in range(jobs)]
@@ -84,19 +84,16 @@ def run(arguments: list[str], *, covered: bool = False, jobs: int = 1) -> int:
 
 
 def slipcover(report: Path) -> tuple[str, ...]:
-    """The module that runs pytest and writes what it ran of lib/, with its arguments.
+    """The module that measures the coverage of lib/, with its arguments; append "pytest".
 
-    It changes the code's own bytes: coverage.py's tracer takes a third more time where Python is
-    before 3.12.
+    slipcover instruments the bytecode. coverage.py's tracer takes a third more time before Python
+    3.12.
     """
     return "slipcover", "--source", str(ROOT / "lib"), "--json", "--out", str(report), "-m"
 
 
 def merged(reports: list[Path]) -> dict[str, Any]:
-    """What several processes ran of lib/ as one.
-
-    Kept in build/. One that was killed reports none.
-    """
+    """Merge the coverage reports of several processes into build/; a killed process wrote none."""
     made = [str(report) for report in reports if report.exists()]
     COVERAGE.parent.mkdir(exist_ok=True)
     COVERAGE.unlink(missing_ok=True)
@@ -108,25 +105,26 @@ def merged(reports: list[Path]) -> dict[str, Any]:
 
 
 def coverage_lines(found: dict[str, Any]) -> list[str]:
-    """A line a module that was not run whole, the least run first: its share, the lines left."""
+    """A line for each incompletely covered module, least covered first: its share, lines not run.
+    """
     if not found:
         return []
-    modules = [(one["summary"]["percent_covered"], name, one["summary"])
-               for name, one in found["files"].items() if one["missing_lines"]]
-    head = (f"\n{int(found['summary']['percent_covered'])}% of the lines of lib/ were run "
-            "(other processes are not counted)")
+    modules = [(report["summary"]["percent_covered"], name, report["summary"])
+               for name, report in found["files"].items() if report["missing_lines"]]
+    head = (f"\nthe tests ran {int(found['summary']['percent_covered'])}% of the lines of lib/ "
+            "(not counting child processes)")
     return [head, *(
-        f"{int(share):5}%  {left['missing_lines']:4} of "
-        f"{left['covered_lines'] + left['missing_lines']:4} not run  {name}"
-        for share, name, left in sorted(modules, key=lambda module: module[:2]))]
+        f"{int(share):5}%  {lines['missing_lines']:4} of "
+        f"{lines['covered_lines'] + lines['missing_lines']:4} not run  {name}"
+        for share, name, lines in sorted(modules, key=lambda module: module[:2]))]
 
 
 def check_notebooks(given: list[str]) -> list[int]:
-    """nbval over notebooks/, as many at a time as there are cores; returns the exit codes."""
+    """Run nbval over notebooks/, one process per core (up to 8); returns the exit codes."""
     files = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
     jobs = min(processes.cores(), len(files), 8)
-    say(f"\n{len(files)} notebooks against their outputs (nbval), {jobs} at a time" if files else
-        "\nno notebooks with outputs to check")
+    say(f"\nchecking {len(files)} notebooks against their outputs (nbval), {jobs} at a time"
+        if files else "\nno notebooks with outputs to check")
     runs = [pytest([*NBVAL, *given, *map(str, files[job::jobs])], jobs=jobs,
                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
             for job in range(jobs)]
@@ -139,8 +137,8 @@ def pytest(arguments: list[str], *, jobs: int = 1, through: tuple[str, ...] = ()
            shared: Path | None = None, **how: Any) -> subprocess.Popen:
     """Start pytest with its share of the cores.
 
-    through: a module, with its arguments, that runs it. shared: the folder in which processes that
-    share the tests write down what they take.
+    through: a module that runs pytest, with its arguments. shared: the folder where processes that
+    share the tests record which files they have taken.
     """
     environment = processes.child_environment(**processes.thread_settings(jobs),
                                               TESTS_SHARED=shared)

@@ -1,4 +1,4 @@
-"""The environment variables that notebooks and workers are given."""
+"""The environment variables of notebooks and workers."""
 
 import os
 from argparse import Namespace
@@ -8,12 +8,12 @@ from lib.commands.profiles import profile_folder
 
 
 def published_only(empty: Path) -> dict[str, str | None]:
-    """Settings under which a notebook sees the published rows and nothing else of this machine.
+    """Settings that show a notebook the published rows and hide this machine's store and data.
 
-    empty: a folder for its caches. None: the variable is not set.
+    empty: a folder for its caches. A value of None removes the variable.
     """
     empty.mkdir(parents=True, exist_ok=True)
-    # matplotlib's list of fonts is in the cache too: made anew, it costs seconds a notebook.
+    # Keep matplotlib's own cache: rebuilding its list of fonts costs seconds per notebook.
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return {"STUDY_MODE": "read-only", "STUDY_STORE": str(empty / "store"),
             "XDG_CACHE_HOME": str(empty), "DATA_ROOT": None, "STUDY_ASKED": None,
@@ -22,7 +22,7 @@ def published_only(empty: Path) -> dict[str, str | None]:
 
 
 def chosen(options: Namespace) -> dict[str, str]:
-    """Settings that the options of a command line choose: device, store, data, own folders."""
+    """Settings from the command line: device, store, data, folders of the user's files."""
     folders = [str(profile_folder(options.profile)), str(Path.cwd())]
     settings = {"STUDY_DEVICE": options.device or os.environ.get("STUDY_DEVICE") or "auto",
                 "STUDY_FOLDERS": os.pathsep.join(folders)}
@@ -34,5 +34,5 @@ def chosen(options: Namespace) -> dict[str, str]:
 
 
 def store_of_its_own(out: Path) -> dict[str, str]:
-    """Settings of `--fresh`: a store beside the page, and no published rows."""
+    """Settings for `--fresh`: a new store beside the page, and no published rows."""
     return {"STUDY_STORE": str(out / "store-fresh"), "STUDY_PUBLISHED": "0"}

@@ -1,6 +1,6 @@
-"""The part of a command that imports torch, in a process of its own.
+"""The part of a command that imports torch; it runs in a separate process.
 
-`python -m lib.commands.worker ACTION GIVEN.json ANSWER.json`; actions are the functions below.
+`python -m lib.commands.worker ACTION GIVEN.json ANSWER.json`, where ACTION names a function below.
 """
 
 import json
@@ -18,9 +18,9 @@ FIRST_FIGURE = "11_dpsgd"  # the notebook whose headline the page shows first
 
 def train(requests: list[dict[str, Any]], *, until: float | None, processes: int | None,
           retry_failed: bool, untimed: list[str], cluster: str | None) -> int | None:
-    """Train what the requests ask for; returns the number of rows made, None if that is not known.
+    """Train the requested runs; returns the number of new rows, None if unknown.
 
-    until: the moment, on the clock `time.monotonic`, at which to stop; None for no budget.
+    until: when to stop, by `time.monotonic`; None for no budget.
     """
     from lib import study
 
@@ -38,26 +38,25 @@ def train(requests: list[dict[str, Any]], *, until: float | None, processes: int
 
 
 def _problem_of_machine(error):
-    """A fault of this machine in one line: no room, no memory, no data.
-
-    None for any other error.
-    """
+    """One line about a fault of this machine (no space, memory or data); None for other errors."""
     from lib.study.measure import FAULTS
     from lib.study.sweep import WorkerDied
 
     if isinstance(error, OSError):
         return disk_problem(error)
-    if isinstance(error, MemoryError):  # says nothing by itself
+    if isinstance(error, MemoryError):  # has no message
         return Problem(
-            "not enough memory; what was finished is kept: start again, with fewer --jobs")
-    return Problem(processes.first_line(error, width=1000)) if isinstance(
-        error, (*FAULTS, WorkerDied)) else None
+            "not enough memory; finished rows are kept: run the command again with fewer --jobs")
+    if isinstance(error, (*FAULTS, WorkerDied)):
+        return Problem(processes.first_line(error, width=1000))
+    return None
 
 
-def estimate(requests_of: dict[str, list[dict[str, Any]]], *, processes: int | None
-            ) -> dict[str, float | None]:
-    """Seconds that the missing runs of each notebook will take, None where nothing is known: {name:
-    seconds}.
+def estimate(requests_of: dict[str, list[dict[str, Any]]], *,
+             processes: int | None) -> dict[str, float | None]:
+    """Estimate the training time of each notebook's missing runs: {notebook: seconds or None}.
+
+    None: no similar run was timed.
     """
     from lib import study
 
@@ -66,9 +65,9 @@ def estimate(requests_of: dict[str, list[dict[str, Any]]], *, processes: int | N
 
 
 def export(requests: list[dict[str, Any]]) -> dict[str, Any]:
-    """Copy the rows of these requests from the local store to the published ones.
+    """Copy the rows of these requests from the local store to the published rows.
 
-    Returns the counts, see `ledger.export`.
+    Returns the counts that `ledger.export` returns.
     """
     from lib import ledger
 
@@ -100,8 +99,9 @@ def _headline(notebook):
 
 
 def compare(requests_of_both: dict[str, Any]) -> list[dict[str, Any]]:
-    """The verdicts on the requests of two profiles, side by side: {"names": two names, "requests":
-    two {notebook: requests}}.
+    """The verdicts on the requests of two profiles, side by side, as records.
+
+    requests_of_both: {"names": two names, "requests": two mappings {notebook: requests}}.
     """
     from lib import verdicts
 
@@ -110,15 +110,12 @@ def compare(requests_of_both: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _frames(requests_of):
-    return {
-        name: _frame(request["run"]
-                     for request in requests)
-        for name, requests in requests_of.items()
-    }
+    return {name: _frame(request["run"] for request in requests)
+            for name, requests in requests_of.items()}
 
 
 def targets(as_json: bool) -> str:
-    """A row for each figure, table and claim, as the published rows have it: the text to print."""
+    """The text of `targets`: a row for each figure, table and claim, from the published rows."""
     from lib import verdicts
 
     frame = verdicts.targets_table(_published())
@@ -128,7 +125,7 @@ def targets(as_json: bool) -> str:
 
 
 def bench(name: str | None, *, as_json: bool) -> int:
-    """Run one benchmark or all; returns the exit code, 2 for a name that there is not."""
+    """Run one benchmark or all; returns the exit code, 2 for an unknown name."""
     from lib import bench
 
     try:
@@ -142,33 +139,27 @@ def _published():
     """The published rows as frames: {notebook: frame}."""
     from lib.paths import RESULTS
 
-    files = {
-        path.stem: path.read_text("utf-8").splitlines() for path in sorted(RESULTS.glob("*.jsonl"))
-    }
-    return {
-        name: _frame(json.loads(line)["run"]
-                     for line in lines
-                     if line.strip())
-        for name, lines in files.items()
-    }
+    files = {path.stem: path.read_text("utf-8").splitlines()
+             for path in sorted(RESULTS.glob("*.jsonl"))}
+    return {name: _frame(json.loads(line)["run"] for line in lines if line.strip())
+            for name, lines in files.items()}
 
 
 def _frame(runs):
-    """What is known of these runs, one line each; nothing is trained."""
+    """The rows of these runs, one line each; trains nothing."""
     from lib import study
 
     return study.run([study.from_dict(run) for run in runs])
 
 
 def _records(frame):
-    """A frame as plain values; what is not a number is None."""
+    """A frame as plain values, with None for NaN."""
     return json.loads(frame.to_json(orient="records", double_precision=15))
 
 
 def _columns(rows, widest=60):
     """Rows of texts as lines with aligned columns; texts longer than `widest` are cut."""
-    rows = [[text if len(text) <= widest else f"{text[:widest - 1]}…"
-             for text in row]
+    rows = [[text if len(text) <= widest else f"{text[:widest - 1]}…" for text in row]
             for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join(
@@ -193,7 +184,7 @@ ACTIONS: dict[str, Callable[..., Any]] = {
 
 
 def main(action: str, given: str, answer: str) -> None:
-    """Do one action; the answer file appears only if it went well."""
+    """Run one action; writes the answer file only if it succeeds."""
     processes.end_with_parent()
     settings = json.loads(Path(given).read_text("utf-8"))
     try:

@@ -1,12 +1,11 @@
 """Data sets as uint8 tensors, decoded once, and their public and private parts.
 
-A data set's name names bytes, not a subject: `cifar10` is torchvision's original, `cifar10-jpeg`
-the same images after JPEG compression. Nothing stands in for anything else: what is not there is a
-DataNotFound.
+A name stands for exact bytes: `cifar10` is torchvision's original, `cifar10-jpeg` the same images
+after JPEG compression. No data set replaces another; a missing one raises DataNotFound.
 
 | name | images | where it comes from |
 |---|---|---|
-| strokes, strokes-colour | [1, 28, 28], [3, 32, 32] | drawn here: 12,000 and 2,000, or more |
+| strokes, strokes-colour | [1, 28, 28], [3, 32, 32] | generated: 12,000 and 2,000, or more |
 | mnist, fashion-mnist | [1, 28, 28] | torchvision's files in a data root, else downloaded |
 | cifar10 | [3, 32, 32] | the same |
 | cifar10-jpeg | [3, 32, 32] | cifar10-jpeg.tar.xz, or a folder of that name, in a data root |
@@ -14,7 +13,7 @@ DataNotFound.
 | imagefolder:PATH@28 | [1 or 3, 28, 28] | the same |
 | NAME:A-B | as NAME | two classes by number (or more, `NAME:A-B-C`): A is label 0, B is 1 |
 
-Measured on one core: strokes 1 s the first time, MNIST .1 s, cifar10-jpeg 15 s the first time and
+Measured on one core: strokes 1 s the first time, MNIST 0.1 s, cifar10-jpeg 15 s the first time and
 .2 s later.
 """
 
@@ -33,8 +32,8 @@ __all__ = [
 
 VERSION = 1  # raise it when any data set's bytes or order change
 
-STROKES_TRAIN, STROKES_TEST = 12_000, 2_000
-STROKES_SEEDS = (0, 1)  # the training images' and the test images'
+STROKES_TRAIN, STROKES_TEST = 12_000, 2_000  # images
+STROKES_SEEDS = (0, 1)  # of the training images and of the test images
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +41,7 @@ class Dataset:
     """A data set in memory: images uint8 [n, channels, height, width], labels int64 [n], all on one
     device.
 
-    `digest` is the SHA-256 of the whole set's decoded bytes, also where only its first images were
-    asked for.
+    digest: SHA-256 of the decoded bytes of the whole set, even if only its first images are here.
     """
 
     name: str
@@ -57,8 +55,10 @@ class Dataset:
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Images uint8 [n, channels, height, width], labels int64 [n] and class names: what an attack
-    is given, and what a model is measured on."""
+    """Labelled images, to attack or to measure a model on.
+
+    images: uint8 [n, channels, height, width]. labels: int64 [n]. classes: names.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -67,12 +67,11 @@ class Labelled:
 
 def load(name: str, *, train_size: int | None = None, test_size: int | None = None,
          device: torch.device | str = "cpu") -> Dataset:
-    """Load a data set, its first `train_size` training and `test_size` test images (all of them if
-    None).
+    """Load a data set, or only its first `train_size` training and `test_size` test images.
 
-    Training images stand in a fixed order with the classes mixed, so that the first rows can be the
-    public ones. Raises DataNotFound, with a message of one line, for data that are not there or
-    cannot be read, and ValueError for an unknown name or a size that the set does not have.
+    Training images have a fixed order that mixes the classes, so that the first rows can be public.
+    Raises DataNotFound, with a one-line message, for missing or unreadable data, and ValueError for
+    an unknown name or a size larger than the set.
     """
     parts = _whole(name, train_size, test_size)
     train, test = _count(name, "train", parts, train_size), _count(name, "test", parts, test_size)
@@ -88,20 +87,20 @@ def load(name: str, *, train_size: int | None = None, test_size: int | None = No
 
 
 def split(n: int, *, public: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row numbers (public [public], private [n - public], int64): the first rows are public, as in
-    Razmi's PATE.
+    """Split row numbers into (public [public], private [n - public]), int64.
+
+    The first rows are public, as in Razmi et al.'s PATE.
     """
     if not 0 <= public <= n:
-        raise ValueError(
-            f"public is {public}: expected 0 to {n}, the number of training images; lower it or"
-            " load more"
-        )
+        raise ValueError(f"public is {public}: expected 0 to {n}, the number of training images; "
+                         "lower it, or load more images")
     return torch.arange(public), torch.arange(public, n)
 
 
 def restriction(name: str) -> tuple[str, tuple[int, ...] | None]:
-    """A name as (the whole data set's name, the classes that are kept): ("mnist", (1, 0)) for
-    "mnist:1-0", else (name, None).
+    """Split a name into the whole data set's name and the classes to keep.
+
+    ("mnist", (1, 0)) for "mnist:1-0"; (name, None) if all classes are kept.
     """
     found = re.fullmatch(r"(.+):(\d+(?:-\d+)+)", name)
     if found is None or found[1] == "imagefolder":  # a folder may be called 0-1
@@ -129,7 +128,7 @@ def _whole(name: str, train_size, test_size) -> cache.Parts:
     if name in ("strokes", "strokes-colour"):
         return _drawn(name, max(train_size or 0, STROKES_TRAIN), max(test_size or 0, STROKES_TEST))
     if name in files.TORCHVISION:
-        # their files are decoded bytes already: a second copy would gain nothing
+        # These files hold decoded bytes, so a cached copy would gain nothing.
         return files.from_torchvision(name)
     if name == "cifar10-jpeg":
         return files.cifar10_jpeg()
@@ -137,8 +136,7 @@ def _whole(name: str, train_size, test_size) -> cache.Parts:
         return files.image_folder(name)
     raise ValueError(
         f"data set {name!r} is unknown: expected strokes, strokes-colour, mnist, fashion-mnist,"
-        " cifar10, cifar10-jpeg or imagefolder:PATH, and NAME:A-B for two classes of one"
-    )
+        " cifar10, cifar10-jpeg or imagefolder:PATH, or NAME:A-B for two classes of one of them")
 
 
 def _drawn(name: str, train: int, test: int) -> cache.Parts:
@@ -147,21 +145,19 @@ def _drawn(name: str, train: int, test: int) -> cache.Parts:
         tensors = []
         for n, seed in zip((train, test), STROKES_SEEDS):
             images, labels = strokes(n, seed=seed, colour=colour)
-            tensors += [
-                torch.from_numpy(images if colour else images[:, None]),
-                torch.from_numpy(labels)
-            ]
+            tensors += [torch.from_numpy(images if colour else images[:, None]),
+                        torch.from_numpy(labels)]
         return cache.Parts(*tensors, classes=tuple("0123456789"))
 
     return cache.parts(name, f"{VERSION}-{train}-{test}", make)
 
 
 def _count(name: str, part: str, parts: cache.Parts, size) -> int:
-    """The number of images to keep, checked against what there is."""
-    there = len(getattr(parts, f"{part}_labels"))
+    """The number of images to keep; raises ValueError if the set has fewer."""
+    available = len(getattr(parts, f"{part}_labels"))
     if size is None:
-        return there
-    if isinstance(size, bool) or not isinstance(size, int) or not 0 < size <= there:
+        return available
+    if isinstance(size, bool) or not isinstance(size, int) or not 0 < size <= available:
         raise ValueError(
-            f"{part}_size is {size!r}: expected a whole number, 1 to {there}, for {name}")
+            f"{part}_size is {size!r}: expected a whole number, 1 to {available}, for {name}")
     return size

@@ -1,6 +1,4 @@
-"""Tensors on disk that can be made again: one safetensors file each, with a checksum that is
-verified on reading.
-"""
+"""A cache of tensors that can be computed again: safetensors files with verified checksums."""
 
 import hashlib
 import json
@@ -41,16 +39,16 @@ class Parts:
 
 
 def parts(name: str, key: str, make: Callable[[], Parts]) -> Parts:
-    """Read a decoded data set from the cache, else make and keep it.
+    """Read a decoded data set from the cache, else make it and write it there.
 
-    `key` holds all that its bytes depend on.
+    key: a text that changes with everything its bytes depend on.
     """
 
     def made() -> dict[str, torch.Tensor]:
-        one = make()
-        # Class names travel as bytes, so that the checksum covers them too.
-        names = torch.tensor(list("\n".join(one.classes).encode()), dtype=torch.uint8)
-        return {**one.tensors(), "classes": names}
+        decoded = make()
+        # Class names are stored as bytes, so that the checksum covers them too.
+        names = torch.tensor(list("\n".join(decoded.classes).encode()), dtype=torch.uint8)
+        return {**decoded.tensors(), "classes": names}
 
     kept = keep(paths.cache_dir() / "data" / f"{name}-{key}.safetensors", made)
     classes = bytes(kept.pop("classes").tolist()).decode().split("\n")
@@ -58,15 +56,14 @@ def parts(name: str, key: str, make: Callable[[], Parts]) -> Parts:
 
 
 def keep(path: Path, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Read named tensors (on the CPU) from a file, else make them and write it.
+    """Read named tensors (on the CPU) from a file, else make them and write the file.
 
-    A file that cannot be read, or whose bytes are not those of its checksum, is made again, with a
-    warning.
+    If the file is unreadable or its checksum is wrong, warn and make the tensors again.
     """
     if path.is_file():
         try:
             return read(path)
-        except Exception as error:  # noqa: BLE001 (whatever it raises, the answer is the same)
+        except Exception as error:  # noqa: BLE001 (any error means a damaged file)
             warnings.warn(f"{path} is damaged ({one_line(error)}) and is made again", stacklevel=2)
     tensors = make()
     write(path, {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
@@ -84,16 +81,16 @@ def checksum(tensors: dict[str, torch.Tensor], head: str = "") -> str:
 
 
 def one_line(error: Exception) -> str:
-    """The first line of an error's message, for a message that must stay one line."""
+    """The first line of an error's message, to quote in a one-line message."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:
-    """Named tensors of a file that `write` wrote; ValueError where its bytes have changed."""
+    """Read the named tensors of a file that `write` wrote; ValueError if its bytes have changed."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
-        names = file.keys()  # it is not a dictionary
+        names = file.keys()  # `file` itself cannot be iterated
         tensors, notes = {name: file.get_tensor(name) for name in names}, file.metadata() or {}
     if checksum(tensors) != notes.get("sha256"):
         raise ValueError("its bytes do not match its checksum")
@@ -101,9 +98,7 @@ def read(path: Path) -> dict[str, torch.Tensor]:
 
 
 def write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Write so that a reader sees the file whole or not at all, and a killed process leaves no half
-    of it.
-    """
+    """Write named tensors; readers see the whole file or none, even if this process is killed."""
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,22 +1,22 @@
 """`strokes`: digits drawn from line strokes, the data set that needs no download.
 
-Each digit has a few hand-made skeletons (polylines in a unit box, y downwards). A drawing takes one
+Each digit has a few hand-made skeletons (polylines in a unit box, y downwards). A drawing picks one
 of them, moves its corners a little, applies a random affine map (size, slant, rotation-like shear,
-shift), draws it with a pen of random width, and adds noise; in colour, pen and ground get random
-colours and the ground a texture.
+shift), draws it with a pen of random width, and adds noise. In colour, pen and ground have random
+colours, and the ground a texture.
 
-The same bytes on every machine. Everything before the last step is float64 and made of
-`RandomState.random_sample` (53 random bits, exact) and separate numpy operations + - * / sqrt, min,
-max, floor, which IEEE 754 rounds the same way everywhere, element by element and in a fixed order.
-No exp, sin, dot, sum or normal draw: their last bit depends on the library and on the width of its
-vector instructions, and could tip a pixel over an integer.
+The bytes are the same on every machine. Everything before the final rounding is float64, and uses
+only `RandomState.random_sample` (53 random bits, exact) and separate numpy operations + - * / sqrt,
+min, max and floor, which IEEE 754 rounds the same way everywhere, element by element and in a fixed
+order. It uses no exp, sin, dot, sum or normal draw, because their last bit depends on the library
+and on the width of its vector instructions, and could change a rounded pixel.
 """
 
 import itertools
 
 import numpy as np
 
-CHUNK = 64  # drawings made at once: one [64, 784] float64 plane is 400 kB and stays in cache
+CHUNK = 64  # drawings at once: one [64, 784] float64 plane takes 400 kB and stays in cache
 
 # Skeletons: per digit a list of variants, per variant a list of polylines, each a string of "x,y"
 # in hundredths.
@@ -85,21 +85,20 @@ def _segments(variant: tuple[str, ...]) -> np.ndarray:
 
 
 def _table() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All skeletons [variants, segments, 2, 2], padded with their last segment.
+    """All skeletons, and the place of the first variant and the number of variants of each digit.
 
-    First variant and count per digit.
+    Skeletons are [variants, segments, 2, 2], padded by repeating their last segment.
     """
     drawn = [_segments(variant) for digit in range(10) for variant in SKELETONS[digit]]
-    longest = max(len(one) for one in drawn)
-    padded = [
-        np.concatenate([one, np.repeat(one[-1:], longest - len(one), axis=0)]) for one in drawn
-    ]
+    longest = max(map(len, drawn))
+    padded = [np.concatenate([lines, np.repeat(lines[-1:], longest - len(lines), axis=0)])
+              for lines in drawn]
     counts = np.array([len(SKELETONS[digit]) for digit in range(10)])
     return np.stack(padded), np.concatenate([[0], np.cumsum(counts)[:-1]]), counts
 
 
 def _between(random, low: float, high: float, shape) -> np.ndarray:
-    """Uniform draws; written out so that no compiler fuses the product and the sum."""
+    """Uniform draws, in two statements so that nothing fuses the product and the sum."""
     scaled = random.random_sample(shape) * (high - low)
     return scaled + low
 
@@ -111,8 +110,8 @@ def _pen_lines(random, labels: np.ndarray, side: int) -> np.ndarray:
     n = len(labels)
     pick = np.floor(random.random_sample(n) * counts[labels]).astype(np.int64)
     points = table[first[labels] + pick] - 0.5
-    # Corners are shifted by a field that is bilinear in their place, so that joints of segments
-    # stay joined.
+    # A smooth field (quadratic in the place) shifts the corners, so that segments that meet in a
+    # corner still meet.
     field = _between(random, -0.21, 0.21, (n, 2, 2, 2))  # [n, power of x, power of y, coordinate]
     x, y = points[..., 0], points[..., 1]
     bent = []
@@ -127,8 +126,9 @@ def _pen_lines(random, labels: np.ndarray, side: int) -> np.ndarray:
 
 
 def _affine(random, x: np.ndarray, y: np.ndarray, side: int) -> np.ndarray:
-    """Map skeletons in [-.5, .5] to pixels: 17 to 21 high and 10 to 17 wide on 28, slanted, tilted
-    and shifted.
+    """Map skeletons in [-0.5, 0.5] to pixels: size, slant, tilt and shift.
+
+    On 28 pixels the unit box becomes 16.5 to 20.5 high and 9.5 to 16 wide, before slant and tilt.
     """
     n, unit = len(x), side / 28.0
     height = _between(random, 16.5, 20.5, (n, 1, 1)) * unit
@@ -150,8 +150,7 @@ def _distance(lines: np.ndarray, side: int) -> np.ndarray:
     nearest = np.full((len(lines), side, side), np.inf)
     for k in range(lines.shape[1]):
         ax, ay, bx, by = (lines[:, k, end, axis][:, None, None]
-                          for end in (0, 1)
-                          for axis in (0, 1))
+                          for end in (0, 1) for axis in (0, 1))
         dx, dy = bx - ax, by - ay
         length = np.maximum(dx * dx + dy * dy, 1e-9)
         along = (column - ax) * (dx / length) + (row - ay) * (dy / length)
@@ -162,8 +161,9 @@ def _distance(lines: np.ndarray, side: int) -> np.ndarray:
 
 
 def _ink(random, labels: np.ndarray, side: int) -> np.ndarray:
-    """Cover of each pixel by the pen in [0, 1], [drawings, side, side]: half-width .8 to 1.8 pixels
-    on 28.
+    """How much of each pixel the pen covers, in [0, 1], [drawings, side, side].
+
+    The pen's half-width is 0.8 to 1.8 pixels on 28.
     """
     distance = _distance(_pen_lines(random, labels, side), side)
     half_width = _between(random, 0.8, 1.8, (len(labels), 1, 1)) * (side / 28.0)
@@ -171,14 +171,12 @@ def _ink(random, labels: np.ndarray, side: int) -> np.ndarray:
 
 
 def _noise(random, shape) -> np.ndarray:
-    """Bell-shaped noise in (-1, 1) with standard deviation .41: the mean of two uniforms, a
-    triangle.
-    """
+    """Triangular noise in (-1, 1) with standard deviation 0.41: the difference of two uniforms."""
     return random.random_sample(shape) - random.random_sample(shape)
 
 
 def _grey(random, labels: np.ndarray) -> np.ndarray:
-    """[drawings, 28, 28] light strokes on black, as in MNIST, under noise of a random strength."""
+    """Light strokes on black, as in MNIST, with noise of random strength [drawings, 28, 28]."""
     ink = _ink(random, labels, 28)
     strength = _between(random, 170.0, 255.0, (len(labels), 1, 1))
     amplitude = _between(random, 5.0, 70.0, (len(labels), 1, 1))
@@ -187,8 +185,7 @@ def _grey(random, labels: np.ndarray) -> np.ndarray:
 
 def _texture(random, n: int) -> np.ndarray:
     """Smooth blotches [n, 3, 32, 32] in [-1, 1]: a random 5x5 grid per channel, interpolated to 8
-    pixels a cell.
-    """
+    pixels per cell."""
     grid = _between(random, -1.0, 1.0, (n, 3, 5, 5))
     cell, part = np.arange(32) // 8, (np.arange(32) % 8) / 8.0
     rows = grid[:, :, cell] * (1.0 - part)[:, None] + grid[:, :, cell + 1] * part[:, None]
@@ -196,8 +193,9 @@ def _texture(random, n: int) -> np.ndarray:
 
 
 def _coloured(random, labels: np.ndarray) -> np.ndarray:
-    """[drawings, 3, 32, 32]: a pen of one random colour on textured ground of another, lighter or
-    darker by 70.
+    """A pen of one random colour on textured ground of another [drawings, 3, 32, 32].
+
+    The pen is lighter or darker than the ground by 70 to 150 in every channel.
     """
     n = len(labels)
     ink = _ink(random, labels, 32)[:, None]
@@ -218,8 +216,8 @@ def strokes(n: int, *, seed: int, colour: bool = False) -> tuple[np.ndarray, np.
     """Draw n digits; returns (images uint8, labels int64), both numpy.
 
     Images are [n, 28, 28] in grey, [n, 3, 32, 32] in colour (channels first). The classes are drawn
-    at random, about n / 10 each. The first m of n drawings are the m drawings of the same seed.
-    Raises ValueError for a negative n. Takes about .2 ms an image in grey, and 20 MB beside the
+    at random, about n / 10 each. The first m of n drawings equal a call with m and the same seed.
+    Raises ValueError for a negative n. Takes about 0.2 ms per grey image, and 20 MB beside the
     result.
     """
     if n < 0:
@@ -228,8 +226,8 @@ def strokes(n: int, *, seed: int, colour: bool = False) -> tuple[np.ndarray, np.
     shape = (3, 32, 32) if colour else (28, 28)
     images, labels = np.empty((n, *shape), np.uint8), np.empty(n, np.int64)
     for start in range(0, n, CHUNK):
-        # A whole chunk is drawn even where fewer are kept: that makes a short set the beginning of
-        # a longer one.
+        # Draw a whole chunk even if fewer are kept, so that a short set is the beginning of a
+        # longer one.
         some = np.floor(random.random_sample(CHUNK) * 10.0).astype(np.int64)
         drawn = (_coloured if colour else _grey)(random, some)
         stop = min(start + CHUNK, n)

@@ -19,22 +19,20 @@ from lib import paths
 from lib.data import cache
 
 VERSION = 1  # of the decoding and of the order of images; part of the cache's keys
-TORCHVISION = {  # name: (torchvision's class, the folder it keeps its files in)
+TORCHVISION = {  # name: (torchvision's class, the folder with its files)
     "mnist": ("MNIST", "MNIST"),
     "fashion-mnist": ("FashionMNIST", "FashionMNIST"),
     "cifar10": ("CIFAR10", "cifar-10-batches-py"),
 }
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
                  "truck")
-CIFAR_COUNTS = {"train": 5_000, "test": 1_000}  # images a class
+CIFAR_COUNTS = {"train": 5_000, "test": 1_000}  # images per class
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
 
 
 class DataNotFound(RuntimeError):
-    """A data set, or a file of it, is missing or unreadable.
-
-    The message is one line that says what to do.
-    """
+    """A data set, or a file of it, is missing or unreadable; the message says in one line what to
+    do."""
 
 
 # torchvision's sets
@@ -44,7 +42,7 @@ def from_torchvision(name: str) -> cache.Parts:
     """MNIST, Fashion-MNIST or CIFAR-10, from a data root, else downloaded into the cache."""
     folder = TORCHVISION[name][1]
     for root in paths.data_roots():
-        # A user may name the folder that holds MNIST/, or MNIST/ itself.
+        # Accept the folder that contains MNIST/, and MNIST/ itself.
         for candidate in (root, root.parent) if root.name == folder else (root,):
             if (candidate / folder).is_dir():
                 return _torchvision_parts(name, candidate)
@@ -58,29 +56,27 @@ def _torchvision_parts(name: str, root: Path) -> cache.Parts:
     try:
         train, test = make(root, train=True), make(root, train=False)
     except Exception as error:
-        # a missing file, a wrong checksum, a file cut short: torchvision raises as it comes
+        # torchvision raises many types for missing files, wrong checksums and truncated files.
         raise DataNotFound(
             f"data set {name}: the files in {folder} are incomplete or damaged"
             f" ({cache.one_line(error)}); remove that folder to download them again, or name"
-            " another with --data DIR or DATA_ROOT"
-        ) from error
+            " another folder with --data DIR or DATA_ROOT") from error
     tensors = []
-    for one in (train, test):
-        tensors += [_channels_first(one.data), torch.as_tensor(one.targets).long()]
-    # "7 - seven" is 7
+    for part in (train, test):
+        tensors += [_channels_first(part.data), torch.as_tensor(part.targets).long()]
+    # Shorten "7 - seven" to "7".
     return cache.Parts(*tensors, classes=tuple(label.split(" - ")[0] for label in train.classes))
 
 
 def _channels_first(images) -> torch.Tensor:
     images = torch.as_tensor(images)
-    return images[:, None].contiguous() if images.ndim == 3 else images.permute(0, 3, 1,
-                                                                                2).contiguous()
+    images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
+    return images.contiguous()
 
 
 def _downloaded(name: str) -> cache.Parts:
-    """Download into a folder of its own and move it into place, so that a killed download leaves
-    nothing behind.
-    """
+    """Download into a temporary folder and move it into place, so that a killed download leaves no
+    partial files behind."""
     import torchvision
 
     kind, folder = TORCHVISION[name]
@@ -100,9 +96,7 @@ def _downloaded(name: str) -> cache.Parts:
 
 @contextlib.contextmanager
 def timeout(seconds: float) -> Iterator[None]:
-    """Let connections fail after some seconds: without it, a network that drops packets hangs for
-    minutes.
-    """
+    """Make connections fail after some seconds; a network that drops packets hangs for minutes."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -115,9 +109,7 @@ def timeout(seconds: float) -> Iterator[None]:
 
 
 def cifar10_jpeg() -> cache.Parts:
-    """CIFAR-10 as JPEG files: train/CLASS/NAME.jpg and test/CLASS/NAME.jpg in an archive or a
-    folder.
-    """
+    """CIFAR-10 as JPEG files, from an archive or a folder with {train,test}/CLASS/NAME.jpg."""
     for root in paths.data_roots():
         for name in ("cifar10-jpeg", "cifar-10-jpeg"):
             if (root / f"{name}.tar.xz").is_file():
@@ -127,7 +119,7 @@ def cifar10_jpeg() -> cache.Parts:
                 key = _key(_listed(folder), folder)
                 return cache.parts("cifar10-jpeg", key, partial(_cifar10_folder, folder))
     raise not_found("data set cifar10-jpeg",
-                    "neither cifar10-jpeg.tar.xz nor a folder cifar10-jpeg is there")
+                    "expected cifar10-jpeg.tar.xz or a folder cifar10-jpeg")
 
 
 def _cifar10_archive(archive: Path) -> cache.Parts:
@@ -141,20 +133,18 @@ def _cifar10_archive(archive: Path) -> cache.Parts:
                 with tarfile.open(archive) as file:
                     file.extractall(folder, filter=_without_links)
             except Exception as error:  # a truncated archive, a refused member, a full disk
-                raise DataNotFound(
-                    f"{archive} cannot be unpacked ({cache.one_line(error)}); fetch it again"
-                ) from error
+                raise DataNotFound(f"{archive} cannot be unpacked ({cache.one_line(error)}); "
+                                   "download it again") from error
             inside = [Path(folder), *sorted(Path(folder).glob("cifar*/"))]
-            return _cifar10_folder(
-                next((one for one in inside if (one / "train").is_dir()), Path(folder)), archive)
+            unpacked = next((path for path in inside if (path / "train").is_dir()), Path(folder))
+            return _cifar10_folder(unpacked, archive)
 
     return cache.parts("cifar10-jpeg", f"{VERSION}-{sha256(archive)[:16]}", make)
 
 
 def _without_links(member, folder: str):
-    """tarfile's filter "data", which refuses devices and paths that leave the folder, and no links
-    either: images need none.
-    """
+    """A filter for tarfile: like "data", which refuses devices and paths outside the folder, but
+    without links too, since images need none."""
     import tarfile
 
     if member.issym() or member.islnk():
@@ -166,21 +156,19 @@ def _cifar10_folder(folder: Path, shown: Path | None = None) -> cache.Parts:
     names = {part: _listed(folder / part) for part in ("train", "test")}
     for part, count in CIFAR_COUNTS.items():
         for label in CIFAR_CLASSES:
-            there = sum(name.split("/")[0] == label for name in names[part])
-            if there != count:
-                raise DataNotFound(
-                    f"{shown or folder}: {part}/{label} holds {there} images, expected {count};"
-                    " fetch it again"
-                )
+            found = sum(name.split("/")[0] == label for name in names[part])
+            if found != count:
+                raise DataNotFound(f"{shown or folder}: {part}/{label} has {found} images, expected"
+                                   f" {count}; download it again")
     train = _decoded(folder / "train", names["train"], CIFAR_CLASSES, side=32, resize=False)
     test = _decoded(folder / "test", names["test"], CIFAR_CLASSES, side=32, resize=False)
     return cache.Parts(*train, *test, classes=CIFAR_CLASSES)
 
 
 def image_folder(name: str) -> cache.Parts:
-    """`imagefolder:PATH` or `imagefolder:PATH@SIDE`.
+    """Load `imagefolder:PATH` or `imagefolder:PATH@SIDE`.
 
-    PATH from here or the profile's folder, else from a data root.
+    PATH is relative to a folder of `paths.own_folders` or to a data root, or it is absolute.
     """
     match = re.fullmatch(r"imagefolder:(.*?)(?:@(\d+))?", name)
     side = int(match[2] or 32) if match else 0
@@ -191,9 +179,9 @@ def image_folder(name: str) -> cache.Parts:
         (place for place in (root / given for root in (*paths.own_folders(), *paths.data_roots()))
          if place.is_dir()), None)
     if folder is None and given.is_absolute():
-        raise DataNotFound(f"data set {name}: there is no folder {given}")
+        raise DataNotFound(f"data set {name}: no folder {given}; correct the path")
     if folder is None:
-        raise not_found(f"data set {name}", f"no such folder is there, nor in {Path.cwd()}")
+        raise not_found(f"data set {name}", f"no such folder there, nor in {Path.cwd()}")
     names = _listed(folder)
     return cache.parts("imagefolder", _key(names, folder, side),
                        lambda: _folder_parts(folder, names, side))
@@ -210,34 +198,28 @@ def _folder_parts(folder: Path, names: list[str], side: int) -> cache.Parts:
     classes = tuple(sorted({name.split("/")[0] for name in train if "/" in name}))
     if len(classes) < 2 or not test:
         raise DataNotFound(
-            f"{folder}: {len(classes)} class folders and {len(test)} test images found; expected at"
-            " least two class folders with images, or train/ and test/ that hold them"
-        )
-    parts = [
-        *_decoded(at[0], train, classes, side=side), *_decoded(at[1], test, classes, side=side)
-    ]
+            f"{folder}: found {len(classes)} class folders and {len(test)} test images; expected at"
+            " least two class folders with images, or train/ and test/ with such folders")
+    parts = [*_decoded(at[0], train, classes, side=side),
+             *_decoded(at[1], test, classes, side=side)]
     if parts[0].shape[1] != parts[2].shape[1]:  # grey in one part, colour in the other
         parts[0], parts[2] = (parts[i].expand(-1, 3, -1, -1).contiguous() for i in (0, 2))
     return cache.Parts(*parts, classes=classes)
 
 
 def _is_test(name: str) -> bool:
-    """A fixed fifth of the names: it stays the same when images are added."""
+    """Whether a name belongs to the test fifth, by its hash; adding images does not change it."""
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) % 5 == 0
 
 
 def _listed(folder: Path) -> list[str]:
-    """Names of the images below a folder, with / between parts, in the order of their code points.
-    """
-    return sorted(
-        str(path.relative_to(folder).as_posix())
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGES and not path.name.startswith(".")
-    )
+    """Paths of the images below a folder, with / as separator, sorted by code points."""
+    return sorted(str(path.relative_to(folder).as_posix()) for path in folder.rglob("*")
+                  if path.suffix.lower() in IMAGES and not path.name.startswith("."))
 
 
 def _key(names: list[str], folder: Path, side: int = 32) -> str:
-    """A key from every name and every byte of a folder's images."""
+    """A key that depends on every name and every byte of a folder's images."""
     found = hashlib.sha256(f"{VERSION} {side}".encode())
     for name in names:
         found.update(f"{name} {sha256(folder / name)}\n".encode())
@@ -245,11 +227,10 @@ def _key(names: list[str], folder: Path, side: int = 32) -> str:
 
 
 def _decoded(folder: Path, names: list[str], classes: tuple, *, side: int, resize: bool = True):
-    """(images uint8 [n, channels, side, side], labels int64 [n]) in a fixed order that mixes the
-    classes.
+    """Decode images uint8 [n, channels, side, side] and labels int64 [n].
 
-    Names come sorted by class; RandomState(0)'s permutation of them makes the first rows a sample
-    of all classes. Where every image is grey, channels is 1.
+    Names come sorted by class; RandomState(0) permutes them, so that the first rows are a sample of
+    all classes. If every image is grey, there is one channel.
     """
     order = np.random.RandomState(0).permutation(len(names))
     images, grey = np.empty((len(names), side, side, 3), np.uint8), True
@@ -257,8 +238,8 @@ def _decoded(folder: Path, names: list[str], classes: tuple, *, side: int, resiz
     for row, pick in enumerate(order):
         label = names[pick].split("/")[0]
         if label not in classes:
-            raise DataNotFound(
-                f"{folder / names[pick]}: {label} is none of the classes ({', '.join(classes)})")
+            raise DataNotFound(f"{folder / names[pick]}: {label} is not one of the classes "
+                               f"({', '.join(classes)})")
         images[row], is_grey = _decode(folder / names[pick], side, resize)
         labels[row], grey = classes.index(label), grey and is_grey
     images = torch.from_numpy(images).permute(0, 3, 1, 2)
@@ -278,9 +259,9 @@ def _decode(path: Path, side: int, resize: bool) -> tuple[np.ndarray, bool]:
                 image = image.resize((side, side), Image.Resampling.BILINEAR)
             return np.asarray(image), grey
     except Exception as error:
-        # PIL raises OSError, SyntaxError, ValueError and more on damaged files
-        raise DataNotFound(
-            f"image {path} cannot be read ({cache.one_line(error)}); fetch it again") from error
+        # For damaged files PIL raises OSError, SyntaxError, ValueError and more.
+        raise DataNotFound(f"image {path} cannot be read ({cache.one_line(error)}); download it "
+                           "again") from error
 
 
 def sha256(path: Path) -> str:
@@ -293,7 +274,7 @@ def sha256(path: Path) -> str:
 
 
 def not_found(name: str, why: str) -> DataNotFound:
-    """The one line for what is not there: what it is, where it was looked for, what to set."""
+    """The error for missing data: one line on what is missing, where we looked, and what to set."""
     places = ", ".join(str(root) for root in paths.data_roots())
     return DataNotFound(
         f"{name} not found in {places}: {why}; name its folder with --data DIR or DATA_ROOT")

@@ -1,6 +1,6 @@
-"""Defences: each is a few lines on top of `lib.training`, and trains a group of runs at once.
+"""Defences: each is a few lines on top of `lib.training` and trains a group of runs at once.
 
-One file a method, found by its name: its module has a `VERSION` and ends with
+There is one file per method, found by its name. It has a `VERSION` and ends with
 `Defence = TheClass`, a frozen dataclass that satisfies the Protocol below.
 """
 
@@ -27,12 +27,12 @@ Certify = Callable[["Examples"], tuple[Mapping[str, float | None], list[dict[str
 
 @dataclass(frozen=True)
 class Trained:
-    """One trained model: what it predicts, what it guarantees, and the path it took.
+    """One trained model: its predictions, its guarantee, and its path.
 
-    path: (step, predict) pairs, the model at steps along the training. facts: further numbers for
-    the row, by name. certify: more facts, and curves of certified shares, from what the model is
-    tested on (`certificates.Examples`). weights: what a run can start with, None for an ensemble.
-    averaged: further weights of the same training by name ("tail", "ema"), measured beside it.
+    path: (step, predict) pairs, the model at steps of the training. facts: further numbers for the
+    row, by name. certify: computes more facts and curves of certified shares from the test images
+    (`certificates.Examples`). weights: what another run can start from, None for an ensemble.
+    averaged: averages of the weights by name ("tail", "ema"), which are measured too.
     """
 
     predict: Predict
@@ -48,7 +48,7 @@ class Trained:
 class Averaged:
     """Averaged weights of one training, at its end and along its path.
 
-    distance: L2 norm of the last weights minus these, at the end.
+    distance: L2 norm of the last weights minus the averaged ones, at the end.
     """
 
     predict: Predict
@@ -57,21 +57,21 @@ class Averaged:
 
 
 class Defence(Protocol):
-    """What a defence must have.
+    """What a defence must define.
 
-    It may have class attributes as well, which `asks` reads: `needs_public`, `needs_pixels` and
-    `on_pixels` (what it wants to be given), `takes_start` (whether it can begin with the weights
-    of another run) and `FACTS`, the names of the facts that its results add to a row.
+    It may also have class attributes, which `asks` reads: `needs_public`, `needs_pixels` and
+    `on_pixels` (the data that it needs), `takes_start` (whether it can start from another run's
+    weights), and `FACTS` (the names of the facts that it adds to a row).
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]  # a frozen dataclass
 
     def group(self, run: "Run") -> Hashable:
-        """What may train together: runs of equal groups do."""
+        """Runs with equal groups may train together."""
         ...
 
     def train(self, runs: "list[Run]", poisoned: list[Poisoned]) -> list[Trained]:
-        """Train all runs of one group; results in their order."""
+        """Train all runs of one group; returns a result for each, in the order of the runs."""
         ...
 
 
@@ -79,20 +79,20 @@ typed.builders[Defence] = functools.partial(parts.build, "defence")
 
 
 def own(run: "Run", cls: type[Own]) -> Own:
-    """The run's defence, which is one of `cls`; ValueError where it is another."""
+    """The run's defence, checked to be a `cls`; raises ValueError otherwise."""
     if not isinstance(run.defence, cls):
         raise ValueError(f"defence {parts.name_of(run.defence)} in a group of {cls.__name__}: "
-                         "expected runs of one defence")
+                         "expected all runs of a group to have the same defence")
     return run.defence
 
 
 @dataclass(frozen=True)
 class Asks:
-    """What a defence wants to be given, and what it adds to a row.
+    """What a defence needs, and what it adds to a row.
 
     public: the public records, in `Poisoned.public`. pixels: the images, in `Poisoned.pixels`.
-    on_pixels: images in place of features, and `Poisoned.encode`. start: it can begin with the
-    weights of another run, `Poisoned.start`. facts: names of its facts.
+    on_pixels: images in place of features, and `Poisoned.encode`. start: it can start from another
+    run's weights, `Poisoned.start`. facts: the names of its facts.
     """
 
     public: bool
@@ -103,8 +103,8 @@ class Asks:
 
 
 def asks(defence: Defence) -> Asks:
-    """What a defence asks for; what it does not mention, it does not want."""
-    def said(name: str) -> bool:
+    """Read what a defence asks for from its class attributes; a missing one counts as False."""
+    def flag(name: str) -> bool:
         return bool(getattr(defence, name, False))
-    return Asks(said("needs_public"), said("needs_pixels"), said("on_pixels"), said("takes_start"),
+    return Asks(flag("needs_public"), flag("needs_pixels"), flag("on_pixels"), flag("takes_start"),
                 tuple(getattr(defence, "FACTS", ())))

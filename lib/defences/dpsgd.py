@@ -1,8 +1,7 @@
-"""DP-SGD (Abadi et al. 2016) and its two halves alone: clipping without noise, noise without
-clipping.
+"""DP-SGD (Abadi et al. 2016), and its two halves: clipping without noise, noise without clipping.
 
-With noise multiplier 0 and no clipping it is plain training, so that the undefended model takes the
-same path.
+With noise multiplier 0 and without clipping it is plain training, so that undefended models run
+through the same code.
 """
 
 import math
@@ -25,12 +24,12 @@ ENGINES = ("ensemble", "opacus-hooks", "opacus-ghost")
 
 @dataclass(frozen=True)
 class DPSGD:
-    """Per-sample clipping to `max_grad_norm`, Gaussian noise of `noise_multiplier` x
-    `max_grad_norm` on the sum.
+    """Clip each sample's gradient to `max_grad_norm`, and add Gaussian noise to the sum.
 
-    Give `noise_multiplier`, or `epsilon` and null for the multiplier, which is then calibrated
-    (Poisson sampling, PLD). clip=False keeps the noise and drops the clipping (no guarantee).
-    engine: this project's trainer, or Opacus.
+    The noise's standard deviation is `noise_multiplier` x `max_grad_norm`. Set `noise_multiplier`,
+    or set it to null and give `epsilon`, from which it is then calibrated (Poisson sampling, PLD).
+    clip=False keeps the noise and drops the clipping (no guarantee). engine: "ensemble" (this
+    project's trainer), "opacus-hooks" or "opacus-ghost".
     """
 
     takes_start: ClassVar[bool] = True
@@ -46,8 +45,7 @@ class DPSGD:
         if (self.noise_multiplier is None) == (self.epsilon is None):
             raise ValueError(
                 f"defence dpsgd: noise_multiplier {self.noise_multiplier} and epsilon"
-                f" {self.epsilon}: give exactly one of them"
-            )
+                f" {self.epsilon}: give exactly one of them, and null for the other")
         if self.noise_multiplier is not None and self.noise_multiplier < 0:
             raise ValueError(
                 f"defence dpsgd: noise_multiplier {self.noise_multiplier}: expected 0 or more")
@@ -62,17 +60,14 @@ class DPSGD:
             raise ValueError(
                 f"defence dpsgd: engine {self.engine!r}: expected one of {', '.join(ENGINES)}")
         if self.engine != "ensemble" and not self.clip:
-            raise ValueError(
-                f"defence dpsgd: engine {self.engine!r} always clips; use engine 'ensemble' for"
-                " clip false"
-            )
+            raise ValueError(f"defence dpsgd: engine {self.engine!r} always clips; for clip false, "
+                             "use engine 'ensemble'")
 
     def group(self, run: "Run") -> tuple:
-        """Runs with an equal group train together: noise, clipping norm, learning rate and seeds
-        may differ.
-        """
-        return ("dpsgd", self.engine, self.clip, run.model, replace(run.training,
-                                                                    lr=1.0), run.precision)
+        """Runs with equal groups train together: noise, clipping norm, learning rate and seeds may
+        differ."""
+        return ("dpsgd", self.engine, self.clip, run.model, replace(run.training, lr=1.0),
+                run.precision)
 
     def train(self, runs: "list[Run]", poisoned: list[Poisoned]) -> list[Trained]:
         """Train all runs of one group; results in their order."""
@@ -91,13 +86,10 @@ class DPSGD:
         return opacus_engine.fitter(ghost=self.engine == "opacus-ghost")
 
     def mechanism(self) -> dict:
-        """The member's clipping norm, and the standard deviation of the noise on the sum of
-        gradients.
-        """
-        return {
-            "clipping_norm": self.max_grad_norm if self.clip else math.inf,
-            "noise": self._noise_multiplier() * self.max_grad_norm
-        }
+        """The fields of a `Member`: clipping norm, and standard deviation of the noise on the sum
+        of gradients."""
+        return {"clipping_norm": self.max_grad_norm if self.clip else math.inf,
+                "noise": self._noise_multiplier() * self.max_grad_norm}
 
     def _noise_multiplier(self) -> float:
         if self.noise_multiplier is None:
@@ -106,25 +98,24 @@ class DPSGD:
         return self.noise_multiplier
 
     def calibrated(self, run: "Run", n: int) -> "DPSGD":
-        """This defence with a noise multiplier, found from epsilon where that was given."""
+        """This defence with a noise multiplier, calibrated if epsilon was given; n: records."""
         if self.epsilon is None:
             return self
         if run.training.sampling != "poisson":
             raise ValueError(
-                "defence dpsgd: epsilon can be calibrated for sampling 'poisson' only; give"
-                " noise_multiplier for shuffled batches"
-            )
+                f"defence dpsgd: epsilon with sampling {run.training.sampling!r}: calibration needs"
+                " sampling 'poisson'; use it, or give noise_multiplier")
         mixed = mixing_a_batch(run.training.transforms)
         if mixed:
             raise ValueError(f"defence dpsgd: epsilon cannot be calibrated with transform "
-                             f"{', '.join(mixed)}: it mixes private records, and clipping bounds "
+                             f"{', '.join(mixed)}: it mixes private records, so clipping bounds "
                              "none of them; give noise_multiplier")
         z = privacy.dpsgd_noise_multiplier(self.epsilon, run.training.batch_size / n,
                                            run.training.steps(n), self.delta)
         return replace(self, noise_multiplier=z, epsilon=None)
 
     def guarantee(self, run: "Run", n: int, *, rows: int | None = None) -> privacy.Guarantee:
-        """What this training guarantees on `n` records; rows: with appended ones, None for n."""
+        """The guarantee of this training on `n` records; rows: with appended ones, None for n."""
         training, z = run.training, self._noise_multiplier()
         nothing = privacy.Guarantee(
             epsilon=math.inf, delta=self.delta, adjacency="none", sampler=training.sampling,
@@ -146,16 +137,19 @@ class DPSGD:
                            note=grown)
         rows = n if rows is None else rows
         epsilon = privacy.shuffled_epsilon(z, _most_uses(training, n, rows), self.delta)
-        said = ("each record once an epoch, no amplification by sampling",
-                grown if rows == n else GROWN)
-        note = "; ".join(filter(None, said))
+        notes = ("each record once an epoch, no amplification by sampling",
+                 grown if rows == n else GROWN)
+        note = "; ".join(filter(None, notes))
         return replace(nothing, epsilon=epsilon, adjacency="zero-out", accountant="gaussian",
                        note=note)
 
 
 def _most_uses(training: Training, n: int, rows: int) -> int:
-    """How often a record is used at most: batches of `rows` records are cut so that an epoch of the
-    nominal `n` keeps its steps, up to rounding."""
+    """The largest number of times that a record is used.
+
+    Batches grow with `rows`, so that an epoch keeps the number of steps of `n` nominal records, up
+    to rounding.
+    """
     batch = max(1, round(training.batch_size * rows / n))
     return max(math.ceil(training.epochs), math.ceil(training.steps(n) / math.ceil(rows / batch)))
 

@@ -22,11 +22,10 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class LabelNoise:
-    """Each label is replaced by a uniform draw over all classes with probability `flip` (so it may
-    stay by luck).
+    """Replace each label, with probability `flip`, by a uniform draw over all classes.
 
-    That is randomised response: epsilon = ln(1 + K (1 - flip) / flip) for K classes, label
-    adjacency, delta 0.
+    The draw may return the same label. This is randomised response: epsilon =
+    ln(1 + K (1 - flip) / flip) for K classes, label adjacency, delta 0.
     """
 
     takes_start: ClassVar[bool] = True
@@ -52,10 +51,7 @@ class LabelNoise:
                 for model, (noise, data) in enumerate(zip(noises, poisoned))]
 
     def randomise(self, labels: Tensor, classes: int, *, seed: int) -> Tensor:
-        """Noisy labels int64 [n].
-
-        Each label is drawn once, so training longer costs no more privacy.
-        """
+        """Noisy labels int64 [n], drawn once, so that longer training costs no privacy."""
         random = generator("labels", seed)
         redraw = torch.rand(len(labels), generator=random) < self.flip
         uniform = torch.randint(classes, (len(labels),), generator=random)

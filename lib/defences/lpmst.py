@@ -1,5 +1,5 @@
-"""LP-MST: training in stages, each randomising its labels with the previous stage's model as prior
-(Ghazi et al. 2021).
+"""LP-MST (Ghazi et al. 2021): training in stages; each randomises the labels of its records with
+the previous stage's model as the prior.
 """
 
 import math
@@ -23,22 +23,21 @@ if TYPE_CHECKING:
     Array = Tensor | np.ndarray
 
 VERSION = 1
-ORACLE = 0.9  # what the prior "truth" gives to the true label
+ORACLE = 0.9  # probability of the true label under the prior "truth"
 
 
 @dataclass(frozen=True)
 class LPMST:
-    """Each label is drawn once, in the stage of its record.
+    """Randomise each label once, in the stage of its record; stage t trains on stages 1 to t.
 
-    Stage t trains on the labels of stages 1 to t.
-
-    epsilon: of label differential privacy (null: labels stay as they are). split: shares of the
+    epsilon: of label differential privacy (null: labels without noise). split: shares of the
     records in the stages; (1.0,) is one stage, which is plain randomised response. temperature:
-    divides the logits that make a prior. warm_start: a stage goes on from the weights of the one
-    before. filtered: drop records of earlier stages whose noisy label is outside the top mean-k of
-    the previous model. as_released: the score of the released code (`rr_with_prior`).
-    Controls: prior "truth" puts .9 on the label before the attack (no guarantee), "uniform" is
-    plain randomised response in every stage; top: this k for every record.
+    divides the logits that make a prior. warm_start: a stage starts from the weights of the one
+    before. filtered: drop records of earlier stages whose noisy label is not among the previous
+    model's top labels, as many as the stage's mean k. as_released: the score of the released code
+    (`rr_with_prior`). Controls: prior "truth" gives probability 0.9 to the label before the attack
+    (no guarantee); prior "uniform" is plain randomised response in every stage; top sets k for
+    every record.
     """
 
     takes_start: ClassVar[bool] = True
@@ -57,24 +56,21 @@ class LPMST:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "split", tuple(float(share) for share in self.split))
-        for wrong, value, expected in ((self.epsilon is not None
-                                        and not 0 < self.epsilon < math.inf,
-                                        f"epsilon {self.epsilon}", "above 0, or null for no noise"),
-                                       (not self.split or min(self.split) <= 0
-                                        or abs(sum(self.split) - 1) > 1e-9,
-                                        f"split {list(self.split)}",
-                                        "shares above 0 that sum to 1"),
-                                       (not 0 < self.temperature < math.inf,
-                                        f"temperature {self.temperature}", "above 0"),
-                                       (self.prior not in ("model", "truth", "uniform"),
-                                        f"prior {self.prior!r}", "model, truth or uniform"),
-                                       (self.top is not None
-                                        and self.top < 1, f"top {self.top}", "1 or more, or null")):
-            if wrong:
+        checks = (
+            (self.epsilon is None or 0 < self.epsilon < math.inf,
+             f"epsilon {self.epsilon}", "above 0, or null for no noise"),
+            (self.split and min(self.split) > 0 and abs(sum(self.split) - 1) <= 1e-9,
+             f"split {list(self.split)}", "shares above 0 that sum to 1"),
+            (0 < self.temperature < math.inf, f"temperature {self.temperature}", "above 0"),
+            (self.prior in ("model", "truth", "uniform"),
+             f"prior {self.prior!r}", "model, truth or uniform"),
+            (self.top is None or self.top >= 1, f"top {self.top}", "1 or more, or null"))
+        for right, value, expected in checks:
+            if not right:
                 raise ValueError(f"defence lpmst: {value}: expected {expected}")
 
     def group(self, run: "Run") -> tuple:
-        """Runs with an equal group train together: everything but the stages may differ."""
+        """Runs with equal groups train together: all settings but the stages may differ."""
         return ("lpmst", self.split, run.model, replace(run.training, lr=1.0), run.precision)
 
     def train(self, runs: "list[Run]", poisoned: list[Poisoned]) -> list[Trained]:
@@ -95,7 +91,7 @@ class LPMST:
 
     def _fit(self, stage: int, runs: "list[Run]", poisoned: list[Poisoned],
              states: "list[Labels]", before: Ensemble | None) -> Ensemble:
-        """The models of one stage; only those of the last one are measured on their way."""
+        """Train the models of one stage; only the last stage records checkpoints."""
         changes = [self._member(stage, run, state, before and before.parameters[model])
                    for model, (run, state) in enumerate(zip(runs, states))]
         last = stage == len(self.split) - 1
@@ -104,15 +100,17 @@ class LPMST:
 
     @staticmethod
     def _member(stage: int, run: "Run", state: "Labels", before: Tensor | None) -> dict:
-        rows = state.kept.sort().values  # so that one stage sees the batches of any other training
+        rows = state.kept.sort().values  # in order, so that a single stage has the usual batches
         change: dict[str, Any] = {"records": rows, "labels": state.noisy[rows]}
         if stage:
             change["batch_seed"] = generator(f"stage {stage}", run.init_seed).initial_seed() % 2**31
         return change | ({"start": before} if own(run, LPMST).warm_start and stage else {})
 
     def guarantee(self) -> Guarantee:
-        """Every label is drawn once with epsilon, whatever the number of stages (parallel
-        composition); images have none.
+        """Label differential privacy; images have no guarantee.
+
+        Every label is drawn once with epsilon, so the number of stages does not matter (parallel
+        composition).
         """
         if self.epsilon is None:
             return Guarantee.none("labels without noise")
@@ -125,15 +123,15 @@ class LPMST:
 
 
 def _predictor(group: Ensemble, model: int, pool: Tensor, places: Tensor) -> Predict:
-    """What a model of the stage before says of a run's records, by their numbers."""
+    """A function from a run's record numbers to the logits of the previous stage's model."""
     return lambda records: group.predict(pool[places[records]], model=model)
 
 
 class Labels:
-    """The labels of one run as they are drawn, stage after stage.
+    """The labels of one run, drawn stage by stage.
 
-    noisy: int64 [n]. k: int64 [n], how many labels each record's draw could give. kept: records to
-    train on.
+    noisy: int64 [n]. k: int64 [n], the number of labels that each record's draw could give. kept:
+    the records to train on.
     """
 
     def __init__(self, defence: LPMST, data: Poisoned, seed: int) -> None:
@@ -142,13 +140,13 @@ class Labels:
         order = torch.randperm(n, generator=generator("parts", seed))  # independent of the labels
         cuts = [round(share * n) for share in np.cumsum(defence.split)[:-1]]
         self.parts = [part.to(where) for part in order.tensor_split(cuts)]
-        self.noisy, self.k, self.kept = data.labels.clone(), torch.full(
-            (n, ), data.classes, device=where), order[:0].to(where)
+        self.noisy, self.k = data.labels.clone(), torch.full((n,), data.classes, device=where)
+        self.kept = order[:0].to(where)
 
     def draw(self, stage: int, predict: Predict | None) -> None:
         """Draw the labels of a stage.
 
-        `predict(records) -> logits` is the previous model (None before the first stage).
+        predict(records) returns the logits of the previous model; None for the first stage.
         """
         part, defence = self.parts[stage], self.defence
         if defence.epsilon is not None:
@@ -162,10 +160,7 @@ class Labels:
              if stage and defence.filtered else self.kept, part])
 
     def _prior(self, stage: int, predict: Predict | None) -> Tensor:
-        """Probabilities [records, classes] of the stage's records.
-
-        The first stage knows nothing.
-        """
+        """Prior probabilities [records, classes] of the stage's records; uniform in stage 0."""
         part, classes = self.parts[stage], self.data.classes
         if stage == 0 or self.defence.prior == "uniform":
             return torch.full((len(part), classes), 1 / classes, dtype=torch.float64)
@@ -177,17 +172,17 @@ class Labels:
         return torch.softmax(logits.double() / self.defence.temperature, 1)
 
     def _plausible(self, part: Tensor, predict: Predict) -> Tensor:
-        """The earlier records whose noisy label is among the previous model's top labels, as many
-        as the stage's mean k.
+        """The earlier records whose noisy label is among the previous model's m top labels.
+
+        m is the mean k of this stage, rounded down, at least 1.
         """
         most = max(1, int(self.k[part].double().mean()))
         top = predict(self.kept).topk(most, 1).indices.to(self.kept.device)
         return self.kept[(top == self.noisy[self.kept][:, None]).any(1)]
 
     def facts(self) -> dict[str, float | None]:
-        """Shares of records and of poisons with k = 1 after the first stage, and what became of the
-        poisons' labels.
-        """
+        """Shares of records and of poisons with k = 1 after the first stage, and the fate of the
+        poisons' labels."""
         later = torch.cat(self.parts[1:]) if len(self.parts) > 1 else self.parts[0][:0]
         poisons, of_poisons = self.data.mask.nonzero().flatten(), self.data.mask[later]
         trained = torch.zeros_like(self.data.mask)
@@ -205,7 +200,7 @@ class Labels:
 
 def _needed(predict: Predict | None, stage: int) -> Predict:
     if predict is None:
-        raise ValueError(f"defence lpmst: stage {stage} has no model of the stage before it")
+        raise ValueError(f"defence lpmst: stage {stage} needs the previous stage's model")
     return predict
 
 
@@ -219,12 +214,12 @@ def rr_with_prior(prior: "Tensor | ArrayLike", epsilon: float, *, as_released: b
     other_probability).
 
     prior: probabilities [classes] or [batch, classes], unsorted, numpy or torch. k = argmax_k of
-    e^epsilon / (e^epsilon + k - 1) x the mass of the k likeliest labels, ties to the smaller k; a
-    label among them is kept with keep_probability, each of the others given with other_probability
-    (0 where k = 1); a label outside becomes uniform
-    over them. as_released: the score of the code published with the paper, whose divisor is that of
-    k - 1 labels. Returns numbers for one prior, arrays [batch] for several. Raises ValueError for a
-    prior that is none, or epsilon not above 0.
+    e^epsilon / (e^epsilon + k - 1) x the mass of the k likeliest labels, ties to the smaller k. A
+    label among these k is kept with keep_probability, and each of the other k - 1 drawn with
+    other_probability (0 if k = 1). A label outside becomes uniform over the k. as_released: the
+    score of the code published with the paper, which has the divisor of k - 1 labels. Returns
+    numbers for one prior, arrays [batch] for several. Raises ValueError for a prior that is not a
+    distribution, or an epsilon not above 0.
     """
     values = _checked(torch.as_tensor(prior))
     k, keep, other = _with_prior(values, epsilon, as_released)
@@ -235,9 +230,9 @@ def rr_with_prior(prior: "Tensor | ArrayLike", epsilon: float, *, as_released: b
 
 def _checked(prior: Tensor) -> Tensor:
     values = prior.double().cpu()
-    one = torch.ones(()).double()
+    unit = torch.ones(()).double()
     if (values.dim() not in (1, 2) or not (values >= 0).all()
-            or not torch.allclose(values.sum(-1), one, atol=1e-4)):
+            or not torch.allclose(values.sum(-1), unit, atol=1e-4)):
         raise ValueError(f"prior of shape {tuple(values.shape)}: expected probabilities [classes] "
                          "or [batch, classes] that sum to 1")
     return values
@@ -251,7 +246,7 @@ def _with_prior(values: Tensor, epsilon: float, as_released: bool
     divisors = 1 + (sizes - 1) * math.exp(-epsilon)
     scores = values.sort(-1, descending=True).values.cumsum(-1) / (divisors - math.exp(-epsilon)
                                                                    if as_released else divisors)
-    # Sums of the same probabilities in another order differ in the last bits: that is a tie too.
+    # Scores that differ only in the last bits are ties: sums depend on the order of the terms.
     k = (scores >= scores.max(-1, keepdim=True).values - 1e-12).int().argmax(-1) + 1
     keep = 1 / (1 + (k - 1) * math.exp(-epsilon))
     return k, keep, torch.where(k > 1, math.exp(-epsilon) * keep, 0.0)
@@ -259,9 +254,9 @@ def _with_prior(values: Tensor, epsilon: float, as_released: bool
 
 def probabilities(labels: Tensor, prior: Tensor, epsilon: float, *, top: int | None = None,
                   as_released: bool = False) -> tuple[Tensor, Tensor]:
-    """What each label int64 [batch] may become, [batch, classes], and k [batch].
+    """The probability of each outcome for labels int64 [batch]: [batch, classes], and k [batch].
 
-    top: this k for every record.
+    top: use this k for every record.
     """
     if top is None:
         k = _with_prior(_checked(prior), epsilon, as_released)[0]
@@ -277,12 +272,12 @@ def probabilities(labels: Tensor, prior: Tensor, epsilon: float, *, top: int | N
 
 def randomise(labels: Tensor, prior: Tensor, epsilon: float, random: torch.Generator, *,
               top: int | None = None, as_released: bool = False) -> tuple[Tensor, Tensor]:
-    """(noisy labels int64 [batch], k [batch]) of RRWithPrior, one draw a label."""
+    """Draw noisy labels by RRWithPrior; returns (noisy labels int64 [batch], k [batch])."""
     chances, k = probabilities(labels, prior, epsilon, top=top, as_released=as_released)
-    drawn, sums = torch.rand(len(labels), 1, generator=random,
-                             dtype=torch.float64), chances.cumsum(1)
+    drawn = torch.rand(len(labels), 1, generator=random, dtype=torch.float64)
+    sums = chances.cumsum(1)
     place = (drawn * sums[:, -1:] >= sums).sum(1)
-    # Where rounding leads past the end, a label that can come out: one outside the k never may.
+    # If rounding leads past the end, take a possible label: one outside the k must never come out.
     return torch.where(place < chances.shape[1], place, chances.argmax(1)), k
 
 

@@ -1,5 +1,4 @@
-"""From runs and their poisoned data to members of one ensemble, and back: what every defence that
-trains needs."""
+"""Turn runs and their poisoned data into members of one ensemble, and its models into results."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,10 +21,11 @@ Predictor = Callable[..., Predict]  # has the signature of `predictor`
 
 def fit(runs: "list[Run]", poisoned: list[Poisoned], changes: list[dict], *,
         labels: str = "targets", engine: Engine = training.fit) -> training.Ensemble:
-    """Train a group. `changes`: for each run the fields of its `Member` that the defence sets.
+    """Train a group of runs.
 
-    A change of "records" holds the places among the run's own records to train on (all of them
-    without it). labels: see `lib.training.losses`.
+    changes: for each run, the fields of its `Member` that the defence sets; "records" are places
+    among the run's records to train on, by default all. labels: see `lib.training.losses`. engine:
+    what trains.
     """
     run, classes = runs[0], poisoned[0].classes
     pool, places = pooled(poisoned)
@@ -34,9 +34,9 @@ def fit(runs: "list[Run]", poisoned: list[Poisoned], changes: list[dict], *,
     sizes = {records(run, data) for run, data, member in zip(runs, poisoned, members, strict=True)
              if member.steps is None}
     if len(sizes) > 1:
-        # Steps and sampling rates follow from it: an epsilon for another number would be wrong.
-        raise ValueError(f"a group trains on {sorted(sizes)} records: expected one number; put it "
-                         "into Defence.group")
+        # Steps and sampling rates follow from this number; an epsilon for another would be wrong.
+        raise ValueError(f"a group trains on {sorted(sizes)} records: expected the same number for "
+                         "all its runs; include the number in Defence.group")
     n = sizes.pop() if sizes else max(len(member.rows) for member in members)
     schedule = run.training.plan(n, run.precision, labels=labels)
     return engine(lambda: models.build(run.model, tuple(pool.shape[1:]), classes), pool, members,
@@ -44,7 +44,7 @@ def fit(runs: "list[Run]", poisoned: list[Poisoned], changes: list[dict], *,
 
 
 def records(run: "Run", data: Poisoned) -> int:
-    """How many records the run's sample rate, steps and guarantee are reckoned from."""
+    """The number of records that determines the run's sample rate, steps and guarantee."""
     return data.records(run.training.appended)
 
 
@@ -64,15 +64,15 @@ def _member(run: "Run", data: Poisoned, rows: Tensor, change: dict) -> training.
 
 
 def pooled(poisoned: list[Poisoned]) -> tuple[Tensor, list[Tensor]]:
-    """One pool (the shared clean images, then each run's stamped ones) and the rows of each run in
-    it.
+    """One pool of images for several runs, and each run's rows in it.
 
-    Raises ValueError where the runs do not share their clean images.
+    The pool holds the shared clean images, then each run's stamped ones. Raises ValueError if the
+    runs do not share their clean images.
     """
     clean = poisoned[0].clean
     if any(data.clean is not clean for data in poisoned):
-        raise ValueError("the runs of a group must share their clean images: put the data set into "
-                         "Defence.group")
+        raise ValueError("the runs of a group must share their clean images; include the data set "
+                         "in Defence.group")
     places, shift = [], 0
     for data in poisoned:
         places.append(torch.where(data.rows >= len(clean), data.rows + shift, data.rows))
@@ -82,15 +82,15 @@ def pooled(poisoned: list[Poisoned]) -> tuple[Tensor, list[Tensor]]:
 
 def predictor(group: training.Ensemble, model: int, *, step: int | None = None,
               weights: str = "last") -> Predict:
-    """From inputs to the logits of one model of a trained group: at its end, or at a step."""
+    """A function from inputs to the logits of one model, at the end or at a step."""
     return lambda inputs: group.predict(inputs, model=model, step=step, weights=weights)
 
 
 def trained(group: training.Ensemble, model: int, privacy: Guarantee, *,
             predictor: Predictor = predictor) -> Trained:
-    """One model of a trained group, with its path, and the same for its averaged weights.
+    """One model of a trained group as a result, with its path and its averaged weights.
 
-    predictor: what makes each of its predictions, where it is not the model itself.
+    predictor: makes its prediction functions; the default uses the model as it is.
     """
     def path(weights: str) -> list[tuple[int, Predict]]:
         return [(step, predictor(group, model, step=step, weights=weights))

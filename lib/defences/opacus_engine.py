@@ -1,7 +1,6 @@
-"""The same trainings by Opacus: the reference that this project's trainer is held to.
+"""Train with Opacus, one model at a time: the reference for this project's trainer.
 
-Batches, initial weights and noise come from the same seeds; only the engine differs. One model at a
-time.
+Batches, initial weights and noise come from the same seeds; only the engine differs.
 """
 
 import math
@@ -23,20 +22,16 @@ def fitter(*, ghost: bool) -> Engine:
             schedule: Schedule) -> Ensemble:
         training.check(members, schedule)
         if schedule.transforms or schedule.averages:
-            raise ValueError("Opacus's engines know neither transforms nor averages: "
-                             "leave them out, or use engine 'ensemble'")
-        # The same slack as in `training.Step`, and the same noise.
-        members = [
-            replace(member, clipping_norm=member.clipping_norm * training.slack(schedule.precision))
-            for member in members
-        ]
+            raise ValueError("the Opacus engines support neither transforms nor averages; leave "
+                             "them out, or use engine 'ensemble'")
+        # The same slack as in `training.Step`, with the noise unchanged.
+        slack = training.slack(schedule.precision)
+        members = [replace(member, clipping_norm=member.clipping_norm * slack)
+                   for member in members]
         with training.products(schedule.precision):
             trained = [_train(build, pool, member, schedule, ghost) for member in members]
-        kept = {
-            step: torch.stack([snapshots[step]
-                               for _, snapshots in trained])
-            for step in schedule.snapshots
-        }
+        kept = {step: torch.stack([snapshots[step] for _, snapshots in trained])
+                for step in schedule.snapshots}
         return Ensemble(build().to(pool.device), torch.stack([flat for flat, _ in trained]), kept)
     return fit
 
@@ -46,7 +41,7 @@ def _train(build: Callable[[], nn.Module], pool: Tensor, member: Member, schedul
     module = initialise(build, member.init_seed).to(pool.device)
     if member.start is not None:
         modules.load(module, member.start.to(pool.device))
-    inner = torch_optimiser(module, member.lr, schedule)
+    inner = torch_optimizer(module, member.lr, schedule)
     step = private_step(module, inner, member, ghost=ghost)
     snapshots = {}
     batches = training.member_batches(member, schedule.sampling, pool.device)
@@ -63,14 +58,13 @@ def _flat(module: nn.Module) -> Tensor:
     return training.flatten(module).clone()
 
 
-def torch_optimiser(module: nn.Module, lr: float, schedule: Schedule) -> torch.optim.Optimizer:
-    """torch's own optimiser for the schedule's rule."""
+def torch_optimizer(module: nn.Module, lr: float, schedule: Schedule) -> torch.optim.Optimizer:
+    """torch's own optimizer for the schedule's rule."""
     rule = schedule.rule
     if rule.name == "adam":
         return torch.optim.Adam(module.parameters(), lr=lr, weight_decay=rule.weight_decay)
-    kinds = {
-        "sgd": (torch.optim.SGD, {"nesterov": rule.nesterov}), "rmsprop": (torch.optim.RMSprop, {})
-    }
+    kinds = {"sgd": (torch.optim.SGD, {"nesterov": rule.nesterov}),
+             "rmsprop": (torch.optim.RMSprop, {})}
     make, extra = kinds[rule.name]
     return make(module.parameters(), lr=lr, momentum=rule.momentum, weight_decay=rule.weight_decay,
                 **extra)
@@ -83,11 +77,11 @@ def private_step(module: nn.Module, inner: torch.optim.Optimizer, member: Member
     from opacus.grad_sample import GradSampleModule, GradSampleModuleFastGradientClipping
     from opacus.utils.fast_gradient_clipping_utils import DPLossFastGradientClipping
 
+    device = next(module.parameters()).device
     settings = dict(
         noise_multiplier=member.noise / member.clipping_norm, max_grad_norm=member.clipping_norm,
-        expected_batch_size=member.batch_size, loss_reduction="mean", generator=generator(
-            "noise", member.noise_seed,
-            next(module.parameters()).device))
+        expected_batch_size=member.batch_size, loss_reduction="mean",
+        generator=generator("noise", member.noise_seed, device))
     if not math.isfinite(member.clipping_norm):
         raise ValueError(
             f"clipping norm {member.clipping_norm}: Opacus always clips; expected a finite norm")
@@ -95,14 +89,14 @@ def private_step(module: nn.Module, inner: torch.optim.Optimizer, member: Member
         wrapped = GradSampleModuleFastGradientClipping(module, max_grad_norm=member.clipping_norm,
                                                        use_ghost_clipping=True,
                                                        loss_reduction="mean")
-        optimiser = optimizers.DPOptimizerFastGradientClipping(inner, **settings)
-        criterion = DPLossFastGradientClipping(wrapped, optimiser, nn.CrossEntropyLoss(), "mean")
+        optimizer = optimizers.DPOptimizerFastGradientClipping(inner, **settings)
+        criterion = DPLossFastGradientClipping(wrapped, optimizer, nn.CrossEntropyLoss(), "mean")
     else:
         wrapped = GradSampleModule(module, loss_reduction="mean")
-        optimiser, criterion = optimizers.DPOptimizer(inner, **settings), F.cross_entropy
+        optimizer, criterion = optimizers.DPOptimizer(inner, **settings), F.cross_entropy
 
     def step(inputs: Tensor, labels: Tensor) -> None:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         criterion(wrapped(inputs), labels).backward()
-        optimiser.step()
+        optimizer.step()
     return step

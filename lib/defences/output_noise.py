@@ -1,7 +1,7 @@
 """Noise on a trained model: plain training, then Gaussian noise on logits or weights.
 
-A baseline, not a defence with a guarantee. It costs accuracy and leaves what was learnt as it is,
-so what DP-SGD does to a backdoor beyond this, at equal accuracy, comes from how it learns.
+A baseline, not a defence with a guarantee. It costs accuracy without changing what the model
+learnt. If DP-SGD weakens a backdoor more at equal accuracy, this is due to how DP-SGD learns.
 """
 
 import functools
@@ -29,12 +29,13 @@ NONE = "noise on the output of plain training: nothing bounds what one record do
 class OutputNoise:
     """Independent draws of N(0, scale^2), from `noise_seed`.
 
-    on="logits": one on every logit of every image. Each call of `predict` seeds anew, from
-    `noise_seed` and how many images it is asked about. So a repeated call gets the same noise, an
-    image's noise depends on its place in the call, and all steps of a path and all averaged
-    weights share their draws. Two sets of as many images share theirs too.
-    on="weights": one on every trained parameter, the same at all steps and on averaged weights;
-    buffers and frozen parameters stay. Whoever starts with these weights gets the noisy ones.
+    on="logits": a draw for every logit of every image. Each call of `predict` derives a new seed
+    from `noise_seed` and the number of images. Therefore a repeated call has the same noise, an
+    image's noise depends on its place in the call, and all steps of a path and all averaged weights
+    share their draws, as do two sets with the same number of images.
+    on="weights": a draw for every trained parameter, the same at all steps and for averaged
+    weights; buffers and frozen parameters get no noise. A run that starts from these weights starts
+    from the noisy ones.
     """
 
     takes_start: ClassVar[bool] = True
@@ -55,8 +56,9 @@ class OutputNoise:
         return ("output_noise", run.model, replace(run.training, lr=1.0), run.precision)
 
     def train(self, runs: "list[Run]", poisoned: list[Poisoned]) -> list[Trained]:
-        """Train all runs of one group, those that differ in their noise alone once; results in
-        their order.
+        """Train all runs of one group, once for those that differ only in their noise.
+
+        Returns the results in the order of the runs.
         """
         names = [_before_noise(run) for run in runs]
         first: dict[str, tuple[Run, Poisoned]] = {}
@@ -69,12 +71,14 @@ class OutputNoise:
                 for name, run in zip(names, runs)]
 
     def perturbed(self, group: training.Ensemble, model: int, *, seed: int) -> Trained:
-        """One model of a trained group with this noise on it; the group stays as it is."""
+        """One model of a trained group with this noise; does not change the group."""
         on_logits = self.on == "logits"
-        found = members.trained(group, model, Guarantee.none(NONE), predictor=functools.partial(
-            self._noisy_logits if on_logits else self._noisy_weights, seed))
-        return found if on_logits else replace(
-            found, weights=self._on_weights(group.state(model), group.module, seed))
+        predictor = functools.partial(
+            self._noisy_logits if on_logits else self._noisy_weights, seed)
+        found = members.trained(group, model, Guarantee.none(NONE), predictor=predictor)
+        if on_logits:
+            return found
+        return replace(found, weights=self._on_weights(group.state(model), group.module, seed))
 
     def _noisy_logits(self, seed: int, group: training.Ensemble, model: int,
                       **which: Any) -> Predict:
@@ -83,7 +87,8 @@ class OutputNoise:
 
     def _noisy_weights(self, seed: int, group: training.Ensemble, model: int,
                        **which: Any) -> Predict:
-        def predict(inputs: Tensor) -> Tensor:  # drawn here: a path of copies would fill the memory
+        def predict(inputs: Tensor) -> Tensor:
+            # Draw the noise in every call, because a path of noisy copies would fill the memory.
             state = self._on_weights(group.state(model, **which), group.module, seed)
             return training.Ensemble(group.module, state[None], {}).predict(inputs, model=0)
         return predict
@@ -93,7 +98,7 @@ class OutputNoise:
         return logits + self.scale * torch.randn(logits.shape, generator=random)
 
     def _on_weights(self, state: Tensor, module: nn.Module, seed: int) -> Tensor:
-        """Parameters and buffers [numbers] of a model, with noise on what was trained."""
+        """Parameters and buffers [numbers] of a model, with noise on the trained parameters."""
         trained = _trained_numbers(module)
         noise = torch.zeros(len(state))
         noise[trained] = torch.randn(int(trained.sum()),
@@ -102,15 +107,16 @@ class OutputNoise:
 
 
 def _before_noise(run: "Run") -> str:
-    """Equal for runs whose models are equal before the noise."""
+    """A digest that is equal for runs whose models are equal before the noise."""
     from lib.study.measure import identity
     return identity(replace(run, defence=OutputNoise(0.0), noise_seed=0))
 
 
 def _trained_numbers(module: nn.Module) -> Tensor:
-    """Which of a model's parameters and buffers [numbers] were trained."""
-    parameters = [torch.full((one.numel(),), one.requires_grad) for one in module.parameters()]
-    buffers = torch.zeros(sum(one.numel() for one in module.buffers()), dtype=torch.bool)
+    """Mask of the trained numbers among a model's parameters and buffers, bool [numbers]."""
+    parameters = [torch.full((parameter.numel(),), parameter.requires_grad)
+                  for parameter in module.parameters()]
+    buffers = torch.zeros(sum(buffer.numel() for buffer in module.buffers()), dtype=torch.bool)
     return torch.cat([*parameters, buffers])
 
 

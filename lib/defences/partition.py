@@ -1,9 +1,9 @@
-"""Deep Partition Aggregation: models on disjoint parts of the data vote, and no few samples can
-change the outcome.
+"""Deep Partition Aggregation (Levine and Feizi 2021, theorem 1): models trained on disjoint parts
+of the data vote, so that a few samples cannot change the outcome.
 
-Levine and Feizi 2021, theorem 1. No differential privacy: the certificate is exact and holds image
-by image, against any samples that are inserted or deleted. It is void if anything else was fitted
-on the parts' data: a feature extractor must come from images outside of all parts.
+This is not differential privacy: the certificate is exact and holds for a single image, against any
+samples that are inserted or deleted. It is void if anything else was fitted on the parts' data, so
+a feature extractor must come from images outside all parts.
 """
 
 import hashlib
@@ -35,19 +35,19 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Partition:
-    """One model a part; the prediction is the plurality of their votes, ties to the lower class.
+    """Train one model per part; the prediction is their plurality vote, ties to the lower class.
 
-    partitions: k. by: "content", the part is a hash of the image modulo k, so that no sample moves
-    another (an image changed in place may touch two parts, its old and its new one); "index",
-    contiguous blocks by place as PATE's teachers have them, which covers samples changed in place
-    alone. twin: also train on the same images before the attack, and count the predictions that
-    differ: inside the certificate there can be none.
+    partitions: k. by: "content" takes the hash of the image modulo k as its part, so that no sample
+    affects another's part (an image changed in place may touch two parts, its old and its new one);
+    "index" cuts contiguous blocks by place, as for PATE's teachers, and covers only samples changed
+    in place. twin: also train on the same images before the attack, and count the predictions that
+    differ; there can be none among the certified ones.
 
-    models, noise: each part's vote is that of `models` models on noisy copies of the part (RAB
-    inside DPA). A pattern must then outgrow the radius of a part to change its vote, so that a vote
-    costs several images (`images_withstood`); against the same labels without the patterns (world
-    L), with probability `confidence` over the noise. By index alone: a hash of the content would
-    move every changed image to another part.
+    models, noise: each part's vote comes from `models` models on noisy copies of the part (RAB
+    inside DPA). To change the vote of a part, patterns must then exceed its radius, which takes
+    several images (`images_withstood`). The comparison is with the same labels without the patterns
+    (world L), with probability `confidence` over the noise. Only by index, because a hash of the
+    content would move every changed image to another part.
     """
 
     needs_pixels: ClassVar[bool] = True
@@ -69,14 +69,12 @@ class Partition:
         if self.models < 1 or not 0 <= self.noise < math.inf or not 0 < self.confidence < 1:
             raise ValueError(
                 f"defence partition: models {self.models}, noise {self.noise}, confidence"
-                f" {self.confidence}: expected 1 or more, 0 or more, and a confidence between 0"
-                " and 1"
-            )
+                f" {self.confidence}: expected 1 or more models, a noise of 0 or more, and a"
+                " confidence between 0 and 1")
         if (self.models > 1) != (self.noise > 0) or (self.noise > 0 and self.by != "index"):
             raise ValueError(
                 f"defence partition: models {self.models}, noise {self.noise}, by {self.by!r}:"
-                " noisy copies need several models, and by index"
-            )
+                " expected one model and noise 0, or several models, noise above 0 and by index")
 
     def group(self, run: "Run") -> tuple:
         """One run is many trainings already: only clean twins of several attacks share a group."""
@@ -91,41 +89,38 @@ class Partition:
         if run.training.checkpoints or run.training.sampling != "shuffle":
             raise ValueError(
                 f"defence partition: training checkpoints {run.training.checkpoints}, sampling"
-                f" {run.training.sampling!r}: expected 0 and shuffle"
-            )
+                f" {run.training.sampling!r}: expected 0 and shuffle")
         if self.by == "index" and len(data.rows) > len(data.clean):
             raise ValueError("defence partition: by 'index' with an attack that appends records, "
-                             "which would move later ones to other parts: expected by 'content'")
+                             "which would shift later records to other parts: expected by "
+                             "'content'")
         before = untouched(data)
         parts, clean_parts = self.assign(data), self.assign(before)
         own = Voters(self, run, data, parts)
         twin = Voters(self, run, before, clean_parts) if self.twin else None
         distances, sizes = smoothing.pattern_norms(data), [len(part) for part in parts]
-        facts = {
-            "poisons": int(data.mask.sum()), "touched": touched(data, parts, before, clean_parts),
-            "size_min": min(sizes), "size_max": max(sizes)
-        }
+        facts = {"poisons": int(data.mask.sum()),
+                 "touched": touched(data, parts, before, clean_parts),
+                 "size_min": min(sizes), "size_max": max(sizes)}
 
         def certify(tested: Examples) -> tuple[dict, list[dict]]:
             facts, lines = self._certify(own, twin, self.spent(data, before), tested)
-            return facts, lines + (self._together(own,
-                                                  distances.max().item(), tested)
-                                   if self.noise and len(distances) else [])
+            if self.noise and len(distances):
+                lines = lines + self._together(own, distances.max().item(), tested)
+            return facts, lines
         guarantee = Guarantee.none("votes without noise; the vote gap certifies in its place")
         return Trained(own.predict, guarantee, facts=facts, certify=certify)
 
     def assign(self, data: Poisoned) -> list[Tensor]:
-        """The records of each part, int64 places among the run's own.
+        """The records of each part, int64 places among the run's records.
 
-        By content, in the order of their contents.
+        With by "content", sorted by content within a part.
         """
         n = len(data.rows)
         if self.by == "index":
             if self.partitions > n:
-                raise ValueError(
-                    f"defence partition: partitions {self.partitions}: expected at most the {n}"
-                    " private images"
-                )
+                raise ValueError(f"defence partition: partitions {self.partitions}: expected at "
+                                 f"most the {n} private images")
             return list(torch.arange(n).tensor_split(self.partitions))
         samples = contents(data)
         parts: list[list[int]] = [[] for _ in range(self.partitions)]
@@ -135,23 +130,21 @@ class Partition:
 
     def member(self, run: "Run", data: Poisoned, records: Tensor, number: int,
                copy: int) -> training.Member:
-        """Model `copy` of part `number`: what is random about it depends on these numbers alone, as
-        in the released code.
-        """
-        seed = generator(f"part {number}" +
-                         (f" copy {copy}" if copy else ""), run.init_seed).initial_seed() % 2**31
-        return training.Member(data.rows[records], data.labels[records],
-                               min(run.training.batch_size, len(records)), run.training.lr,
-                               init_seed=seed, batch_seed=seed, steps=run.training.steps(
-                                   len(records)), input_noise=self.noise, input_seed=seed)
+        """Model `copy` of part `number`; its random draws depend only on these two numbers and the
+        run's seed, as in the released code."""
+        stream = f"part {number}" + (f" copy {copy}" if copy else "")
+        seed = generator(stream, run.init_seed).initial_seed() % 2**31
+        return training.Member(
+            data.rows[records], data.labels[records], min(run.training.batch_size, len(records)),
+            run.training.lr, init_seed=seed, batch_seed=seed,
+            steps=run.training.steps(len(records)), input_noise=self.noise, input_seed=seed)
 
     def spent(self, data: Poisoned, before: Poisoned) -> int:
-        """What the attack spends in the unit of the certificate: samples inserted plus deleted, or
-        changed in place.
-        """
+        """The attack's size in the unit of the certificate: samples inserted plus deleted, or (by
+        index) changed in place."""
         old, new = contents(before), contents(data)
         if self.by == "index":
-            return sum(one != other for one, other in zip(old, new))
+            return sum(sample != other for sample, other in zip(old, new))
         return sum(((Counter(new) - Counter(old)) + (Counter(old) - Counter(new))).values())
 
     def _certify(self, own: "Voters", twin: "Voters | None", budget: int,
@@ -168,42 +161,41 @@ class Partition:
         return facts, certificates.curves(*pair, tested, rule="votes", radii=range(ceiling + 2))
 
     def _together(self, own: "Voters", each: float, tested: Examples) -> list[dict]:
-        """Certified shares against the number of images that carry a pattern of norm `each` at
-        most, labels as they are.
-        """
+        """Certified shares against a number of images with patterns of norm at most `each`, at
+        unchanged labels."""
         def withstood(inputs: Tensor) -> Certified:
             images = images_withstood(own.answers(inputs), own.radii(inputs), each, own.classes)
             return Certified(own.certified(inputs).prediction, images, strict=False)
         pair = withstood(tested.clean), withstood(tested.stamped)
-        most = int(max(one.radius.max() for one in pair))
+        most = int(max(certified.radius.max() for certified in pair))
         return certificates.curves(*pair, tested, rule="together", radii=range(most + 2))
 
 
 class Voters:
-    """The models of all parts of one run (of those in `only`).
+    """The models of all parts of one run, or of the parts in `only`.
 
-    An empty part votes for class 0, whatever the image.
+    An empty part always votes for class 0.
     """
 
     def __init__(self, defence: Partition, run: "Run", data: Poisoned, parts: list[Tensor],
                  only: list[int] | None = None) -> None:
-        self.defence, self.classes, self.count, self.precision = defence, data.classes, len(
-            parts), run.precision
+        self.defence, self.classes = defence, data.classes
+        self.count, self.precision = len(parts), run.precision
         pool = torch.cat([data.clean, data.stamped]) if len(data.stamped) else data.clean
         chosen = range(len(parts)) if only is None else only
         self.numbers = [number for number in chosen if len(parts[number])]
         numbered = [defence.member(run, data, parts[number].to(data.rows.device), number, copy)
                     for number in self.numbers for copy in range(defence.models)]
-        # Bits of one model must not depend on what the other parts hold.
-        schedule = replace(run.training.plan(max(len(one.rows) for one in numbered), run.precision),
-                           exact=True)
+        # Exact: the bits of a model must not depend on the contents of other parts.
+        largest = max(len(member.rows) for member in numbered)
+        schedule = replace(run.training.plan(largest, run.precision), exact=True)
         self.group = training.fit(
             lambda: models.build(run.model, tuple(pool.shape[1:]), data.classes), pool, numbered,
             schedule)
         self.known: list[tuple] = []
 
     def predict(self, inputs: Tensor) -> Tensor:
-        """Logarithm of the shares of votes [n, classes], half a vote added to each."""
+        """Logarithm of the shares of votes [n, classes], with half a vote added to each class."""
         return ((self.votes(inputs) + 0.5) / (self.count + 0.5 * self.classes)).log().float()
 
     def votes(self, inputs: Tensor) -> Tensor:
@@ -212,12 +204,13 @@ class Voters:
         return torch.stack([(given == name).sum(0) for name in range(self.classes)], 1)
 
     def answers(self, inputs: Tensor) -> Tensor:
-        """The class that each part answers, uint8 [partitions, n]."""
+        """The class that each part votes for, uint8 [partitions, n]."""
         return self._asked(inputs)[0]
 
     def radii(self, inputs: Tensor) -> np.ndarray:
-        """Norm of patterns in a part below which its answer stays, float [partitions, n]: all parts
-        and classes bounded at once.
+        """The norm of patterns in a part below which its vote cannot change, float [partitions, n].
+
+        The bounds hold for all parts and classes at once.
         """
         top, runner_up = self._asked(inputs)[1].double().numpy()
         defence, bounds = self.defence, self.count * self.classes
@@ -226,18 +219,17 @@ class Voters:
 
     def _asked(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Answers, and the two largest mean probabilities [2, partitions, n]; computed once."""
-        for seen, asked in self.known:
-            if seen() is inputs:
+        for reference, asked in self.known:
+            if reference() is inputs:
                 return asked
-        given, chances = torch.zeros(self.count, len(inputs), dtype=torch.uint8), torch.zeros(
-            2, self.count, len(inputs))
-        chances[0] = 1  # an empty part is sure of class 0
+        given = torch.zeros(self.count, len(inputs), dtype=torch.uint8)
+        chances = torch.zeros(2, self.count, len(inputs))
+        chances[0] = 1  # an empty part gives class 0 probability 1
         copies = self.defence.models
 
         def ask(place):
-            return sum(
-                torch.softmax(self.group.predict(inputs, model=model).double(), 1)
-                for model in range(place * copies, (place + 1) * copies)) / copies
+            return sum(torch.softmax(self.group.predict(inputs, model=model).double(), 1)
+                       for model in range(place * copies, (place + 1) * copies)) / copies
         with training.products(self.precision):
             means = training.spread(ask, range(len(self.numbers)),
                                     device=self.group.parameters.device, alone=True)
@@ -249,13 +241,13 @@ class Voters:
         return asked
 
     def certified(self, inputs: Tensor) -> Certified:
-        """Predictions with the number of samples that cannot change them."""
+        """Predictions with the largest number of samples that cannot change them."""
         return Certified(*certificate(self.votes(inputs).numpy()), strict=False)
 
 
 def untouched(data: Poisoned) -> Poisoned:
-    """The training set before the attack: its images and its labels (training world C)."""
-    n = data.records("nominal")  # appended records were not there
+    """The training set before the attack, with its true labels (training world C)."""
+    n = data.records("nominal")  # without appended records
     return replace(data, rows=torch.arange(n, device=data.rows.device), labels=data.truth[:n],
                    stamped=data.stamped[:0], mask=torch.zeros_like(data.mask[:n]),
                    truth=data.truth[:n], pixels=data.pixels and untouched(data.pixels))
@@ -264,7 +256,7 @@ def untouched(data: Poisoned) -> Poisoned:
 def contents(data: Poisoned) -> list[tuple[int, int]]:
     """(hash of the image's bytes, label) of each record.
 
-    The hash alone chooses the part: a changed label moves nothing.
+    Only the hash determines the part, so a changed label moves no record.
     """
     pixels = data.given_pixels()
     images = torch.cat([pixels.clean, pixels.stamped]).numpy()
@@ -275,13 +267,11 @@ def contents(data: Poisoned) -> list[tuple[int, int]]:
 
 def touched(data: Poisoned, parts: list[Tensor], before: Poisoned,
             clean_parts: list[Tensor]) -> int:
-    """How many parts hold other samples than before the attack."""
+    """The number of parts whose samples differ from those before the attack."""
     new, old = contents(data), contents(before)
-    return sum(
-        sorted(new[place]
-               for place in part.tolist()) != sorted(old[place]
-                                                     for place in other.tolist())
-        for part, other in zip(parts, clean_parts))
+    return sum(sorted(new[place] for place in part.tolist())
+               != sorted(old[place] for place in other.tolist())
+               for part, other in zip(parts, clean_parts))
 
 
 @overload
@@ -294,28 +284,27 @@ def certificate(votes: "ArrayLike") -> tuple[np.ndarray, np.ndarray]: ...
 
 def certificate(votes: "Tensor | ArrayLike"
                 ) -> tuple[Tensor, Tensor] | tuple[np.ndarray, np.ndarray]:
-    """Return (prediction [samples], radius [samples]): the plurality vote and how many changed
-    votes it withstands.
+    """Return (prediction [samples], radius [samples]): the plurality vote, and the number of
+    changed votes that it withstands.
 
     votes: counts [samples, classes]; ties go to the lower class. A changed vote moves from any
-    class to any other. The radius is the largest number of them that cannot change the prediction:
-    with n_c votes for the prediction c the smallest floor((n_c - n_c' - [c' < c]) / 2) over the
-    other classes c'; with one class only, all votes.
+    class to any other. The radius is the largest number of changed votes that cannot change the
+    prediction: with n_c votes for the prediction c, the smallest floor((n_c - n_c' - [c' < c]) / 2)
+    over the other classes c'; with a single class, all votes.
 
-    Under a partition by a hash of the sample it is the number of training samples inserted plus
-    deleted (an image
-    changed in place: 2). Under a partition by index it is the number of samples changed in place;
-    an inserted one would move all later samples, which no radius covers. The models must be
-    deterministic: equal parts, equal votes.
+    Under a partition by a hash of the sample, the radius is the number of training samples inserted
+    plus deleted (an image changed in place: 2). Under a partition by index it is the number of
+    samples changed in place; an inserted sample would shift all later ones, which no radius covers.
+    The models must be deterministic: equal parts give equal votes.
 
-    numpy or torch in, the same out (int64, on the same device). ValueError: counts that are not
-    whole and non-negative.
+    Returns numpy for numpy and torch for torch (int64, on the same device). Raises ValueError for
+    counts that are not whole and non-negative.
     """
     counts = vote_counts(votes, rows="samples").astype(np.int64)
     prediction = counts.argmax(axis=1)  # the first of equal counts
     lower = np.arange(counts.shape[1]) < prediction[:, None]
     gaps = counts.max(axis=1, keepdims=True) - counts - lower
-    # No rival of itself: no radius is larger than the number of votes.
+    # Exclude the prediction itself; no radius is larger than the number of votes.
     np.put_along_axis(gaps, prediction[:, None], 2 * counts.sum(axis=1, keepdims=True), axis=1)
     radius = gaps.min(axis=1) // 2
     if isinstance(votes, torch.Tensor):
@@ -326,33 +315,32 @@ def certificate(votes: "Tensor | ArrayLike"
 
 def images_withstood(answers: "Tensor | ArrayLike", radii: "ArrayLike", each: float, classes: int
                      ) -> np.ndarray:
-    """How many training images with a pattern of norm `each` at most cannot change the plurality,
-    int [n].
+    """The number of training images with patterns of norm at most `each` that cannot change the
+    plurality, int [n].
 
-    answers: classes [partitions, n]; radii: [partitions, n], the norm of all patterns in a part
-    that its answer withstands. m images in one part have a norm of sqrt(m) each at most, so that a
-    part costs ceil((radius / each)^2) images, 1 at least; a part of the winner that goes to a rival
-    closes the gap by 2, any other by 1. The cheapest way over all rivals and splits, less one
-    image.
+    answers: classes [partitions, n]. radii: [partitions, n], the norm of all patterns in a part
+    that its answer withstands. The patterns of m images in one part have a norm of at most
+    sqrt(m) `each`, so changing a part takes at least max(1, ceil((radius / each)^2)) images. A part
+    that moves from the winner to a rival closes the gap by 2, any other part by 1. The result is
+    the cheapest change over all rivals and splits, less one image.
     """
     answers = np.asarray(answers).astype(np.int64)
     costs = np.maximum(1, np.ceil((np.asarray(radii) / each) ** 2 - 1e-9)).astype(np.int64)
     counts = np.stack([(answers == name).sum(0) for name in range(classes)], 1)
-    return np.array([_cheapest(*one, classes) - 1 for one in zip(answers.T, costs.T, counts)])
+    return np.array([_cheapest(*image, classes) - 1 for image in zip(answers.T, costs.T, counts)])
 
 
 def _cheapest(answers: np.ndarray, costs: np.ndarray, counts: np.ndarray, classes: int) -> int:
-    """Fewest images that change the plurality of one test image."""
+    """The smallest number of images that can change the plurality for one test image."""
     winner = int(counts.argmax())
     own = np.concatenate([[0], np.cumsum(np.sort(costs[answers == winner]))])
-    best = int(costs.sum())  # of one class alone: nothing more than all parts can be changed
+    best = int(costs.sum())  # with a single class: at most all parts can be changed
     for rival in range(classes):
         if rival == winner:
             continue
         needed = int(counts[winner] - counts[rival] - (rival < winner)) + 1
-        others = np.concatenate([[0],
-                                 np.cumsum(np.sort(
-                                     costs[(answers != winner) & (answers != rival)]))])
+        remaining = costs[(answers != winner) & (answers != rival)]
+        others = np.concatenate([[0], np.cumsum(np.sort(remaining))])
         taken = np.arange(len(own))
         rest = np.maximum(0, needed - 2 * taken)
         possible = rest < len(others)

@@ -1,13 +1,13 @@
-"""RAB: many models, each trained on its own noisy copy of the data, and what their average
-certifies (Weber et al. 2021).
+"""RAB (Weber et al. 2021): many models, each trained on its own noisy copy of the data, and the
+certificate of their average.
 
-The certificate (corollary 1) holds against the same training set *without the patterns*: same
-images, same flipped labels (training world L), for the same test image. It says nothing about the
-flipped labels, and nothing about clean data.
+The certificate (corollary 1) compares with the same training set *without the patterns*: same
+images, same flipped labels (training world L), for the same test image. It does not cover the
+flipped labels or a comparison with clean data.
 
-The radius is a distance in the space where the noise lies. On pixels it is the l2 norm of all
-patterns together; on features it is the distance between features, and says nothing of the pixels
-that could bring it about.
+The radius is a distance in the space of the noise. On pixels it is the l2 norm of all patterns
+together. On features it is the distance between features, and does not bound the change of pixels
+that causes it.
 """
 
 import hashlib
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
 
 VERSION = 1
 CORRECTIONS = ("none", "union")
-# of the released code, and one more; between them tenths of the noise
+# Those of the released code and one more; `_certify` adds multiples of a tenth of the noise.
 RADII = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
 class Smoothing:
-    """`models` trainings on independent noisy copies of the training inputs.
+    """Train `models` models on independent noisy copies of the training inputs.
 
-    A test input gets noise too, fixed by each model's parameters. The prediction is the class of
-    the largest mean probability.
+    Each model also adds noise to test inputs, fixed by its parameters. The prediction is the class
+    with the largest mean probability.
 
-    noise: standard deviation, in the unit of the inputs. space: "inputs" (the run's: pixels in [0,
-    1], or features) or "pixels" (features are computed anew for every noisy copy). confidence: 1 -
-    alpha of the certificate. With max_grad_norm and noise_multiplier each model is trained by
-    DP-SGD. twin: a second ensemble, with noise of its own, on the same data without the patterns
-    (world L), and how many predictions differ.
+    noise: standard deviation, in the unit of the inputs. space: "inputs" (the run's: pixels in
+    [0, 1], or features) or "pixels" (features are computed for every noisy copy). confidence:
+    1 - alpha of the certificate. With max_grad_norm and noise_multiplier, DP-SGD trains each model.
+    twin: also train an ensemble with independent noise on the same data without the patterns (world
+    L), and count the predictions that differ.
     """
 
     needs_pixels: ClassVar[bool] = True
@@ -68,30 +68,25 @@ class Smoothing:
     twin: bool = False
 
     def __post_init__(self) -> None:
-        for wrong, value, expected in ((self.models < 1, f"models {self.models}", "1 or more"),
-                                       (not 0 < self.noise < math.inf, f"noise {self.noise}",
-                                        "above 0"), (self.space not in ("inputs", "pixels"),
-                                                     f"space {self.space!r}", "inputs or pixels"),
-                                       (not 0 < self.confidence < 1,
-                                        f"confidence {self.confidence}", "between 0 and 1"),
-                                       (not self.noise_multiplier >= 0,
-                                        f"noise_multiplier {self.noise_multiplier}",
-                                        "0 or more"), (self.noise_multiplier > 0
-                                                       and self.max_grad_norm is None,
-                                                       f"noise_multiplier {self.noise_multiplier}",
-                                                       "0 without max_grad_norm"),
-                                       (self.max_grad_norm is not None
-                                        and not self.max_grad_norm > 0,
-                                        f"max_grad_norm {self.max_grad_norm}",
-                                        "above 0, or null for no clipping"),
-                                       (not 0 < self.delta < 1, f"delta {self.delta}",
-                                        "between 0 and 1")):
-            if wrong:
+        multiplier = f"noise_multiplier {self.noise_multiplier}"
+        checks = (
+            (self.models >= 1, f"models {self.models}", "1 or more"),
+            (0 < self.noise < math.inf, f"noise {self.noise}", "above 0"),
+            (self.space in ("inputs", "pixels"), f"space {self.space!r}", "inputs or pixels"),
+            (0 < self.confidence < 1, f"confidence {self.confidence}", "between 0 and 1"),
+            (self.noise_multiplier >= 0, multiplier, "0 or more"),
+            (not self.noise_multiplier > 0 or self.max_grad_norm is not None, multiplier,
+             "0 without max_grad_norm"),
+            (self.max_grad_norm is None or self.max_grad_norm > 0,
+             f"max_grad_norm {self.max_grad_norm}", "above 0, or null for no clipping"),
+            (0 < self.delta < 1, f"delta {self.delta}", "between 0 and 1"))
+        for right, value, expected in checks:
+            if not right:
                 raise ValueError(f"defence smoothing: {value}: expected {expected}")
 
     @property
     def on_pixels(self) -> bool:
-        """True where the defence takes images, and computes features by itself."""
+        """Whether the defence takes images and computes features itself."""
         return self.space == "pixels"
 
     def group(self, run: "Run") -> tuple:
@@ -108,8 +103,7 @@ class Smoothing:
         if run.training.checkpoints:
             raise ValueError(
                 f"defence smoothing: training checkpoints {run.training.checkpoints}: expected 0;"
-                " the path of an ensemble is not recorded"
-            )
+                " the path of an ensemble is not recorded")
         own = Smoothed(self, run, data, "")
         before = unstamped(data)
         twin = Smoothed(self, run, before, "twin ") if self.twin else None
@@ -123,22 +117,22 @@ class Smoothing:
 
     def member(self, run: "Run", rows: Tensor, labels: Tensor, prefix: str,
                number: int) -> training.Member:
-        """Model `number`: its own initial weights, batches and noise, none of which depends on the
-        data.
+        """Model `number`, with its own initial weights, batches and noise, independent of the data.
         """
         seed, noise = (generator(f"{prefix}model {number}", seed).initial_seed() % 2**31
                        for seed in (run.init_seed, run.noise_seed))
-        one = training.Member(rows, labels, min(run.training.batch_size, len(rows)),
-                              run.training.lr, init_seed=seed, batch_seed=seed, noise_seed=noise,
-                              input_noise=self.noise, input_seed=noise)
+        member = training.Member(
+            rows, labels, min(run.training.batch_size, len(rows)), run.training.lr, init_seed=seed,
+            batch_seed=seed, noise_seed=noise, input_noise=self.noise, input_seed=noise)
         if self.max_grad_norm is None:
-            return one
-        return replace(one, clipping_norm=self.max_grad_norm,
+            return member
+        return replace(member, clipping_norm=self.max_grad_norm,
                        noise=self.noise_multiplier * self.max_grad_norm)
 
     def guarantee(self, run: "Run", n: int) -> tuple[privacy.Guarantee, float | None]:
-        """What all models together guarantee, and the epsilon of one of them (None: no DP-SGD):
-        every record is in every model.
+        """The guarantee of all models together, and the epsilon of a single one (None: no DP-SGD).
+
+        Every model trains on every record, so the models compose.
         """
         if self.max_grad_norm is None or self.noise_multiplier == 0:
             return privacy.Guarantee.none(
@@ -146,31 +140,29 @@ class Smoothing:
         if run.training.sampling != "poisson":
             raise ValueError(
                 f"defence smoothing: sampling {run.training.sampling!r}: expected 'poisson' with"
-                " noise_multiplier above 0"
-            )
+                " noise_multiplier above 0")
         mixed = mixing_a_batch(run.training.transforms)
         if mixed:
             note = f"transform {', '.join(mixed)} mixes private records"
             return privacy.Guarantee.none(note), None
         rate, steps = run.training.batch_size / n, run.training.steps(n)
-        one, all_ = (privacy.dpsgd_epsilon(self.noise_multiplier, rate, count, self.delta)
-                     for count in (steps, steps * self.models))
+        single, together = (privacy.dpsgd_epsilon(self.noise_multiplier, rate, count, self.delta)
+                            for count in (steps, steps * self.models))
         return privacy.Guarantee(
-            epsilon=all_, delta=self.delta, adjacency="add-remove", sampler="poisson",
+            epsilon=together, delta=self.delta, adjacency="add-remove", sampler="poisson",
             accountant="pld", noise_multiplier=self.noise_multiplier,
             max_grad_norm=self.max_grad_norm, sample_rate=rate, steps=steps * self.models,
-            note=f"{self.models} models, each trained on every record"), one
+            note=f"{self.models} models, each trained on every record"), single
 
     def _certify(self, own: "Smoothed", twin: "Smoothed | None", distances: Tensor,
                  tested: Examples) -> tuple[dict, list[dict]]:
         budget = distances.square().sum().sqrt().item()
         pairs = {rule: (own.certified(tested.clean, rule), own.certified(tested.stamped, rule))
                  for rule in ("nominal", "union", "votes")}
-        facts = certificates.facts(*pairs["nominal"], tested, budget=budget, ceiling=ceiling(
-            self.models, self.noise, self.confidence))
-        facts |= certificates.quartiles(
-            own.answers(tested.clean)[1],
-            own.answers(tested.stamped)[1], tested)
+        facts = certificates.facts(*pairs["nominal"], tested, budget=budget,
+                                   ceiling=ceiling(self.models, self.noise, self.confidence))
+        facts |= certificates.quartiles(own.answers(tested.clean)[1],
+                                        own.answers(tested.stamped)[1], tested)
         if twin is not None:
             others = (twin.certified(tested.clean, "votes"),
                       twin.certified(tested.stamped, "votes"))
@@ -183,14 +175,12 @@ class Smoothing:
                   "each": distances.square().mean().sqrt().item() if len(distances) else None,
                   "each_max": distances.max().item() if len(distances) else None}
         radii = sorted({*RADII, *(round(self.noise * tenth / 10, 6) for tenth in range(31))})
-        return facts, [
-            line for rule, pair in pairs.items()
-            for line in certificates.curves(*pair, tested, rule=rule, radii=radii)
-        ]
+        return facts, [line for rule, pair in pairs.items()
+                       for line in certificates.curves(*pair, tested, rule=rule, radii=radii)]
 
 
 class Smoothed:
-    """The trained models of one run, and what they answer."""
+    """The trained models of one run, and their predictions."""
 
     def __init__(self, defence: Smoothing, run: "Run", data: Poisoned, prefix: str) -> None:
         self.defence, self.classes, self.encode = defence, data.classes, data.encode
@@ -215,21 +205,21 @@ class Smoothed:
         return self.answers(inputs)[0].clamp_min(1e-12).log().float()
 
     def answers(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean probabilities float64 [n, classes], and the class that each model answers, uint8
-        [models, n]; computed once.
+        """Mean probabilities float64 [n, classes], and the class that each model predicts, uint8
+        [models, n]; computed once per tensor of inputs.
         """
-        for seen, answers in self.known:
-            if seen() is inputs:
+        for reference, answers in self.known:
+            if reference() is inputs:
                 return answers
-        mean, given = torch.zeros(len(inputs), self.classes, dtype=torch.float64), torch.empty(
-            self.defence.models, len(inputs), dtype=torch.uint8)
+        mean = torch.zeros(len(inputs), self.classes, dtype=torch.float64)
+        given = torch.empty(self.defence.models, len(inputs), dtype=torch.uint8)
 
         def ask(number):
             return torch.softmax(self._logits(inputs, number), 1)
         with training.products(self.precision):
-            for number, chances in enumerate(
-                    training.spread(ask, range(self.defence.models),
-                                    device=self.group.parameters.device)):
+            probabilities = training.spread(ask, range(self.defence.models),
+                                            device=self.group.parameters.device)
+            for number, chances in enumerate(probabilities):
                 mean += chances
                 given[number] = chances.argmax(1)
         answers = mean / self.defence.models, given
@@ -244,8 +234,9 @@ class Smoothed:
                                   model=number)
 
     def test_noise(self, number: int, shape: Sequence[int], device: torch.device) -> Tensor:
-        """What model `number` adds to every test input: drawn from the hash of its parameters, so
-        that it is part of the model.
+        """The noise that model `number` adds to every test input.
+
+        The hash of the model's parameters seeds it, so that it is a part of the model.
         """
         digest = hashlib.sha256(self.group.parameters[number].cpu().numpy().tobytes()).digest()
         random = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
@@ -273,31 +264,31 @@ class Smoothed:
 def _one_by_one(fit: Callable[[Tensor, list[training.Member]], training.Ensemble], pool: Tensor,
                 numbered: list[training.Member], encode: Callable[[Tensor], Tensor]
                 ) -> training.Ensemble:
-    """Models on the features of their own noisy images: one noisy copy and its features exist at a
-    time.
+    """Train models on the features of their noisy images, with one noisy copy in memory at a time.
     """
     trained = []
-    for one in numbered:
-        features = encode(255 * training.gather(pool, [one], len(one.rows))[0]).to(pool.device)
-        rows = torch.arange(len(one.rows), device=pool.device)
-        trained.append(fit(features, [replace(one, rows=rows, input_noise=0.0)]))
-    return training.Ensemble(trained[0].module, torch.cat([one.parameters for one in trained]), {})
+    for member in numbered:
+        noisy = training.gather(pool, [member], len(member.rows))[0]
+        features = encode(255 * noisy).to(pool.device)
+        rows = torch.arange(len(member.rows), device=pool.device)
+        trained.append(fit(features, [replace(member, rows=rows, input_noise=0.0)]))
+    parameters = torch.cat([ensemble.parameters for ensemble in trained])
+    return training.Ensemble(trained[0].module, parameters, {})
 
 
 def unstamped(data: Poisoned) -> Poisoned:
-    """The same training set without the patterns: same labels (training world L of the same
-    attack).
-    """
+    """The same training set and labels without the patterns (world L of the same attack)."""
     if len(data.rows) > len(data.clean):
         raise ValueError("defence smoothing: the attack appends records, which have no version "
-                         "without a pattern: expected poisons in place, or defence partition")
+                         "without a pattern: expected an attack that replaces records, or defence "
+                         "partition")
     return replace(data, rows=torch.arange(len(data.rows), device=data.rows.device),
                    stamped=data.stamped[:0])
 
 
 def pattern_norms(data: Poisoned) -> Tensor:
     """l2 distance of each stamped training input from the untouched one [stamped], in the unit of
-    the inputs; of records in place, since appended ones replace none.
+    the inputs. Leaves out appended records, which replace none.
     """
     places = data.rows[: len(data.clean)]
     records = (places >= len(data.clean)).nonzero().flatten()
@@ -307,17 +298,17 @@ def pattern_norms(data: Poisoned) -> Tensor:
 
 def radius(mean_top: "ArrayLike", mean_runner_up: "ArrayLike", models: int, noise: float,
            confidence: float, *, correction: str = "none", classes: int = 10) -> np.ndarray:
-    """l2 radius of RAB's certificate (Weber et al. 2021, corollary 1 and section 5): an array, 0
-    where nothing is certified.
+    """l2 radius of RAB's certificate (Weber et al. 2021, corollary 1 and section 5): an array, 0 if
+    nothing is certified.
 
     mean_top, mean_runner_up: largest and second largest mean probability of `models` models; arrays
-    or numbers. noise: standard deviation sigma. Hoeffding's inequality moves each by sqrt(ln(1 /
-    alpha) / (2 models)), alpha = 1 - confidence; the radius is sigma / 2 (Phi^-1(p_top) -
-    Phi^-1(p_runner_up)).
+    or numbers. noise: standard deviation sigma. Hoeffding's inequality shifts each by
+    sqrt(ln(1 / alpha) / (2 models)), alpha = 1 - confidence; the radius is
+    sigma / 2 (Phi^-1(p_top) - Phi^-1(p_runner_up)).
 
-    correction: "none" as published, where one alpha serves two bounds on classes that were chosen
-    by looking; "union" for all `classes` bounded from both sides at once, alpha / (2 classes).
-    Raises ValueError for values out of range.
+    correction: "none" as published, which uses one alpha for two bounds on classes chosen after
+    looking at the data; "union" bounds all `classes` from both sides at once, with
+    alpha / (2 classes). Raises ValueError for values out of range.
     """
     from scipy.special import ndtri
     top, runner_up = np.asarray(mean_top, dtype=float), np.asarray(mean_runner_up, dtype=float)
@@ -326,10 +317,9 @@ def radius(mean_top: "ArrayLike", mean_runner_up: "ArrayLike", models: int, nois
             (top + runner_up <= 1 + 1e-6)).all():
         raise ValueError(
             f"mean_top {mean_top} and mean_runner_up {mean_runner_up}: expected probabilities of"
-            " two classes, the larger one first"
-        )
+            " two classes, the larger one first")
     lower, upper = np.minimum(top, 1.0) - shift, runner_up + shift
-    certified = lower > upper  # then 0 < upper and lower < 1, unless there is no shift
+    certified = lower > upper  # this implies 0 < upper and lower < 1, unless shift is 0
     found = noise / 2 * (ndtri(np.where(certified, lower, 0.5)) -
                          ndtri(np.where(certified, upper, 0.5)))
     return np.where(certified, found, 0.0)
@@ -337,29 +327,30 @@ def radius(mean_top: "ArrayLike", mean_runner_up: "ArrayLike", models: int, nois
 
 def ceiling(models: int, noise: float, confidence: float, *, correction: str = "none",
             classes: int = 10) -> float:
-    """The largest radius that `radius` can give: all models sure of one class."""
+    """The largest radius that `radius` can give, when all models are certain of one class."""
     return float(radius(1.0, 0.0, models, noise, confidence, correction=correction,
                         classes=classes))
 
 
 def _shift(models: int, noise: float, confidence: float, correction: str, classes: int) -> float:
-    for wrong, value, expected in ((not models >= 1, f"models {models}", "1 or more"),
-                                   (not 0 <= noise < math.inf, f"noise {noise}",
-                                    "0 or more"), (not 0 < confidence < 1,
-                                                   f"confidence {confidence}", "between 0 and 1"),
-                                   (correction not in CORRECTIONS, f"correction {correction!r}",
-                                    " or ".join(CORRECTIONS)), (not classes >= 2,
-                                                                f"classes {classes}", "2 or more")):
-        if wrong:
+    checks = (
+        (models >= 1, f"models {models}", "1 or more"),
+        (0 <= noise < math.inf, f"noise {noise}", "0 or more"),
+        (0 < confidence < 1, f"confidence {confidence}", "between 0 and 1"),
+        (correction in CORRECTIONS, f"correction {correction!r}", " or ".join(CORRECTIONS)),
+        (classes >= 2, f"classes {classes}", "2 or more"))
+    for right, value, expected in checks:
+        if not right:
             raise ValueError(f"{value}: expected {expected}")
     alpha = (1 - confidence) / (2 * classes if correction == "union" else 1)
     return math.sqrt(math.log(1 / alpha) / (2 * models))
 
 
 def vote_radius(votes: "ArrayLike", noise: float, confidence: float) -> np.ndarray:
-    """The radius from votes, counts [n, classes], with Clopper-Pearson bounds on all classes at
-    once: alpha / classes for each class, halved for its two sides. 0 where nothing is certified;
-    ties are never certified.
+    """The radius from vote counts [n, classes], with Clopper-Pearson bounds on all classes at once.
+
+    Each class gets alpha / classes, halved for its two sides. 0 if nothing is certified; ties are
+    never certified.
     """
     from scipy.special import ndtri
     from scipy.stats import beta

@@ -1,8 +1,8 @@
-"""Teachers of PATE: one model a block of the private records, and what each of them answers to the
-public ones.
+"""The teachers of PATE: one model per block of the private records, and their answers to the public
+records.
 
-Answers are kept: thresholds, noises, numbers of queries and of voters are swept without training a
-teacher again.
+Answers are cached, so that sweeps over thresholds, noises and numbers of queries or voters train
+the teachers once.
 """
 
 import hashlib
@@ -27,24 +27,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answers:
-    """The class that each teacher gives to each public record.
+    """The class that each teacher predicts for each public record.
 
-    clean: uint8 [teachers, n], to the untouched public records. stamped: uint8 [teachers, stamped],
-    to those that the attack put in the place of some.
+    clean: uint8 [teachers, n], for the untouched public records. stamped: uint8 [teachers,
+    stamped], for the records that the attack made.
     """
 
     clean: Tensor
     stamped: Tensor
 
     def to_queries(self, public: Poisoned, *, stamped: bool, voters: int | None = None) -> Tensor:
-        """Classes [voters, n] for the queries of a pool: the attacked one, or the untouched one."""
+        """Classes [voters, n] for the queries of the attacked pool, or of the untouched pool."""
         if not stamped:
             return self.clean[:voters]
         return torch.cat([self.clean, self.stamped], 1)[:voters, public.rows.cpu()]
 
 
 def votes(answers: Tensor, classes: int) -> Tensor:
-    """Counts int64 [n, classes] of classes [voters, n]."""
+    """Vote counts int64 [n, classes] of answers [voters, n]."""
     return F.one_hot(answers.long(), classes).sum(0)
 
 
@@ -52,12 +52,10 @@ def ask(run: "Run", private: Poisoned, *, teachers: int, training: Training, ver
         ) -> Answers:
     """The answers of `teachers` models, each trained on a contiguous block of the private records.
 
-    From the cache if kept.
-
-    Blocks are cut by place, so that replacing a record changes one teacher; so does appending one:
-    appended records are dealt out behind the blocks, one teacher after the other. version: of the
-    defence, so that a change of this file raises it, and rows notice it too. Raises ValueError for
-    more teachers than records.
+    Read from the cache if possible. Blocks are cut by place, so that replacing a record changes one
+    teacher. So does appending one: appended records are dealt to the teachers in turn. version: the
+    defence's VERSION; raise it when this file changes, so that keys of rows change too. Raises
+    ValueError for more teachers than records.
     """
     n, public = private.records("nominal"), private.given_public()
     if teachers > n:
@@ -67,30 +65,26 @@ def ask(run: "Run", private: Poisoned, *, teachers: int, training: Training, ver
     def make() -> dict[str, Tensor]:
         trained = _train(run, private, teachers, training)
         with products(run.precision):
-            return {
-                "clean": _classes(trained, public.clean, teachers), "stamped": _classes(
-                    trained, public.stamped, teachers)
-            }
+            return {"clean": _classes(trained, public.clean, teachers),
+                    "stamped": _classes(trained, public.stamped, teachers)}
 
-    kept = cache.keep(
-        paths.artefact_dir() / "votes" /
-        f"{_key(run, private, teachers, training, version)}.safetensors", make)
+    name = f"{_key(run, private, teachers, training, version)}.safetensors"
+    kept = cache.keep(paths.artefact_dir() / "votes" / name, make)
     return Answers(kept["clean"], kept["stamped"])
 
 
 def _train(run: "Run", private: Poisoned, teachers: int, training: Training) -> Ensemble:
     pool = torch.cat([private.clean, private.stamped]) if len(private.stamped) else private.clean
     blocks = _blocks(len(private.rows), private.records("nominal"), teachers)
-    members = [
-        _teacher(run, private, block, number, training) for number, block in enumerate(blocks)
-    ]
+    members = [_teacher(run, private, block, number, training)
+               for number, block in enumerate(blocks)]
     schedule = training.plan(len(blocks[0]), run.precision)
     return fit(lambda: models.build(run.model, tuple(pool.shape[1:]), private.classes), pool,
                members, schedule)
 
 
 def _blocks(rows: int, nominal: int, teachers: int) -> list[Tensor]:
-    """The records of each teacher: contiguous blocks of the nominal ones, then appended ones."""
+    """The records of each teacher: a contiguous block of the nominal ones, then appended ones."""
     blocks = torch.arange(nominal).tensor_split(teachers)
     more = torch.arange(nominal, rows)
     return [torch.cat([block, more[number::teachers]]) for number, block in enumerate(blocks)]
@@ -98,7 +92,7 @@ def _blocks(rows: int, nominal: int, teachers: int) -> list[Tensor]:
 
 def _teacher(run: "Run", private: Poisoned, block: Tensor, number: int, training: Training
              ) -> Member:
-    # Teachers differ in initial weights and order of batches too, as independent trainings would.
+    # Teachers also differ in initial weights and batches, like independent trainings.
     seed = generator(f"teacher {number}", run.init_seed).initial_seed() % 2**31
     block = block.to(private.rows.device)
     return Member(private.rows[block], private.labels[block], min(training.batch_size, len(block)),
@@ -108,17 +102,15 @@ def _teacher(run: "Run", private: Poisoned, block: Tensor, number: int, training
 def _classes(trained: Ensemble, inputs: Tensor, teachers: int) -> Tensor:
     if not len(inputs):
         return torch.zeros(teachers, 0, dtype=torch.uint8)
-    return torch.stack([
-        trained.predict(inputs, model=model).argmax(1).to(torch.uint8) for model in range(teachers)
-    ])
+    return torch.stack([trained.predict(inputs, model=model).argmax(1).to(torch.uint8)
+                        for model in range(teachers)])
 
 
 def _key(run: "Run", private: Poisoned, teachers: int, training: Training, version: int) -> str:
-    """What the answers depend on: the records themselves, how teachers are made, and the versions
-    of both."""
+    """A hash of what the answers depend on: the records, the teachers' settings, the versions."""
     versions = {"defence": version, "training": trainer.VERSION,
                 "model": models.version(run.model),
-                "transforms": [parts.version(one) for one in training.transforms]}
+                "transforms": [parts.version(transform) for transform in training.transforms]}
     settings = {"model": run.model, "precision": run.precision, "init_seed": run.init_seed,
                 "teachers": teachers, "training": parts.sparse(training), "versions": versions,
                 "device": private.clean.device.type}
@@ -136,9 +128,8 @@ _sums: dict[int, tuple] = {}
 
 
 def _sum_of(shared: Tensor) -> bytes:
-    """SHA-256 of a shared tensor, computed once while it lives (40,000 features take a third of a
-    second).
-    """
+    """SHA-256 of a shared tensor, computed once while it lives: 40,000 images' features take a
+    third of a second."""
     if id(shared) not in _sums or _sums[id(shared)][0]() is not shared:
         _sums[id(shared)] = weakref.ref(shared), hashlib.sha256(
             shared.cpu().contiguous().numpy().tobytes()).digest()

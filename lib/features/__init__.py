@@ -1,23 +1,22 @@
-"""Frozen public features: the paper's way to train private heads on fixed representations.
+"""Frozen public features, on which the papers train private heads.
 
-An extractor is fitted on the public images alone (or not at all), so that features cost no privacy,
-and never sees
-poison: the first `public` training images are clean by definition. A trigger is stamped on the
-image first; then the features of the stamped image are computed.
+An extractor is fitted on the public images alone, or not at all, so features cost no privacy. It
+never sees poison, because the first `public` training images are always clean. A trigger is stamped
+on the image before its features are computed.
 
-| name | what | numbers an image |
+| name | what | numbers per image |
 |---|---|---|
 | patches, patches:FILTERS | whitened 6x6 patches, k-means, quadrants | 8 FILTERS; 2,048 |
 | resnet-public, resnet-public:EPOCHS | a small ResNet trained on the public images | 512 |
 | imagenet-resnet50 | torchvision's ResNet-50, ImageNet weights V1, at 224x224 | 2,048 |
 | imagenet-lite0, imagenet-lite0:SIDE | EfficientNet-Lite0, ImageNet, at SIDE x SIDE; 160 | 1,280 |
-| timm:NAME | any pretrained network of timm, as timm:resnet18.a1_in1k | its own |
+| timm:NAME | any pretrained network of timm, such as timm:resnet18.a1_in1k | its own |
 
-Patches: k-means with a soft threshold, summed over quadrants (Coates and Ng 2011).
+Patches: k-means with a soft threshold, averaged over quadrants (Coates and Ng 2011).
 
-All are standardised by the public images' mean and standard deviation and then scaled by one
-constant, so that the mean squared L2 norm over the public images is NORM. Both are kept as
-artefacts: the fitted extractor, and the features of each set of images.
+All features are standardised with the public images' mean and standard deviation, then scaled by
+one constant, so that their mean squared L2 norm over the public images is NORM. The fitted
+extractor and the features of each set of images are both cached.
 """
 
 import functools
@@ -39,17 +38,17 @@ NORM = 256.0  # mean squared L2 norm of a public image's features
 FITTED = {"patches": patches, "resnet-public": public_resnet}  # on the public images
 NAMES = ("patches, patches:FILTERS, resnet-public, resnet-public:EPOCHS, imagenet-resnet50,"
          " imagenet-lite0, imagenet-lite0:SIDE or timm:NAME")
-DIGITS = ("strokes", "strokes-colour", "mnist")  # their mirror images are no digits
+DIGITS = ("strokes", "strokes-colour", "mnist")  # never flipped: a mirrored digit is not a digit
 
 
 def extract(name: str, dataset: Dataset, images: torch.Tensor, *, public: int) -> torch.Tensor:
     """Features float32 [n, d] on the CPU, of uint8 images [n, channels, height, width].
 
-    name: one of the table above.
-    dataset, public: the extractor is fitted on the first `public` training images. The computation
-    runs on the device of `images`. Raises ValueError for an unknown name, a wrong type of images,
-    or a `public` outside 1..len(training images), and DataNotFound where pretrained weights are
-    not to be had. A progress line appears in the terminal; a killed extraction resumes.
+    name: from the table above. dataset, public: the extractor is fitted on the first `public`
+    training images. The computation runs on the device of `images`. Shows progress in a terminal;
+    an extraction that was killed resumes. Raises ValueError for an unknown name, a wrong type of
+    images, or a `public` outside 1 to the number of training images; DataNotFound for unavailable
+    pretrained weights.
     """
     _check(dataset, images, public)
     encode = encoder(name, dataset, public=public, device=images.device)
@@ -59,8 +58,9 @@ def extract(name: str, dataset: Dataset, images: torch.Tensor, *, public: int) -
 
 
 def encoder(name: str, dataset: Dataset, *, public: int, device: torch.device) -> Encoder:
-    """A function from images on `device` (0 to 255, also floats, as noisy ones are) to features,
-    which are not kept.
+    """A function from images on `device` (0 to 255, uint8 or, if noisy, float) to features.
+
+    These features are not cached.
     """
     fitted = _fitted(name, dataset, public, device)
     raw = _raw(name, fitted, dataset.train_images.shape[1:], device)
@@ -68,8 +68,10 @@ def encoder(name: str, dataset: Dataset, *, public: int, device: torch.device) -
 
 
 def differentiable(name: str, dataset: Dataset, *, public: int, device: torch.device) -> Encoder:
-    """The same function with gradients: from float images on `device` (0 to 255) to features
-    there, for an attacker who moves pixels. The whole batch goes through at once."""
+    """The differentiable form of `encoder`, for an attacker who optimises pixels.
+
+    From float images (0 to 255) to features, both on `device`; processes the whole batch at once.
+    """
     kept = {key: value.to(device) for key, value in _fitted(name, dataset, public, device).items()}
     network = _network(name, kept, dataset.train_images.shape[1:], device)
     return lambda images: (network(images) - kept["mean"]) * kept["scale"]
@@ -77,7 +79,7 @@ def differentiable(name: str, dataset: Dataset, *, public: int, device: torch.de
 
 def _network(name: str, fitted: dict[str, torch.Tensor], shape: torch.Size,
              device: torch.device) -> Encoder:
-    """Features before they are standardised, [n, d] on `device`, with gradients."""
+    """A differentiable function to features before standardisation, [n, d] on `device`."""
     kind, setting = _named(name)
     if kind == "timm":
         return backbones.network(str(setting), device)
@@ -88,11 +90,11 @@ def _network(name: str, fitted: dict[str, torch.Tensor], shape: torch.Size,
 
 def _raw(name: str, fitted: dict[str, torch.Tensor], shape: torch.Size,
          device: torch.device) -> Encoder:
-    """Features before they are standardised, float32 [n, d] on the CPU."""
+    """A function to features before standardisation, float32 [n, d] on the CPU."""
     kind = _named(name)[0]
     if kind in FITTED:
         return lambda images: FITTED[kind].encode(fitted, images)
-    # Loaded when first used: features that are kept need no weights.
+    # Load the weights on first use: cached features do not need them.
     network = functools.cache(lambda: _network(name, fitted, shape, device))
     return lambda images: chunks.encode(network(), images)
 
@@ -104,7 +106,7 @@ def _fitted(name: str, dataset: Dataset, public: int, device: torch.device
     images = dataset.train_images[:public].to(device)
     if _named(name)[0] in FITTED:
         return cache.keep(path, lambda: _fit(name, dataset, images))
-    # Pretrained weights are not fitted here, and not copied.
+    # Pretrained networks need only mean and scale; their weights are not copied.
     raw = _raw(name, {}, images.shape[1:], device)
     return chunks.keep(name, path, raw, images, _standard)
 
@@ -121,30 +123,29 @@ def _named(name: str) -> tuple[str, int | str]:
                "imagenet-lite0": lite0.SIDE}
     if kind in default and not colon:
         return kind, default[kind]
-    if kind == "timm" and re.fullmatch(r"\w+\.\w+", setting):  # without weights it would drift
+    if kind == "timm" and re.fullmatch(r"\w+\.\w+", setting):  # timm may change default weights
         return kind, setting
     whole = int(setting) if re.fullmatch(r"[1-9]\d{0,3}", setting) else 0
     if whole and (kind in FITTED or (kind == "imagenet-lite0" and whole in lite0.SIDES)):
         return kind, whole
     raise ValueError(f"features {name!r} are unknown: expected {NAMES} (SIDE 96 to 224 pixels;"
-                     " NAME with its weights, as resnet18.a1_in1k)")
+                     " NAME with its weights, such as resnet18.a1_in1k)")
 
 
 def _check(dataset: Dataset, images: torch.Tensor, public: int) -> None:
     if not 0 < public <= len(dataset.train_images):
         raise ValueError(
             f"public is {public}: expected 1 to {len(dataset.train_images)}, the training images of"
-            f" {dataset.name}; features need public images, or use the images themselves"
-        )
+            f" {dataset.name}; raise public, or train on pixels with features none")
     if images.dtype != torch.uint8 or images.shape[1:] != dataset.train_images.shape[1:]:
         raise ValueError(
             f"images are {images.dtype} {list(images.shape)}: expected uint8 [n, channels, height,"
-            f" width] with {list(dataset.train_images.shape[1:])} as in {dataset.name}"
-        )
+            f" width] with {list(dataset.train_images.shape[1:])} as in {dataset.name}")
 
 
 def _fit(name: str, dataset: Dataset, images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Tensors learnt from public images, on their device, with `mean` and `scale`."""
+    """Fit an extractor on public images, on their device; returns its tensors, `mean` and `scale`.
+    """
     kind, setting = _named(name)
     if kind == "patches":
         fitted = patches.fit(images, filters=int(setting))
@@ -157,10 +158,7 @@ def _fit(name: str, dataset: Dataset, images: torch.Tensor) -> dict[str, torch.T
 
 
 def _standard(features: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Mean and scale per feature.
-
-    A feature that hardly varies over the public images is not blown up.
-    """
+    """Mean and scale per feature; a floor keeps features that hardly vary from being blown up."""
     mean, deviation = features.mean(0), features.std(0, correction=0)
     floor = 0.01 * deviation.mean() + 1e-12
     scaled = (features - mean) / deviation.clamp_min(floor)

@@ -1,8 +1,8 @@
-"""Features of any pretrained network that timm knows, named with its weights: `resnet18.a1_in1k`.
+"""Features of any pretrained network in timm, named with its weights: `resnet18.a1_in1k`.
 
-timm fetches the weights once from the Hugging Face hub into the hub's cache ($HF_HOME); later uses
-need no network. Images are resized to the network's own size and normalised as it expects; the
-features are those that its classifier would be given.
+timm downloads the weights once from the Hugging Face hub into the hub's cache ($HF_HOME); later
+uses need no network. Images are resized and normalised as the network expects; the features are the
+inputs of its classifier.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ from lib.data import DataNotFound, cache, files
 
 
 def timm() -> Any:
-    """The package; DataNotFound in one line where it is not installed."""
+    """Import timm; raises DataNotFound, in one line, if it is not installed."""
     try:
         return import_module("timm")
     except ImportError as error:
-        raise DataNotFound("features imagenet-lite0 and timm:NAME need the package timm:"
+        raise DataNotFound("features imagenet-lite0 and timm:NAME need the package timm;"
                            f" run `pip install timm` ({cache.one_line(error)})") from error
 
 
@@ -32,8 +32,8 @@ def network(name: str, device: torch.device) -> Callable[[Tensor], Tensor]:
     """A differentiable function from images [n, 1 or 3, height, width] (0 to 255) on `device` to
     features [n, d] there.
 
-    name: ARCHITECTURE.WEIGHTS, as `timm.list_pretrained()` has them; another one is a ValueError.
-    Raises DataNotFound where the weights are neither in the hub's cache nor to be downloaded.
+    name: ARCHITECTURE.WEIGHTS, from `timm.list_pretrained()`. Raises ValueError for another name,
+    and DataNotFound if the weights are not in the hub's cache and cannot be downloaded.
     """
     backbone = _pretrained(name)
     backbone.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
@@ -43,14 +43,14 @@ def network(name: str, device: torch.device) -> Callable[[Tensor], Tensor]:
 
     def code(images: Tensor) -> Tensor:
         large = (resized(images, expected["input_size"][1:]) - mean) / deviation
-        # Without TF32, a GPU's default for convolutions, which keeps three digits.
+        # A GPU's default for convolutions, TF32, would keep only three digits.
         with torch.backends.cudnn.flags(allow_tf32=False):
             return backbone(large.contiguous(memory_format=torch.channels_last))
     return code
 
 
 def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Float images [n, 3, *size] by bilinear interpolation, smoothed where they shrink."""
+    """Float images [n, 3, *size] by bilinear interpolation, antialiased if they shrink."""
     shrinks = images.shape[-2] > size[0] or images.shape[-1] > size[1]
     return functional.interpolate(images.float().expand(-1, 3, -1, -1), size=tuple(size),
                                   mode="bilinear", align_corners=False, antialias=shrinks)
@@ -59,7 +59,7 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
 def _pretrained(name: str) -> Any:
     if not timm().is_model_pretrained(name):
         raise ValueError(f"features 'timm:{name}' are unknown: expected timm:ARCHITECTURE.WEIGHTS"
-                         " from timm.list_pretrained(), as timm:resnet18.a1_in1k")
+                         " from timm.list_pretrained(), such as timm:resnet18.a1_in1k")
     kept = _in_hub_cache(timm().get_pretrained_cfg(name))
     try:
         if kept is None:
@@ -69,14 +69,16 @@ def _pretrained(name: str) -> Any:
                                        pretrained_cfg_overlay={"file": kept} if kept else None)
     except Exception as error:  # no network, no such host, a full disk, a damaged file
         raise DataNotFound(
-            f"weights for features timm:{name} are neither in the Hugging Face hub's cache nor to"
-            f" be downloaded ({cache.one_line(error)}); run once with a network, or set HF_HOME to"
-            " a folder that has them") from error
+            f"weights for features timm:{name} are not in the Hugging Face hub's cache and could"
+            f" not be downloaded ({cache.one_line(error)}); run once with a network, or set HF_HOME"
+            " to a folder that has them") from error
 
 
 def _in_hub_cache(settings: Any) -> str | None:
-    """The weights' file, if it was downloaded before: the hub's client would ask the network first,
-    and without one retry for half a minute.
+    """The file of the weights if it was downloaded before, else None.
+
+    Without this check the hub's client asks the network first, and offline it retries for half a
+    minute.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -87,8 +89,8 @@ def _in_hub_cache(settings: Any) -> str | None:
 
 
 def _reach_hub() -> None:
-    """Fail at once where there is no network."""
+    """Fail within 10 s if there is no network."""
     from huggingface_hub import constants
 
-    with contextlib.suppress(HTTPError):  # it answered
+    with contextlib.suppress(HTTPError):  # an error status is an answer
         urlopen(constants.ENDPOINT, timeout=10.0).close()

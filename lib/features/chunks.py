@@ -1,5 +1,5 @@
-"""Long extractions: chunks that fit in memory, a progress line in a terminal, and parts that are
-kept, so that a killed extraction resumes where it stopped.
+"""Long extractions: chunks that fit in memory, a progress line, and parts saved on the way, so that
+a killed extraction resumes.
 """
 
 from collections.abc import Callable
@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from lib.data import cache
 
-PART = 4096  # images kept at a time, until all are done
-SHOWN = 256  # images on a CPU between two moves of the progress line; chunk sizes divide both
-QUIET = 5.0  # seconds before the progress line appears
+PART = 4096  # images per saved part
+PROGRESS_STEP = 256  # images on a CPU per update of the progress line; chunk sizes divide both
+PROGRESS_DELAY = 5.0  # seconds before the progress line appears
 
 
 def encode(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -27,9 +27,9 @@ def encode(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 
 def keep(name: str, path: Path, extract: Callable[[Tensor], Tensor], images: Tensor,
          finish: Callable[[Tensor], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """What `finish` makes of the features of all images, read from `path` or made and kept there.
+    """`finish` of the features of all images, read from `path`, or computed and saved there.
 
-    Features of PART images at a time wait beside it, and are removed at the end.
+    Features are saved beside it in parts of PART images, which are removed at the end.
     """
     found = cache.keep(path, lambda: finish(_extracted(name, path, extract, images)))
     for start in range(0, len(images), PART):
@@ -39,7 +39,7 @@ def keep(name: str, path: Path, extract: Callable[[Tensor], Tensor], images: Ten
 
 def _extracted(name: str, path: Path, extract: Callable[[Tensor], Tensor], images: Tensor
                ) -> Tensor:
-    if len(images) <= PART:  # one part: the whole is kept at once
+    if len(images) <= PART:  # a single part needs no file of its own
         with _progress(name, len(images)) as bar:
             return _shown(bar, extract, images)
     parts = []
@@ -49,23 +49,23 @@ def _extracted(name: str, path: Path, extract: Callable[[Tensor], Tensor], image
             parts.append(cache.keep(
                 _part(path, start),
                 lambda some=some: {"features": _shown(bar, extract, some)})["features"])
-            bar.update(start + len(some) - bar.n)  # a part that was read counts too
+            bar.update(start + len(some) - bar.n)  # count parts read from disk too
     return torch.cat(parts)
 
 
 def _shown(bar: tqdm, extract: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Extract some images at a time, and move the progress line."""
+    """Extract some images at a time, and update the progress line."""
     found = []
-    for some in images.split(SHOWN if images.device.type == "cpu" else PART):
+    for some in images.split(PROGRESS_STEP if images.device.type == "cpu" else PART):
         found.append(extract(some))
         bar.update(len(some))
     return torch.cat(found)
 
 
 def _progress(name: str, images: int) -> tqdm:
-    """A line on standard error if that is a terminal: a notebook's outputs and logs stay clean."""
-    return tqdm(desc=f"features {name}", total=images, unit=" images", delay=QUIET, disable=None,
-                leave=False)
+    """A progress line on stderr if that is a terminal, to keep notebook outputs and logs clean."""
+    return tqdm(desc=f"features {name}", total=images, unit=" images", delay=PROGRESS_DELAY,
+                disable=None, leave=False)
 
 
 def _part(path: Path, start: int) -> Path:

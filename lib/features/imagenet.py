@@ -1,9 +1,9 @@
 """Features of a ResNet-50 trained on ImageNet, as in Razmi et al.: images at 224x224, the 2,048
 numbers before `fc`.
 
-The weights are torchvision's IMAGENET1K_V1, the ones that `pretrained=True` gave when the paper was
-written; the newer V2 come from another recipe and score otherwise. About .1 s an image on one CPU
-core: meant for a GPU.
+The weights are torchvision's IMAGENET1K_V1, which `pretrained=True` loaded when the paper was
+written; the newer V2 was trained differently and scores differently. Meant for a GPU: on one CPU
+core an image takes about 0.1 s.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from torch.nn import functional
 from lib import paths
 from lib.data import DataNotFound, cache, files
 
-WEIGHTS = "resnet50-0676ba61.pth"  # torchvision's name: the eight digits begin the file's SHA-256
+WEIGHTS = "resnet50-0676ba61.pth"  # torchvision's name; the digits are the start of its SHA-256
 SHA256 = "0676ba61"
 URL = f"https://download.pytorch.org/models/{WEIGHTS}"
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels in [0, 1]
@@ -25,9 +25,9 @@ SIDE = 224
 def network(state: dict[str, torch.Tensor], shape: torch.Size, device: torch.device) -> Callable:
     """A differentiable function from images [n, *shape] on `device` to features [n, 2048] there.
 
-    state: a state_dict of torchvision's resnet50; where it is none (mean and scale alone, as
-    extractors keep them), the ImageNet weights. Raises DataNotFound where these are neither in a
-    data root nor to be downloaded.
+    state: a state_dict of torchvision's resnet50; if it has no weights (an extractor keeps mean and
+    scale alone), the ImageNet weights are used. Raises DataNotFound if these are not in a data root
+    and cannot be downloaded.
     """
     import torchvision
 
@@ -48,10 +48,7 @@ def _prepared(images: torch.Tensor) -> torch.Tensor:
 
 
 def weights() -> dict[str, torch.Tensor]:
-    """The ImageNet weights, from a data root, else downloaded into the cache.
-
-    Checked against their SHA-256.
-    """
+    """The ImageNet weights, from a data root, else downloaded into the cache; checks SHA-256."""
     places = [root / WEIGHTS for root in paths.data_roots()]
     path = next((place for place in places if place.is_file()), None) or _downloaded()
     if not files.sha256(path).startswith(SHA256):
@@ -67,6 +64,6 @@ def _downloaded() -> Path:
         with files.timeout(30.0):
             torch.hub.download_url_to_file(URL, str(path), hash_prefix=SHA256)
     except Exception as error:  # no network, no such host, a proxy's error page
-        what = f"{WEIGHTS} is not there and could not be downloaded ({cache.one_line(error)})"
+        what = f"{WEIGHTS} is missing and could not be downloaded ({cache.one_line(error)})"
         raise files.not_found("weights for features imagenet-resnet50", what) from error
     return path

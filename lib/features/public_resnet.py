@@ -1,14 +1,13 @@
-"""Features of a small ResNet trained on the public images: where no pretrained network is to be
-had.
+"""Features of a small ResNet trained on the public images, for use without pretrained weights.
 
-Four basic blocks (He et al. 2016) of 32 to 256 channels, batch normalisation, stride 2 from the
-second on; 512 features, the mean and the maximum of the last map's 256 channels. Trained with AdamW
-on a triangular schedule, random crops, and flips unless the images are digits. Everything is
-seeded.
+Four basic blocks (He et al. 2016) of 32 to 256 channels with batch normalisation, and stride 2 from
+the second on. The 512 features are the mean and the maximum of each of the last map's 256 channels.
+Trained with AdamW, a triangular schedule, random crops, and flips unless the images are digits.
+Everything is seeded.
 
-It has a short training loop of its own: one model, with running statistics and augmentation, on
-public data only. Privacy, poison and the trainer of many models play no part in it. Meant for a
-GPU; on one CPU core an epoch of 10,000 32x32 colour images takes about half a minute.
+This module has its own short training loop, because it trains one model with running statistics and
+augmentation on public data: no privacy, no poison. Meant for a GPU; on one CPU core an epoch of
+10,000 32x32 colour images takes about half a minute.
 """
 
 import torch
@@ -19,12 +18,12 @@ EPOCHS = 30
 WIDTHS = (32, 64, 128, 256)
 PAD = 4  # pixels of padding for the random crops
 BATCH = 128
-# AdamW: SGD at .02 to .1 learned far less in a few hundred steps
+# AdamW, because SGD at 0.02 to 0.1 learned far less in a few hundred steps.
 PEAK, DECAY, SMOOTHING = 0.004, 0.05, 0.1
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut, with a 1x1 convolution where the shape changes."""
+    """Two 3x3 convolutions and a shortcut, which is a 1x1 convolution if the shape changes."""
 
     def __init__(self, inside: int, outside: int, stride: int) -> None:
         super().__init__()
@@ -41,9 +40,9 @@ class Block(nn.Module):
 
 
 class Trunk(nn.Module):
-    """uint8 images [n, channels, height, width] -> features [n, 512].
+    """Map uint8 images [n, channels, height, width] to features [n, 512].
 
-    It holds the mean and the deviation of the public pixels.
+    Normalises with the mean and the deviation of the public pixels.
     """
 
     pixel_mean: torch.Tensor
@@ -88,8 +87,7 @@ def fit(images: torch.Tensor, labels: torch.Tensor, *, classes: int, epochs: int
 
 
 def encode(fitted: dict[str, torch.Tensor], images: torch.Tensor) -> torch.Tensor:
-    """Features float32 [n, 512] on the CPU, unscaled, with the batch statistics of the training
-    frozen.
+    """Features float32 [n, 512] on the CPU, unscaled, with the running statistics of the training.
     """
     trunk = network(fitted, images.shape[1:], images.device)
     chunk = 64 if images.device.type == "cpu" else 4096
@@ -107,27 +105,26 @@ def network(fitted: dict[str, torch.Tensor], shape: torch.Size, device: torch.de
 
 def _train(model, images, labels, *, epochs: int, flips: bool, generator: torch.Generator) -> None:
     batch = min(BATCH, len(images))
-    # the rest of an epoch is dropped: batch statistics of a few images are poor
+    # Drop the last, incomplete batch of an epoch: statistics of a few images are poor.
     steps = len(images) // batch
-    optimiser = torch.optim.AdamW(model.parameters(), PEAK, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser,
-                                                 lambda step: _triangle(step, epochs * steps))
+    optimizer = torch.optim.AdamW(model.parameters(), PEAK, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: _triangle(step, epochs * steps))
     for _ in range(epochs):
         order = torch.randperm(len(images), generator=generator)
         for rows in order[: steps * batch].split(batch):
             rows = rows.to(images.device)
             some = _augmented(images[rows], flips, generator)
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             functional.cross_entropy(model(some), labels[rows],
                                      label_smoothing=SMOOTHING).backward()
-            optimiser.step()
+            optimizer.step()
             schedule.step()
 
 
 def _triangle(step: int, steps: int) -> float:
-    """The learning rate's share of its peak: up over the first fifth of the steps, then down to
-    almost 0.
-    """
+    """The learning rate relative to its peak: up in the first fifth of the steps, then down to
+    almost 0."""
     rising = max(1, steps // 5)
     return min((step + 1) / rising, max(steps - step, 0) / max(1, steps - rising), 1.0)
 
@@ -141,4 +138,4 @@ def _augmented(images: torch.Tensor, flips: bool, generator: torch.Generator) ->
     columns = torch.where(mirrored, columns.flip(1), columns)
     at = torch.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]
     padded = functional.pad(images, (PAD,) * 4).permute(0, 2, 3, 1)
-    return padded[tuple(one.to(images.device) for one in at)].permute(0, 3, 1, 2)
+    return padded[tuple(index.to(images.device) for index in at)].permute(0, 3, 1, 2)

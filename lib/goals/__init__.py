@@ -1,13 +1,13 @@
 """Goals: what an attacker wants, which test images count, and how success is scored.
 
-One file a goal. An attack names its goal (`Attack.goal`), and whoever measures asks the goal alone:
-nothing else knows one goal from another.
+There is one file per goal. An attack names its goal (`Attack.goal`), and all measurements go
+through it, so that no other code depends on which goal it is.
 
 | goal | counts | success |
 |---|---|---|
-| backdoor | stamped test images of the attacked classes | share called the target |
-| single_target | named test images, as they are or stamped | share called the wanted label |
-| availability | all test images | accuracy that is lost, against the clean twin |
+| backdoor | stamped test images of the attacked classes | share classified as the target |
+| single_target | named test images, unchanged or stamped | share classified as the wanted label |
+| availability | all test images | accuracy lost, compared with the clean twin |
 """
 
 import importlib
@@ -31,9 +31,9 @@ PLACE = "place in the table"
 class Cases:
     """The test images that count.
 
-    images: uint8 [cases, channels, height, width], as the attacker shows them. rows: int64
-    [cases], their places in the test set. wanted: the class that the attacker wants them to be
-    called; None where any wrong one will do.
+    images: uint8 [cases, channels, height, width], as the attacker presents them. rows: int64
+    [cases], their places in the test set. wanted: the class that the attacker wants predicted; None
+    if any wrong class will do.
     """
 
     images: Tensor
@@ -43,8 +43,8 @@ class Cases:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What one model says: logits of all test images [n, classes] and of the cases
-    [cases, classes], beside the true labels int64 [n]."""
+    """One model's logits on all test images [n, classes] and on the cases [cases, classes], and the
+    true labels int64 [n]."""
 
     clean: Tensor
     cases: Tensor
@@ -54,8 +54,8 @@ class Predictions:
 class Goal(Protocol):
     """A frozen dataclass, so that equal goals share their cases.
 
-    name: the goal's module, which has a `VERSION`, and a function `parts(frame)` that adds to the
-    attacked rows what their twins in other worlds say. columns: what `score` returns, in order.
+    name: the goal's module, which has a `VERSION` and a function `parts(frame)` that adds columns
+    from the twins in other worlds to the attacked rows. columns: what `score` returns, in order.
     """
 
     name: ClassVar[str]
@@ -63,12 +63,12 @@ class Goal(Protocol):
 
     @property
     def wanted(self) -> int | None:
-        """The class that the attacker wants; None where any wrong one will do."""
+        """The class that the attacker wants; None if any wrong class will do."""
         ...
 
     @property
     def base(self) -> int | None:
-        """The class that is attacked, where it is one."""
+        """The attacked class; None if there is no single one."""
         ...
 
     def cases(self, test: Labelled, *, seed: int) -> Cases:
@@ -76,7 +76,7 @@ class Goal(Protocol):
         ...
 
     def everyone(self, test: Labelled, *, seed: int) -> Cases:
-        """Every test image as the attacker would show it: certificates ask for them."""
+        """Every test image as the attacker would present it, for certificates."""
         ...
 
     def score(self, predictions: Predictions, cases: Cases) -> Mapping[str, float]:
@@ -92,10 +92,10 @@ def module(name: str) -> ModuleType:
 
 
 def parts(frame: "DataFrame") -> "DataFrame":
-    """The attacked rows of the table of `study.run`, with what their twins add.
+    """The attacked rows of a `study.run` table, with columns from their twins.
 
-    Which columns those are, the module of the rows' goal says. Order and index are kept. Raises
-    ValueError for a table that `study.run` did not make.
+    The module of each row's goal defines these columns. Keeps order and index. Raises ValueError
+    for a table that is not from `study.run`.
     """
     import pandas as pd
 

@@ -1,8 +1,8 @@
-"""Availability: the model should be worse on everything, whatever it calls the images.
+"""Availability: the attacker wants lower accuracy on everything, with any wrong labels.
 
-The relative accuracy drop against the clean twin, RAD = (a_C - a_P) / a_C, is read in two ways: at
-the last epoch, and at the best one of each along its path, as the code released with Hong et al.
-does, where it is never negative.
+The relative accuracy drop against the clean twin, RAD = (a_C - a_P) / a_C, is reported twice: at
+the last epoch, and at the best epoch of each path, as in the code released with Hong et al., which
+cuts it at 0.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ VERSION = 1  # raise it when what is counted changes
 
 @dataclass(frozen=True)
 class Availability:
-    """donors: places in the test set that the attacker took as poisons; they are not counted."""
+    """donors: places of test images that the attacker used as poisons, which do not count."""
 
     name: ClassVar[str] = "availability"
     columns: ClassVar[tuple[str, ...]] = ("accuracy", "loss", "population", "tested", "collapsed")
@@ -35,14 +35,15 @@ class Availability:
         return None
 
     def cases(self, test: Labelled, *, seed: int) -> Cases:
-        """All test images but the donors, none of them changed."""
+        """All test images but the donors, unchanged."""
         kept = torch.ones(len(test.labels), dtype=torch.bool)
         if self.donors and not 0 <= min(self.donors) <= max(self.donors) < len(kept):
             raise ValueError(f"donors {list(self.donors)}: expected places from 0 to "
                              f"{len(kept) - 1} of the test set")
         kept[list(self.donors)] = False
         if not kept.any():
-            raise ValueError(f"{len(self.donors)} donors: no test image is left to count")
+            raise ValueError(f"{len(self.donors)} donors: expected fewer than the {len(kept)} test "
+                             "images")
         return Cases(test.images[:0], kept.nonzero().flatten(), None)
 
     @property
@@ -62,8 +63,11 @@ class Availability:
 
 
 def parts(frame: "DataFrame") -> "DataFrame":
-    """The P rows with rad (last epoch, or this point of a path; may be negative) and rad_best (the
-    best epoch of either path, 0 at least; nan without recorded paths, not there for points)."""
+    """The P rows with rad and rad_best.
+
+    rad: at the last epoch, or at this point of a path; may be negative. rad_best: at the best epoch
+    of each path, at least 0; nan without recorded paths, and absent from tables of points.
+    """
     found = twins.attacked(frame, "P")
     clean = twins.of(frame, found, "C", ("accuracy",))["accuracy"]
     found = found.assign(rad=(clean - found["accuracy"]) / clean)

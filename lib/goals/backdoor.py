@@ -1,9 +1,9 @@
-"""A backdoor: test images of the attacked classes are called the target once they are stamped.
+"""A backdoor: stamped test images of the attacked classes are classified as the target.
 
-S_W(x) and S_W(x') are the shares called target in training world W among clean and among stamped
-images. floor S_P(x), success S_P(x'), lift = success - floor; natural = S_C(x), collateral =
-floor - natural, so that success = natural + collateral + lift; effect = lift - (S_L(x') -
-S_L(x)), what stamping adds to relabelling alone; blind = S_L(x').
+S_W(x) and S_W(x') are the shares classified as the target in training world W, among clean and
+among stamped images. floor = S_P(x), success = S_P(x'), lift = success - floor; natural = S_C(x),
+collateral = floor - natural, so that success = natural + collateral + lift; effect = lift -
+(S_L(x') - S_L(x)), what stamping adds to relabelling alone; blind = S_L(x').
 """
 
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ VERSION = 1  # raise it when what is counted changes
 
 
 def attacked(labels: Tensor, *, base: int | None, target: int) -> Tensor:
-    """Bool [n]: the images of the attacked classes."""
+    """Mask of the images of the attacked classes, bool [n]."""
     return labels == base if base is not None else labels != target
 
 
 @dataclass(frozen=True)
 class Backdoor:
-    """base: the attacked class, None for all but the target. trigger: stamps an image."""
+    """base: the attacked class, None for all but the target. trigger: stamps images."""
 
     name: ClassVar[str] = "backdoor"
     columns: ClassVar[tuple[str, ...]] = metrics.AttackResult.columns()
@@ -52,19 +52,19 @@ class Backdoor:
         return Cases(self.trigger(test.images[rows], seed=seed), rows, self.target)
 
     def everyone(self, test: Labelled, *, seed: int) -> Cases:
-        """Every test image stamped, also those that do not count."""
+        """Every test image, stamped, including those that do not count."""
         rows = torch.arange(len(test.labels))
         return Cases(self.trigger(test.images, seed=seed), rows, self.target)
 
     def score(self, predictions: Predictions, cases: Cases) -> dict[str, float]:
-        """Accuracy, success and what the trigger adds: see `lib.metrics.attack`."""
+        """Accuracy, success and lift, see `lib.metrics.attack`."""
         return metrics.attack(predictions.clean, predictions.cases, predictions.labels,
                               target=self.target, base=self.base).as_dict()
 
 
 def parts(frame: "DataFrame") -> "DataFrame":
     """The P rows with natural, collateral, effect, blind and auc_clean (the trigger AUC of the
-    clean twin); nan where the twin is missing, failed or not measured."""
+    clean twin); nan if the twin is missing, failed or not measured."""
     found = twins.attacked(frame, "P")
     clean = twins.of(frame, found, "C", ("floor", "trigger_auc"))
     relabelled = twins.of(frame, found, "L", ("lift", "success"))

@@ -1,7 +1,7 @@
-"""Single targets: named test images, as they are or stamped, are called the label that is wanted.
+"""Single targets: named test images, unchanged or stamped, are classified as the wanted label.
 
-Success is the share of them that are; beside it how sure the model is. The natural rate is that of
-the clean twin: some targets are called so without any poison.
+Success is the share of targets with the wanted label; margin and probability say how confident the
+model is. The natural rate is the clean twin's: some targets get the wanted label without poison.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ VERSION = 1  # raise it when what is counted changes
 
 @dataclass(frozen=True)
 class SingleTarget:
-    """targets: places in the test set, chosen beforehand. label: what they should be called.
-    trigger: stamps them at test time; None shows them as they are."""
+    """targets: places in the test set, chosen beforehand. label: the wanted class. trigger: stamps
+    the targets at test time; None leaves them unchanged."""
 
     name: ClassVar[str] = "single_target"
     columns: ClassVar[tuple[str, ...]] = ("accuracy", "loss", "success", "margin", "probability",
@@ -37,24 +37,24 @@ class SingleTarget:
 
     def __post_init__(self) -> None:
         if not self.targets or len(set(self.targets)) < len(self.targets):
-            raise ValueError(f"targets {list(self.targets)}: expected one test image or more, each "
-                             "once")
+            raise ValueError(f"targets {list(self.targets)}: expected at least one test image, and "
+                             "each only once")
 
     @property
     def wanted(self) -> int:
-        """The label that is wanted."""
+        """The wanted label."""
         return self.label
 
     def cases(self, test: Labelled, *, seed: int) -> Cases:
-        """The targets. ValueError for a place outside the test set, a label that there is not, or
-        a target that has the wanted label already."""
+        """The targets. Raises ValueError for a place outside the test set, an unknown label, or a
+        target whose true class is the wanted label."""
         rows, last = torch.tensor(self.targets), len(test.labels) - 1
         if not 0 <= int(rows.min()) <= int(rows.max()) <= last:
             raise ValueError(f"targets {list(self.targets)}: expected places from 0 to {last} of "
                              "the test set")
         if not 0 <= self.label < len(test.classes):
-            raise ValueError(f"wanted label {self.label}: the data set has the classes 0 to "
-                             f"{len(test.classes) - 1}")
+            raise ValueError(f"wanted label {self.label}: expected one of the data set's classes, "
+                             f"0 to {len(test.classes) - 1}")
         already = rows[test.labels[rows] == self.label].tolist()
         if already:
             raise ValueError(f"target {already[0]} is of class {self.label}, the wanted label: "
@@ -69,15 +69,18 @@ class SingleTarget:
         return None
 
     def everyone(self, test: Labelled, *, seed: int) -> Cases:
-        """Every test image, stamped where the targets are."""
+        """Every test image, stamped if the goal has a trigger."""
         images = test.images
         shown = images if self.trigger is None else self.trigger(images, seed=seed)
         return Cases(shown, torch.arange(len(test.labels)), self.label)
 
     def score(self, predictions: Predictions, cases: Cases) -> dict[str, float]:
-        """success: share of the targets called the wanted label. margin: mean of its logit minus
-        the largest other one. probability: mean softmax of it. A target without finite logits is
-        no success; it has probability 0, and a margin is nan with any of them."""
+        """Score the targets.
+
+        success: share with the wanted label. margin: mean of its logit minus the largest other
+        logit. probability: mean of its softmax. A target without finite logits is not a success and
+        has probability 0; the margin is nan if there is any.
+        """
         logits = predictions.cases.double()
         finite = logits.isfinite().all(1)
         own, other = _split(torch.where(finite[:, None], logits, 0.0), self.label)
@@ -92,13 +95,13 @@ class SingleTarget:
 
 def parts(frame: "DataFrame") -> "DataFrame":
     """The P rows with natural, the success of the clean twin, and excess = success - natural;
-    nan where the twin is missing, failed or not measured."""
+    nan if the twin is missing, failed or not measured."""
     found = twins.attacked(frame, "P")
     clean = twins.of(frame, found, "C", ("success",))
     return found.assign(natural=clean["success"], excess=found["success"] - clean["success"])
 
 
 def _split(logits: Tensor, label: int) -> tuple[Tensor, Tensor]:
-    """(the label's logit, the largest other one), [cases] each."""
+    """(the label's logit, the largest other logit), [cases] each."""
     others = torch.cat([logits[:, :label], logits[:, label + 1:]], 1)
     return logits[:, label], others.max(1).values

@@ -1,6 +1,6 @@
 """Accuracy and attack success of one model, and the intervals around them.
 
-What twins in other worlds add to an attack success, each goal says (`lib.goals`).
+Comparisons with twins in other worlds are in `lib.goals`.
 """
 
 from .intervals import (

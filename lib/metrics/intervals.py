@@ -1,7 +1,7 @@
-"""Intervals: for one run's share, and across attack instances.
+"""Intervals for a share in one run, and for means across attack instances.
 
-The unit of replication is the attack instance (class pair, trigger draw, poisoned rows);
-test images of one model are not replications of a training.
+The unit of replication is the attack instance (class pair, trigger draw, poisoned rows); test
+images of one model do not replicate a training.
 """
 
 import dataclasses
@@ -27,12 +27,12 @@ class Interval:
 
 
 def wilson(hits: float, trials: float, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return Wilson's interval for a proportion: one run, not a set of runs."""
+    """Return Wilson's interval for a proportion in one run (not across runs)."""
     return _binomial_interval(hits, trials, confidence, "wilson")
 
 
 def clopper_pearson(hits: float, trials: float, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the exact (conservative) interval for a proportion: one run."""
+    """Return the exact (conservative) interval for a proportion in one run."""
     return _binomial_interval(hits, trials, confidence, "exact")
 
 
@@ -102,8 +102,8 @@ def paired_interval(a: "ArrayLike", b: "ArrayLike", *, confidence: float = 0.95,
     """Return the t interval of the mean difference a - b over instances, pair by pair.
 
     A pair with a nan is left out. scale "logit": differences of log odds as in
-    `mean_interval`; mean and limits stay log odds ratios, for 0 means no difference and a
-    difference of shares depends on where it starts.
+    `mean_interval`; mean and limits stay log odds ratios, because 0 means no difference while a
+    difference of shares depends on its starting point.
     """
     a, b = _scaled(a, scale, trials), _scaled(b, scale, trials)
     if a.shape != b.shape:
@@ -115,7 +115,7 @@ def prediction_interval(values: "ArrayLike", *, confidence: float = 0.95, scale:
                         trials: float = 1000, count: int = 1) -> Interval:
     """Return the t interval in which the mean of `count` further instances falls.
 
-    What a single published number (count=1) is compared with; arguments as `mean_interval`.
+    Compare a single published number (count=1) with it. Arguments as for `mean_interval`.
     """
     if count != int(count) or count < 1:
         raise ValueError(f"count is {count!r}: expected a whole number, at least 1")
@@ -145,7 +145,7 @@ def _scaled(values, scale, trials):
 
     values = numpy.asarray(values, dtype=numpy.float64).ravel()
     if numpy.isinf(values).any():
-        raise ValueError("values hold an infinity: a mean and its interval need finite numbers")
+        raise ValueError("values contain an infinity: expected finite numbers or nan")
     if scale == "identity":
         return values
     if scale != "logit":
@@ -153,12 +153,12 @@ def _scaled(values, scale, trials):
     if not trials > 0:
         raise ValueError(f"trials is {trials!r}: expected the number of images behind a share")
     if ((values < 0) | (values > 1)).any():
-        raise ValueError("values leave [0, 1]: the logit scale is for shares")
+        raise ValueError("values outside [0, 1]: expected shares for scale 'logit'")
     return logit((values * trials + 0.5) / (trials + 1))
 
 
 def _back(scale, trials):
-    """From the scale back to a share: a share of 0 or 1 comes back as it was."""
+    """A function from the scale back to shares, which restores 0 and 1 exactly."""
     from scipy.special import expit
 
     if scale == "identity":

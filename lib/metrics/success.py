@@ -15,20 +15,21 @@ COLLAPSED_SHARE = 0.95  # of the predictions in one class
 
 @dataclasses.dataclass(frozen=True)
 class AttackResult:
-    """What one model does on clean and on stamped test images.
+    """The results of one model on clean and on stamped test images.
 
     Attributes:
         accuracy: share of all clean test images classified correctly.
         loss: mean cross-entropy on clean test images, in nats; inf if the model diverged.
-        floor: share of the clean population called target.
-        success: share of the stamped population called target.
+        floor: share of the clean population classified as the target.
+        success: share of the stamped population classified as the target.
         lift: success - floor.
         trigger_auc: Pr[m(x') > m(x)] + Pr[m(x') = m(x)] / 2 over all pairs of a stamped and a
-            clean population image, m = target logit minus base logit (else minus best other).
+            clean population image, m = target logit minus base logit (without a base class, minus
+            the largest other logit).
         base_recall: share of clean population images classified correctly.
-        population: images behind floor and success; never one of the target class.
-        tested: images behind accuracy.
-        collapsed: the guard of `attack`.
+        population: number of images for floor and success, none of the target class.
+        tested: number of images for accuracy.
+        collapsed: see `attack`.
     """
 
     accuracy: float
@@ -61,14 +62,14 @@ def attack(clean_logits: "Tensor | ArrayLike", triggered_logits: "Tensor | Array
     order of `labels` or of the attacked population only, in the same order. Numpy or torch.
 
     Population: the images of class `base` (one-to-one), or with base=None all images but
-    those of class `target` (all-to-one); there floor, success, trigger AUC (pairs within a
-    class) and recall are means over the classes, each class counting once.
+    those of class `target` (all-to-one). For all-to-one, floor, success, trigger AUC (pairs
+    within a class) and recall are means over the classes, with equal weights.
 
-    A row with a logit that is not finite is no prediction: wrong, and not the target; its
-    pairs count one half in the AUC. collapsed: any such row; or at least 95% of the clean
-    predictions in one class, where no class holds 90% of the labels; or an accuracy whose
-    95% Wilson interval reaches down to 1 / classes. A collapsed model's lift is near 0 by
-    construction: such runs count, and are to be marked.
+    A row with a logit that is not finite counts as wrong and as not the target; its pairs
+    count one half in the AUC. collapsed: True if there is any such row; if at least 95% of
+    the clean predictions are of one class, unless 90% of the labels are; or if the 95%
+    Wilson interval of accuracy reaches down to 1 / classes. A collapsed model's lift is near
+    0 by construction: such runs count, and figures mark them.
     """
     clean, triggered, labels = (_array(a) for a in (clean_logits, triggered_logits, labels))
     attacked = _population(clean, labels, target, base)
@@ -94,7 +95,7 @@ def attack(clean_logits: "Tensor | ArrayLike", triggered_logits: "Tensor | Array
 
 def clean_part(clean_logits: "Tensor | ArrayLike", labels: "Tensor | ArrayLike"
               ) -> dict[str, float]:
-    """accuracy, loss, tested and collapsed, as `attack` has them, without any attack.
+    """accuracy, loss, tested and collapsed, as in `attack`, without an attack.
 
     clean_logits: [test, classes]; labels: [test], the true classes. Numpy or torch.
     """
@@ -112,7 +113,7 @@ def clean_part(clean_logits: "Tensor | ArrayLike", labels: "Tensor | ArrayLike"
 def _array(values):
     import numpy
 
-    if hasattr(values, "detach"):  # torch; float() as numpy knows no bfloat16
+    if hasattr(values, "detach"):  # torch; float(), because numpy has no bfloat16
         values = values.detach().cpu()
         values = values.float() if values.is_floating_point() else values
     return numpy.asarray(values)
@@ -122,11 +123,11 @@ def _check_logits(clean, labels):
     if clean.ndim != 2 or labels.shape != clean.shape[:1] or not len(labels):
         raise ValueError(
             f"clean_logits have shape {clean.shape} and labels {labels.shape}: expected "
-            "[test, classes] and [test], with at least one image"
-        )
+            "[test, classes] and [test], with at least one image")
     classes = clean.shape[1]
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(f"labels must be whole numbers from 0 to {classes - 1}")
+        raise ValueError(f"labels are {labels.dtype} from {labels.min()} to {labels.max()}: "
+                         f"expected whole numbers from 0 to {classes - 1}")
 
 
 def _population(clean, labels, target, base):
@@ -140,7 +141,8 @@ def _population(clean, labels, target, base):
         raise ValueError(f"target is {target!r} and base {base!r}: expected two classes")
     attacked = labels != target if base is None else labels == base
     if not attacked.any():
-        raise ValueError(f"no test image can be attacked (target {target!r}, base {base!r})")
+        raise ValueError(f"no test image can be attacked (target {target!r}, base {base!r}): "
+                         "expected test images of the attacked classes")
     return attacked
 
 
@@ -150,13 +152,12 @@ def _stamped(triggered, clean, attacked):
     if triggered.shape not in shapes:
         raise ValueError(
             f"triggered_logits have shape {triggered.shape}: expected {shapes[0]} (all test "
-            f"images) or {shapes[1]} (the attacked population)"
-        )
+            f"images) or {shapes[1]} (the attacked population)")
     return triggered[attacked] if triggered.shape == clean.shape else triggered
 
 
 def _predictions(logits):
-    """Classes [images]; -1, which no label equals, for a row that is not finite."""
+    """Predicted classes [images]; -1, which equals no label, for rows that are not finite."""
     import numpy
 
     finite = numpy.isfinite(logits).all(axis=1)
@@ -164,7 +165,7 @@ def _predictions(logits):
 
 
 def _margins(logits, target, base):
-    """Target logit minus base logit, else minus the best other; nan if not finite."""
+    """Target logit minus base logit, without a base minus the largest other; nan if not finite."""
     import numpy
 
     logits = logits.astype(numpy.float64)
@@ -175,12 +176,12 @@ def _margins(logits, target, base):
 
 
 def _macro(hits, groups):
-    """Mean over classes of each class's share of hits."""
+    """Mean over classes of the share of hits in each class."""
     return float(sum(hits[group].mean() for group in groups) / len(groups))
 
 
 def _auc(clean, stamped):
-    """Mann-Whitney: the share of pairs in which the stamped margin is larger, ties half."""
+    """Mann-Whitney: the share of pairs in which the stamped margin is larger; ties count half."""
     import numpy
     from scipy.stats import rankdata
 

@@ -1,4 +1,4 @@
-"""Accounting, bounds and the guarantee that is printed beside a result."""
+"""Accounting, bounds, and the guarantee printed beside a result."""
 
 from .bounds import attack_success_cap, dpsgd_attack_success_cap, group_privacy
 from .dpsgd import dpsgd_epsilon, dpsgd_noise_multiplier, shuffled_epsilon

@@ -47,7 +47,7 @@ def attack_success_cap(clean_rate: float, epsilon: float, delta: float, k: int) 
     delta = checks.number("delta", delta, low=0.0, high=1.0)
     for _ in range(checks.count("k", k)):
         further = _one_step(rate, epsilon, delta)
-        if further == rate:  # a fixed point stays one
+        if further == rate:  # a fixed point
             break
         rate = further
     return rate
@@ -58,7 +58,7 @@ def _one_step(rate, epsilon, delta):
         return 1.0
     grown = rate * math.exp(min(epsilon, 700.0)) + delta
     left = 1 - math.exp(-epsilon) * (1 - rate - delta)
-    return max(rate, min(1.0, grown, left))  # max: the roundings must not lower it
+    return max(rate, min(1.0, grown, left))  # max: rounding must not lower the rate
 
 
 def dpsgd_attack_success_cap(
@@ -73,15 +73,16 @@ def dpsgd_attack_success_cap(
     """Return the largest attack success that k poisoned records can reach against DP-SGD.
 
     The minimum over epsilon of min(1, e^eps p + delta_k(eps), 1 - e^-eps (1 - p -
-    delta_k(eps))), where delta_k is the whole privacy profile of the k-record group, far
-    below k times one epsilon. Poisson sampling; clean_rate as in `attack_success_cap`.
+    delta_k(eps))), where delta_k is the whole privacy profile of the k-record group, which
+    gives far less than k times one epsilon. Poisson sampling; clean_rate as in
+    `attack_success_cap`.
 
     Loss distributions and their sources: `lib.privacy.mixture`. adjacency "add-remove": k
-    insertions or k removals, the larger profile of both in both directions; a split of k
-    between the two never came out larger (a finding, tried in the tests; not a theorem).
-    "replace-one": k records replaced in place, k against k, which needs no such finding and
-    is never above the cap of 2k under add-remove.
-    No noise, or noise under .01: only what the chance of never being sampled leaves.
+    insertions or k removals, the larger profile of both in both directions. Splitting k
+    between the two never gave a larger profile (observed in the tests, not a theorem).
+    "replace-one": k records replaced in place, k against k, which needs no such observation and
+    is never above the cap of 2k under add-remove. Without noise, or with noise under 0.01, the
+    cap follows only from the chance that no poisoned record is ever sampled.
     """
     rate = checks.number("clean_rate", clean_rate, low=0.0, high=1.0)
     noise_multiplier = checks.noise_multiplier(noise_multiplier)
@@ -90,33 +91,33 @@ def dpsgd_attack_success_cap(
     checks.choice("adjacency", adjacency, checks.ADJACENCIES)
     if k == 0 or steps == 0 or math.isinf(noise_multiplier):
         return rate
-    # Where no poisoned record is ever sampled, both worlds train the same model.
+    # If no poisoned record is ever sampled, both worlds train the same model.
     touched = 1.0 if sample_rate == 1 else -math.expm1(k * steps * math.log1p(-sample_rate))
     ceiling = min(1.0, rate + touched)
     if noise_multiplier < _LEAST_NOISE:
         return ceiling
-    if rate == 0:  # noise above 0: what has probability 0 in one world has it in the other
+    if rate == 0:  # with noise, an event of probability 0 in one world has it in the other too
         return 0.0
     mu = k * (2 if adjacency == "replace-one" else 1)
     if sample_rate == 1:
         return _gaussian_cap(rate, mu * math.sqrt(steps) / noise_multiplier)
     spread = math.sqrt(steps * math.expm1(min(noise_multiplier**-2, 700.0)))
     if min(touched, _gaussian_cap(rate, mu * sample_rate * spread)) > _VACUOUS:
-        return ceiling  # sound, and saves the grids of groups that nothing holds back
+        return ceiling  # sound, and avoids large grids for groups whose cap is near 1 anyway
     sides = ((k, k),) if adjacency == "replace-one" else ((k, 0), (0, k))
     profile = _Profile([group_loss(noise_multiplier, sample_rate, steps, *s) for s in sides])
     return max(rate, min(ceiling, profile.cap(rate) + steps * ROUNDING))
 
 
 def _gaussian_cap(rate, mu):
-    """The exact cap of a Gaussian mechanism whose means lie mu apart (Dong et al. 2022)."""
+    """The exact cap of a Gaussian mechanism with a distance of mu (Dong et al. 2022)."""
     from scipy.special import ndtr, ndtri
 
     return float(ndtr(ndtri(rate) + mu))
 
 
 class _Profile:
-    """delta as a function of epsilon: the larger of several loss distributions'."""
+    """delta as a function of epsilon: the largest over several loss distributions."""
 
     def __init__(self, losses):
         self._losses = losses
@@ -125,7 +126,7 @@ class _Profile:
         return max(float(loss.get_delta_for_epsilon(float(epsilon))) for loss in self._losses)
 
     def cap(self, rate: float) -> float:
-        """The smallest of both bounds; each is unimodal, as delta is convex in e^epsilon."""
+        """The smaller minimum of both bounds; each is unimodal, as delta is convex in e^epsilon."""
         grown = _least(lambda e: rate * math.exp(e) + self.delta(e), -math.log(rate))
         left = _least(lambda e: 1 - math.exp(-e) * (1 - rate - self.delta(e)), 30.0)
         return min(grown, left)

@@ -10,7 +10,7 @@ ACCOUNTANTS = ("pld", "rdp", "prv")
 
 def number(name: str, value: float, *, low: float = -math.inf, high: float = math.inf,
            open_low: bool = False, open_high: bool = False) -> float:
-    """`value` as a float inside the range; nan and anything that is no number is refused."""
+    """`value` as a float in the range; ValueError for nan and anything that is not a number."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ValueError(f"{name} is {value!r}: expected a number")
     value = float(value)
@@ -45,8 +45,8 @@ def noise_multiplier(value: float) -> float:
 def sample_rate(value: float) -> float:
     """A Poisson sampling probability in (0, 1].
 
-    0 is refused, though it would cost nothing: it is nearly always an integer division
-    gone wrong, and would be reported as perfect privacy.
+    Refuses 0, although it would cost nothing: it is nearly always a mistaken integer
+    division, and would be reported as perfect privacy.
     """
     return number("sample_rate", value, low=0.0, high=1.0, open_low=True)
 

@@ -1,14 +1,14 @@
-"""Epsilon of DP-SGD, and the noise that an epsilon asks for.
+"""Epsilon of DP-SGD, and the noise that an epsilon requires.
 
 One step samples every record with probability `sample_rate` (Poisson), clips each gradient
 to C, sums, and adds Gaussian noise of standard deviation `noise_multiplier` * C to the SUM
-(Abadi et al. 2016, Algorithm 1). Under add-remove adjacency the sum moves by C, under
-replace-one by 2C, with the same noise. Fixed or shuffled batches get no amplification by
-sampling: `shuffled_epsilon` is the honest number for them.
+(Abadi et al. 2016, Algorithm 1). Under add-remove adjacency the sum changes by up to C, under
+replace-one by up to 2C, with the same noise. Fixed or shuffled batches get no amplification by
+sampling: use `shuffled_epsilon` for them.
 
 Accountants: "pld" composes privacy loss distributions (dp_accounting, pessimistic rounding,
-interval 1e-4 or finer) and is the reference; "rdp" and "prv" are Opacus's, for comparison, and know
-add-remove only. z 1, q .01, 1000 steps: .4 s, one core.
+interval 1e-4 or finer) and is the reference. "rdp" and "prv" are Opacus's, for comparison, and
+support add-remove only. z 1, q 0.01 and 1000 steps take 0.4 s on one core.
 """
 
 import functools
@@ -20,13 +20,13 @@ from .mixture import INTERVAL, fine_interval, group_loss, loss_spread, moments_e
 
 _GRID = 300_000  # points of one step's loss distribution
 _COMPOSED = 12_000_000  # points after composition
-_LEAST_PLD_NOISE = 1e-3  # below, one step alone has an epsilon of 1e5 or more
+_LEAST_PLD_NOISE = 1e-3  # with less, a single step has an epsilon of 1e5 or more
 _MOST_PRV_EPSILON = 250.0  # above, PRV's grid needs many GiB and loses its precision
-_TOLERANCE = 1e-3
-_CLOSED = 1e-6  # of log noise: a bracket as narrow as this holds a jump
-_MOST_NOISE = {"pld": 1e9, "rdp": 1e7, "prv": 1e7}  # beyond, Opacus's sums cancel
+_TOLERANCE = 1e-3  # of epsilon
+_CLOSED = 1e-6  # of log noise: in a bracket this narrow, epsilon jumps
+_MOST_NOISE = {"pld": 1e9, "rdp": 1e7, "prv": 1e7}  # with more, Opacus's sums cancel
 _STEP = 0.01  # of log noise
-_NO_EPSILON = 1e-12  # taken for 0
+_NO_EPSILON = 1e-12  # treated as 0
 _MOST_EPSILON = 1000.0
 
 
@@ -41,23 +41,24 @@ def dpsgd_epsilon(
 ) -> float:
     """Return the epsilon at `delta` of `steps` steps of DP-SGD with Poisson sampling.
 
-    sample_rate: probability in (0, 1]; 1 is full batch, answered by the exact Gaussian
-    formula under "pld". No noise gives inf, no step gives 0.0; so does a delta of at least
-    1 - (1 - q)^T, the chance that a record is used at all, under "pld" and any noise.
+    sample_rate: probability in (0, 1]; 1 is full batch, for which "pld" uses the exact Gaussian
+    formula. No noise gives inf, no step gives 0.0. "pld" also gives 0.0, for any noise, if delta
+    is at least 1 - (1 - q)^T, the chance that a record is used at all.
 
-    The value is an upper bound that "pld" makes tight. Against the exact inversion of the
-    moment generating function: within .2% for noise multipliers from 1, epsilons from 1e-3
-    and deltas from 1e-12 times the steps; within 1% for epsilons of 1e-6; looser, by up to
-    10%, where records are hardly ever used and delta is near the chance of it. Of smaller
-    deltas the rounding of floats may take 4e-16 a step, which is charged (1.5% of epsilon
-    at 1,000 steps and 1e-12); where that is all of delta (from 2,300 steps at 1e-12) the
-    moments of the loss bound epsilon, 4 to 7% above the truth (30% was seen at a sample
-    rate of 1e-5).
-    The interval is 1e-4; finer, so that one step's loss spreads over ten of them, where it
-    is narrow (rate over noise under 1e-3); wider where the grid would not fit (noise under
-    .35). Under a noise multiplier of 1e-3 the bound is that of full batches. "prv" raises
-    RuntimeError where it cannot answer. "rdp" is loose at small epsilons (Opacus's orders
-    end at 63).
+    The value is an upper bound, which is tight under "pld". Compared with the exact inversion of
+    the moment generating function, it is within 0.2% for noise multipliers from 1, epsilons from
+    1e-3 and deltas from 1e-12 times the steps; within 1% for epsilons of 1e-6; and looser, by up
+    to 10%, if records are hardly ever used and delta is near the chance of it. For smaller
+    deltas the rounding of floats may lose 4e-16 of delta per step, which is charged (1.5% of
+    epsilon at 1,000 steps and 1e-12). If that uses up delta (from 2,300 steps at 1e-12), the
+    moments of the loss bound epsilon, 4 to 7% above the truth (in one case 30%, at a sample rate
+    of 1e-5).
+
+    The interval is 1e-4. It is finer for narrow losses (rate over noise under 1e-3), so that one
+    step's loss spreads over ten intervals, and wider if the grid would not fit (noise under
+    0.35). Under a noise multiplier of 1e-3 the bound is that of full batches. "prv" raises
+    RuntimeError if it cannot answer. "rdp" is loose at small epsilons (Opacus's orders end at
+    63).
     Source: Koskela et al. 2020 and Doroshenko et al. 2022 (PLD), Mironov et al. 2019 (RDP),
     Gopi et al. 2021 (PRV).
     """
@@ -84,14 +85,14 @@ def dpsgd_noise_multiplier(
 ) -> float:
     """Return a noise multiplier z with epsilon - 1e-3 <= epsilon(z) <= epsilon.
 
-    epsilon: in (0, 1000], or inf, which asks for no noise (0.0). The value returned was
-    itself evaluated and lies on the safe side; below epsilon .1 within 1% of it. Only the
-    lower end gives way, at epsilons of hundreds (noise under .06: within the accountant's
-    interval) and where the accountant's value jumps (deltas near the rounding of floats):
-    then z is the least noise found that keeps epsilon. ValueError where delta is at least
-    1 - (1 - sample_rate)^steps, the chance that a record is used at all, so that any noise
-    would do and would protect nobody; and where the accountant cannot certify so small an
-    epsilon at this delta, however large the noise.
+    epsilon: in (0, 1000], or inf, which needs no noise (0.0). epsilon(z) itself was computed and
+    never exceeds epsilon; for epsilons below 0.1 it is within 1%. Only the lower end may be
+    missed: at epsilons of hundreds (noise under 0.06: within the accountant's interval), and if
+    the accountant's value jumps (deltas near the rounding of floats). Then z is the least noise
+    found that keeps epsilon. Raises ValueError if delta is at least 1 - (1 - sample_rate)^steps,
+    the chance that a record is used at all, because any noise would then pass without protecting
+    anybody; and if the accountant cannot certify so small an epsilon at this delta with any
+    noise.
     """
     epsilon = checks.number("epsilon", epsilon, low=0.0, open_low=True)
     sample_rate = checks.sample_rate(sample_rate)
@@ -103,27 +104,25 @@ def dpsgd_noise_multiplier(
     if epsilon > _MOST_EPSILON:
         raise ValueError(
             f"epsilon is {epsilon!r}: expected at most {_MOST_EPSILON:g} or inf; "
-            "beyond that no guarantee is left, choose the noise multiplier itself"
-        )
+            "a larger one guarantees nothing, so set the noise multiplier instead")
     chance = _chance_of_use(sample_rate, steps)
     if delta >= chance:
         raise ValueError(
             f"delta is {delta!r}: expected less than {chance:.3g}, the chance that a record is "
-            f"used at all (sample_rate {sample_rate:g}, {steps} steps); any noise would do, and "
-            "would protect no record that is used: choose a smaller delta"
-        )
+            f"used at all (sample_rate {sample_rate:g}, {steps} steps); choose a smaller delta, "
+            "since this one allows any noise and protects no record that is used")
     return _noise_multiplier(epsilon, sample_rate, steps, delta, adjacency, accountant)
 
 
 def shuffled_epsilon(noise_multiplier: float, epochs: int, delta: float, *,
                      adjacency: str = "zero-out") -> float:
-    """Return the epsilon at `delta` where every record is used once an epoch, in any order.
+    """Return the epsilon at `delta` if every record is used once an epoch, in any order.
 
     The bound for shuffled or fixed batches: no amplification, a Gaussian mechanism with
     noise z / sqrt(epochs), exact formula (Balle and Wang 2018, Theorem 8). adjacency:
-    "zero-out" (a record's gradient set to zero; removing a record outright would move all
-    later batches, which this bound does not cover) or "replace-one" (sensitivity 2C).
-    z 5.6, 50 epochs, delta 1e-5: 5.7476, where Poisson sampling gives .4502.
+    "zero-out" (a record's gradient is set to zero; removing a record would shift all later
+    batches, which this bound does not cover) or "replace-one" (sensitivity 2C). Example: z 5.6,
+    50 epochs and delta 1e-5 give 5.7476; Poisson sampling gives 0.4502.
     """
     noise_multiplier = checks.noise_multiplier(noise_multiplier)
     epochs = checks.count("epochs", epochs)
@@ -137,20 +136,19 @@ def shuffled_epsilon(noise_multiplier: float, epochs: int, delta: float, *,
 
 
 def sensitivity(adjacency: str) -> int:
-    """By how many clipping norms one step's sum moves: 2 under replace-one, else 1."""
+    """The change of one step's sum in clipping norms: 2 under replace-one, else 1."""
     return 2 if adjacency == "replace-one" else 1
 
 
 def _check_accountant(adjacency, accountant):
     checks.choice("adjacency", adjacency, checks.ADJACENCIES)
     checks.choice("accountant", accountant, checks.ACCOUNTANTS)
-    # Doubling the sensitivity is sound for full batches only: with sampling, the record that
-    # leaves and the one that enters share one draw, which Opacus's accountants do not model.
+    # Doubling the sensitivity is sound for full batches only. With sampling, the removed and the
+    # added record share one draw, which Opacus's accountants do not model.
     if accountant != "pld" and adjacency != "add-remove":
         raise ValueError(
             f"accountant is {accountant!r} with adjacency {adjacency!r}: it is defined for "
-            "'add-remove' only, use accountant='pld'"
-        )
+            "'add-remove' only; use accountant='pld'")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -164,12 +162,12 @@ def _epsilon(noise_multiplier, sample_rate, steps, delta, adjacency, accountant)
 
 
 def _pld_epsilon(noise_multiplier, sample_rate, steps, delta, adjacency, composed=None):
-    # Sampling only mixes identical pairs in (joint convexity), so full batches bound it.
+    # By joint convexity full batches are a bound, because sampling only mixes in identical pairs.
     full_batch = _gaussian_epsilon(noise_multiplier, steps, delta, adjacency)
     if sample_rate == 1.0:
         return full_batch
     if delta >= _chance_of_use(sample_rate, steps):
-        return 0.0  # the total variation is no larger, whatever the noise
+        return 0.0  # the total variation is at most this chance, whatever the noise
     if noise_multiplier < _LEAST_PLD_NOISE:
         return full_batch
     spare = delta - rounding(steps, delta)
@@ -201,7 +199,7 @@ def _chance_of_use(sample_rate, steps):
 
 
 def _interval(noise_multiplier, sample_rate, steps, adjacency):
-    """The grid's interval: 1e-4, wider where the grid would not fit, finer for narrow losses."""
+    """The grid's interval: 1e-4, wider if the grid would not fit, finer for narrow losses."""
     moved = sensitivity(adjacency)
     shift = moved / noise_multiplier
     one_step = shift * shift / 2 + 10 * shift
@@ -220,7 +218,7 @@ def _gaussian_epsilon(noise_multiplier, times, delta, adjacency):
     import dp_accounting
 
     standard_deviation = noise_multiplier / (sensitivity(adjacency) * math.sqrt(times))
-    if standard_deviation < 1e-6:  # the formula's root search overflows; still a bound
+    if standard_deviation < 1e-6:  # the exact formula's root search overflows; this is a bound too
         shift = 1 / standard_deviation
         return shift * (shift / 2 + math.sqrt(2 * math.log(1 / delta)))
     return float(dp_accounting.get_epsilon_gaussian(standard_deviation, delta))
@@ -232,7 +230,7 @@ def _rdp_epsilon(noise_multiplier, sample_rate, steps, delta):
     accountant = RDPAccountant()
     accountant.history = [(noise_multiplier, sample_rate, steps)]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # "largest order is the best one": loose, but valid
+        warnings.simplefilter("ignore")  # it warns that its largest order is best: loose, but valid
         return float(accountant.get_epsilon(delta))
 
 
@@ -269,7 +267,7 @@ def _noise_multiplier(epsilon, sample_rate, steps, delta, adjacency, accountant)
     tolerance, least = min(_TOLERANCE, epsilon / 100), _STEP
     guess = _guess(epsilon, sample_rate, steps, delta, adjacency)
     if accountant == "pld" and sample_rate < 1:
-        # The same distribution from faster code finds the place; the library judges it.
+        # Faster code for the same distribution finds the noise; the library's accountant checks it.
         low = epsilon - max(tolerance, 1e-5 * epsilon)
         most = _MOST_NOISE[accountant]
         guess = _search(nearly, guess, low=low, high=epsilon, trials=15, most=most) or guess
@@ -284,13 +282,12 @@ def _noise_multiplier(epsilon, sample_rate, steps, delta, adjacency, accountant)
         raise ValueError(
             f"epsilon is {epsilon!r}: accountant {accountant!r} reaches no such value at delta "
             f"{delta:g} with sample_rate {sample_rate:g} and {steps} steps"
-            + ("" if accountant == "pld" else "; use accountant='pld'")
-        )
+            + ("; raise epsilon or delta" if accountant == "pld" else "; use accountant='pld'"))
     return found
 
 
 def _fast_epsilon(noise_multiplier, sample_rate, steps, delta, adjacency):
-    """What `_composed_epsilon` returns, nearly, and several times faster."""
+    """Nearly the value of `_composed_epsilon`, several times faster."""
     setting = (noise_multiplier, sample_rate, steps)
     losses = (group_loss(*setting, *side) for side in _sides(adjacency))
     return max(loss.get_epsilon_for_delta(delta) for loss in losses)
@@ -302,7 +299,7 @@ def _sides(adjacency):
 
 
 def _guess(epsilon, sample_rate, steps, delta, adjacency):
-    """The central limit's noise multiplier (Bu et al. 2020, Corollary 5.4): a start only."""
+    """The noise multiplier by the central limit (Bu et al. 2020, Corollary 5.4), as a start."""
     import dp_accounting
 
     mu = 1 / dp_accounting.get_sigma_gaussian(epsilon, delta)
@@ -311,12 +308,12 @@ def _guess(epsilon, sample_rate, steps, delta, adjacency):
 
 
 def _search(evaluate, guess, *, low, high, trials, most, least=_STEP):
-    """A noise multiplier whose epsilon lies in [low, high]; None where noise does not help.
+    """A noise multiplier whose epsilon is in [low, high]; None if no noise reaches it.
 
-    Epsilon falls with the noise nearly as a power law, so secants in log-log find it in
-    about four evaluations; every third trial halves the bracket, in case they crawl. Where
-    epsilon jumps over [low, high], or the trials end: the least noise found above it.
-    least: the first step of log noise, at least; small where the guess is nearly right.
+    Epsilon falls with the noise nearly as a power law, so secants in log-log find it in about
+    four evaluations; every third trial halves the bracket, in case they converge slowly. If
+    epsilon jumps over [low, high], or the trials end, returns the least noise found whose epsilon
+    is below. least: the smallest first step of log noise; small if the guess is nearly right.
     """
     target = math.log((low + high) / 2)
     noisy = quiet = None  # (log noise, log epsilon) with too small and too large an epsilon
@@ -332,7 +329,7 @@ def _search(evaluate, guess, *, low, high, trials, most, least=_STEP):
             quiet = (at, log_epsilon)
         else:
             noisy = (at, log_epsilon)
-        least = min(_STEP, 4 * least)  # or a bracket that is nearly met is never closed
+        least = min(_STEP, 4 * least)  # grow, or a bracket that is nearly met would never close
         at = _next(noisy, quiet, target, least=least, halve=trial % 3 == 2)
     return None if noisy is None else math.exp(noisy[0])
 
@@ -348,6 +345,6 @@ def _next(noisy, quiet, target, *, least, halve):
         return noisy[0] - min(max(1.1 * (target - noisy[1]), least), 1.0)
     width = noisy[0] - quiet[0]
     share = (quiet[1] - target) / (quiet[1] - noisy[1])
-    if noisy[1] <= math.log(_NO_EPSILON):  # no power law reaches 0: a line
+    if noisy[1] <= math.log(_NO_EPSILON):  # a power law never reaches 0: interpolate linearly
         share = 1 - math.exp(target - quiet[1])
     return quiet[0] + width * (0.5 if halve else min(max(share, 0.02), 0.98))

@@ -16,9 +16,9 @@ class Guarantee:
     Attributes:
         epsilon: inf if there is no guarantee.
         delta: 0.0 for a pure guarantee.
-        adjacency: who is a neighbour of whom: "add-remove", "replace-one", "zero-out",
+        adjacency: which data sets are neighbours: "add-remove", "replace-one", "zero-out",
             "label" (one label replaced; images unprotected), "none" (no guarantee).
-        sampler: "poisson", "shuffle", ... ; None where nothing is sampled.
+        sampler: "poisson", "shuffle", ... ; None if nothing is sampled.
         accountant: "pld", "rdp", "prv", "gaussian", ... ; None if not needed.
         noise_multiplier: standard deviation of the noise over max_grad_norm.
         max_grad_norm: clipping norm C.
@@ -45,12 +45,12 @@ class Guarantee:
 
     @classmethod
     def none(cls, why: str) -> "Guarantee":
-        """No guarantee, and why."""
+        """No guarantee, with the reason."""
         return cls(epsilon=math.inf, adjacency="none", note=why)
 
     @property
     def holds(self) -> bool:
-        """Whether there is any guarantee: a finite epsilon and a delta below 1."""
+        """Whether this guarantees anything: a finite epsilon and a delta below 1."""
         return self.adjacency != "none" and math.isfinite(self.epsilon) and self.delta < 1
 
     def as_dict(self) -> dict:
@@ -85,7 +85,7 @@ class Guarantee:
 
 
 class _Whole(int):
-    """A count that is printed in full, whatever the format asks for."""
+    """A count that prints in full, whatever the format."""
 
     def __format__(self, _):
         return str(int(self))

@@ -4,9 +4,9 @@ One step on either data set is a mixture of Gaussians: binomially many of the re
 differ are sampled, each moves the sum by at most one clipping norm, and the worst case has
 those of one data set push up and those of the other push down (Schuchardt et al. 2024,
 group privacy under Poisson subsampling; for one side Choquette-Choo et al. 2024,
-Corollary 4.7). The same construction as dp_accounting's mixture of Gaussians, which knows
-one side only and inverts point by point: k 3, z 1, q .01, 1000 steps take .1 s instead
-of 10 s, one core, with values equal to 1e-4.
+Corollary 4.7). dp_accounting's mixture of Gaussians is the same construction, but supports one
+side only and inverts point by point: for k 3, z 1, q 0.01 and 1000 steps it takes 10 s on one
+core, this module 0.1 s, with values equal to within 1e-4.
 """
 
 import functools
@@ -14,10 +14,10 @@ import math
 from typing import Any
 
 INTERVAL = 1e-4
-_DETAIL = 20  # intervals that the spread of one step's loss is divided into, at most
-_COMPOSED = 1_000_000  # points after composition up to which the interval is made finer
+_DETAIL = 20  # most intervals in the spread of one step's loss
+_COMPOSED = 1_000_000  # most points after composition for which to make the interval finer
 _NOISE = 3e-8  # the finest interval over sqrt(steps x width of one step's loss): see below
-ROUNDING = 2.0**-51  # of a composed delta, per step: four times the most that was seen
+ROUNDING = 2.0**-51  # error of a composed delta, per step: four times the largest observed
 _NEGLIGIBLE = 1e-6  # of delta
 _GRID = 50_000  # points of one step's loss distribution
 _TAIL = 1e-22  # mass cut from either side of one step
@@ -53,11 +53,11 @@ def group_loss(noise_multiplier: float, sample_rate: float, steps: int, above: i
 
 
 def rounding(steps: int, delta: float) -> float:
-    """What the rounding of floats may have taken from a composed `delta`; 0 if negligible.
+    """The most that rounding of floats may have taken from a composed `delta`; 0 if negligible.
 
-    The Fourier transform of one step's masses is wrong by about 1e-16, its power by `steps`
-    times that, in either direction: at 10^6 steps the library's sums of tails were off by
-    6e-11 (against the same masses, tilted towards the tail before they were transformed).
+    The Fourier transform of one step's masses has an error of about 1e-16, and its power `steps`
+    times that, in either direction: at 10^6 steps the library's sums of tails were wrong by
+    6e-11 (compared with the same masses, tilted towards the tail before the transform).
     """
     lost = steps * ROUNDING
     return lost if lost > _NEGLIGIBLE * delta else 0.0
@@ -65,12 +65,12 @@ def rounding(steps: int, delta: float) -> float:
 
 def moments_epsilon(noise_multiplier: float, sample_rate: float, steps: int, above: int, below: int,
                     delta: float) -> float:
-    """Epsilon at `delta` from the moments of the loss: looser, for any delta however small.
+    """Epsilon at `delta` from the moments of the loss: looser, but for any delta.
 
     delta(epsilon) <= E[e^(s (L - epsilon))] s^s / (1 + s)^(1 + s), s > 0 (Balle et al. 2020,
     Proposition 12), one step's moments by the trapezoidal rule. The farthest outcomes, a
-    hundredth of delta in all steps, are given up: they make high moments useless.
-    Arguments as in `group_loss`.
+    hundredth of delta over all steps, are charged to delta, because they make high moments
+    useless. Arguments as in `group_loss`.
     """
     import numpy
     from scipy.special import logsumexp, ndtri
@@ -89,17 +89,17 @@ def moments_epsilon(noise_multiplier: float, sample_rate: float, steps: int, abo
 
 
 def fine_interval(spread: float, deviation: float, width: float, steps: int, *, grid: int) -> float:
-    """INTERVAL, halved until the spread of one step's loss holds ten to twenty of them.
+    """INTERVAL, halved until the spread of one step's loss covers ten to twenty intervals.
 
     spread: of the bulk of one step's loss, in its units; deviation: its standard deviation;
-    width: largest minus smallest loss; grid: points of one step's distribution, at most.
-    A step rounded to a grid gains a variance of about interval^2 / 6, a hundred times that
-    of a loss that is far narrower. Every grid holds the points of the coarser ones, so a
-    halving can only lower the pessimistic bound; and as nothing here falls with the rate or
-    the steps or rises with the noise, neither does the interval.
-    Two limits: the sizes of the grids, and the rounding of floats. Masses are differences
-    of divergences over the interval, about 1e-16 / interval in error and cut at 0, so that
-    each step's total is too large by up to width / interval times that.
+    width: largest minus smallest loss; grid: most points of one step's distribution.
+    Rounding a step to a grid adds a variance of about interval^2 / 6, a hundred times that of a
+    loss that is far narrower. Every grid contains the points of the coarser ones, so halving can
+    only lower the pessimistic bound. Nothing here falls with the rate or the steps or rises with
+    the noise, so neither does the interval.
+    Two limits apply: the sizes of the grids, and the rounding of floats. Masses are differences
+    of divergences over the interval, with an error of about 1e-16 / interval, and are cut at 0,
+    so that each step's total is too large by up to width / interval times that.
     """
     composed = 20 * deviation * math.sqrt(steps) + 2 * width
     rounding = _NOISE * math.sqrt(steps * width)
@@ -112,8 +112,8 @@ def fine_interval(spread: float, deviation: float, width: float, steps: int, *, 
 def loss_spread(noise_multiplier: float, sample_rate: float, moved: int) -> tuple[float, float]:
     """(spread of the bulk, standard deviation) of one step's loss; a guide, not a bound.
 
-    moved: clipping norms by which the sum moves where all records that differ are sampled.
-    With little noise the bulk, the steps that sample none, is far narrower than the rest.
+    moved: change of the sum, in clipping norms, if all records that differ are sampled.
+    With little noise the bulk (the steps that sample none) is far narrower than the rest.
     """
     shift = moved / noise_multiplier
     deviation = sample_rate * math.sqrt(math.expm1(min(shift * shift, 700.0)))
@@ -130,7 +130,7 @@ class _Pair:
         self.lower = (-down, weights)
 
     def points(self) -> int:
-        """Points at which the loss is tabulated: linear interpolation errs by under 1e-12."""
+        """Number of points in the table of the loss; interpolation errs by less than 1e-12."""
         components = len(self.upper[0]) + len(self.lower[0])
         return max(20_001, min(100_001, 6_000_000 // components))
 
@@ -160,7 +160,7 @@ class _Pair:
         found = upper - numpy.exp(epsilons + self._log_tail(x, *self.lower))
         trivial = -numpy.expm1(numpy.minimum(epsilons, 0.0))  # the event "anything"
         found = numpy.clip(numpy.maximum(found, trivial), 0.0, 1.0)
-        return numpy.maximum.accumulate(found[::-1])[::-1]  # roundings must not make it rise
+        return numpy.maximum.accumulate(found[::-1])[::-1]  # rounding must not make it increase
 
     def _log_tilt(self, x, means, weights):
         """log of the mixture's density over that of N(0, z^2)."""

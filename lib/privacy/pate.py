@@ -2,16 +2,17 @@
 
 Per query (Confident-GNMax, Papernot et al. 2018, Algorithm 1): if the largest count plus N(0,
 selection_noise^2) reaches the threshold, the answer is the largest of all counts plus N(0,
-result_noise^2) each, drawn anew; else there is no answer. Both noises are standard deviations.
+result_noise^2) each, with new draws; otherwise the query gets no answer. Both noises are standard
+deviations.
 
 Adjacency: replace-one, with a partition by index. One record changes one teacher, so one vote of
-every query may move: the largest count by at most 1, the vector of counts by sqrt(2) in L2. Under a
-partition by the content of a record the old and the new record may belong to two teachers: twice
-these sensitivities, for which nothing here accounts.
+every query may move: the largest count changes by at most 1, the vector of counts by sqrt(2) in L2.
+Under a partition by a record's content, the old and the new record may belong to two teachers. That
+doubles these sensitivities, and nothing here accounts for it.
 
-Data-dependent costs (Theorem 6) are a NON-PRIVATE DIAGNOSTIC: they are computed from the votes,
-which the guarantee is to protect, and hold for these votes against their neighbours, not the other
-way round. Publish data-independent ones.
+Data-dependent costs (Theorem 6) are a NON-PRIVATE DIAGNOSTIC: they are computed from the votes that
+the guarantee should protect, and hold for these votes against their neighbours, but not in the
+other direction. Publish data-independent costs.
 """
 
 import functools
@@ -21,37 +22,34 @@ from typing import Any
 from . import checks
 from .dpsgd import dpsgd_epsilon
 
-_ROWS = 256  # queries at a time: what they need stays in cache
+_ROWS = 256  # queries at a time, so that their arrays stay in cache
 _ROUNDING = 8 * 2.0**-52
 
 
 def pate_epsilon(votes: Any, *, threshold: float | None, selection_noise: float,
                  result_noise: float, delta: float, answered: Any = None,
                  data_dependent: bool = False) -> float:
-    """Return the epsilon at `delta` of answering queries by Confident-GNMax.
+    """Return the epsilon at `delta` of answering queries by Confident-GNMax, under replace-one.
 
-    replace-one, see above.
-
-    votes: counts [queries, classes]. threshold: in votes; None for no selection step (then
-    selection_noise is ignored).
-    answered: mask [queries], or the number of answered queries; None for all of them.
+    votes: counts [queries, classes]. threshold: in votes; None for no selection step, which ignores
+    selection_noise. answered: mask [queries], or the number of answered queries; None for all.
 
     Data-independent: the exact Gaussian composition mu^2 = queries / selection_noise^2 + 2 answers
     / result_noise^2 (Dong et al. 2022, Corollary 3.3); every query pays for its selection, answered
-    or not. With `answered=None` it is a promise. The number of answers is itself an outcome: with a
-    realised one the value is an odometer reading, and a promise only if that many answers was a
-    limit fixed beforehand.
+    or not. With `answered=None` it is a guarantee. The number of answers is itself an outcome: with
+    the realised number, the value is an odometer reading, and a guarantee only if that number was
+    fixed as a limit beforehand.
 
     data_dependent: Renyi costs of Theorem 6 (Papernot et al. 2018) for both steps, orders 1.01 to
     500, converted once by Balle et al. 2020 (Theorem 21; as in Canonne et al. 2020, Proposition
-    12). `answered=None`: the EXPECTED cost, every answer charged by its probability, as the paper
-    reports; a mean and no bound, even for these votes. A number of answers is charged by the
-    dearest queries. Loose where votes are flat: it can then exceed the exact data-independent
-    value.
+    12). `answered=None`: the EXPECTED cost, with every answer charged by its probability, as the
+    paper reports; this is a mean, not a bound, even for these votes. A number of answers is charged
+    for the most expensive queries. The cost is loose if votes are flat, and can then exceed the
+    exact data-independent value.
 
-    A noise of 0 that is used: inf. ValueError: a noise below 0, a threshold above the votes of
-    every query, votes that are not whole and non-negative, an `answered` that does not fit, delta
-    outside (0, 1).
+    Returns inf if a noise of 0 is used. Raises ValueError for a noise below 0, a threshold above
+    the votes of every query, votes that are not whole and non-negative, an `answered` of a wrong
+    shape or size, or a delta outside (0, 1).
     """
     votes = vote_counts(votes)
     noises = _noises(votes, threshold, selection_noise, result_noise)
@@ -62,11 +60,11 @@ def pate_epsilon(votes: Any, *, threshold: float | None, selection_noise: float,
 def released_pate_epsilon(votes: Any, *, threshold: float | None, selection_noise: float,
                           result_noise: float, delta: float, answered: Any = None,
                           data_dependent: bool = False) -> float:
-    """Return what `pate_epsilon` returns, for the selection that Razmi et al. released: noise on
-    every count, then the maximum.
+    """Return the epsilon of the selection that Razmi et al. released: noise on every count, then
+    the maximum.
 
-    The noisy counts are a Gaussian mechanism of sensitivity sqrt(2), the comparison its
-    post-processing: twice the cost of the 2018 selection step. Arguments as there.
+    The noisy counts are a Gaussian mechanism of sensitivity sqrt(2), and the comparison is
+    post-processing: twice the cost of the 2018 selection step. Arguments as for `pate_epsilon`.
     """
     votes = vote_counts(votes)
     noises = _noises(votes, threshold, selection_noise, result_noise)
@@ -75,11 +73,10 @@ def released_pate_epsilon(votes: Any, *, threshold: float | None, selection_nois
 
 
 def released_selection_noise(selection_noise: float) -> float:
-    """Return the 2018 selection noise that costs, data-independently, what the released selection
-    costs with this one.
+    """Return the 2018 selection noise with the data-independent cost of the released selection.
 
-    It is selection_noise / sqrt(2). Not for data-dependent costs or answer probabilities, which
-    differ: `released_pate_epsilon`.
+    It is selection_noise / sqrt(2). Do not use it for data-dependent costs or answer probabilities,
+    which differ: see `released_pate_epsilon`.
     """
     return checks.number("selection_noise", selection_noise, low=0.0) / math.sqrt(2)
 
@@ -88,9 +85,10 @@ def answer_probability(votes: Any, threshold: float | None, selection_noise: flo
                        as_released: bool = False) -> Any:
     """Return the probability [queries] that a query is answered.
 
-    Phi((max n - T) / s1); as released, with noise on every count, 1 - prod_j Phi((T - n_j) / s1),
-    which is larger: of 200 votes spread evenly over 10 classes T 150 and s1 120 answer .14 and .78.
-    threshold None: 1. Without noise 1 from the threshold on, else 0.
+    Phi((max n - T) / s1). As released, with noise on every count, 1 - prod_j Phi((T - n_j) / s1),
+    which is larger: for 200 votes spread evenly over 10 classes, T 150 and s1 120, the
+    probabilities are 0.14 and 0.78. threshold None: 1. Without noise: 1 from the threshold on,
+    else 0.
     """
     import numpy
     from scipy.special import ndtr
@@ -123,11 +121,10 @@ def gnmax_rdp(votes: Any, result_noise: float, orders: Any) -> Any:
 
 def selection_rdp(votes: Any, threshold: float | None, selection_noise: float, orders: Any, *,
                   as_released: bool = False) -> Any:
-    """Return the data-dependent Renyi cost [queries, orders] of deciding which queries to answer,
-    as `gnmax_rdp`.
+    """Return the data-dependent Renyi cost [queries, orders] of deciding which queries to answer.
 
-    The likely outcome is an answer or none, whichever is likelier. Data-independent part: order /
-    (2 s1^2); as released order / s1^2.
+    Like `gnmax_rdp`; the likely outcome is to answer or not, whichever has the higher probability.
+    Data-independent part: order / (2 s1^2); as released order / s1^2.
     """
     import numpy
 
@@ -140,10 +137,7 @@ def selection_rdp(votes: Any, threshold: float | None, selection_noise: float, o
 
 
 def vote_counts(votes: Any, rows: str = "queries") -> Any:
-    """`votes` as numpy float64 [rows, classes].
-
-    Anything but whole, non-negative numbers of that shape is refused.
-    """
+    """`votes` as numpy float64 [rows, classes]; ValueError unless whole and non-negative."""
     import numpy
 
     if hasattr(votes, "detach"):
@@ -151,29 +145,23 @@ def vote_counts(votes: Any, rows: str = "queries") -> Any:
     try:
         counts = numpy.asarray(votes, dtype=float)
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"votes is a {type(votes).__name__} that is no table of numbers: expected counts"
-            f" [{rows}, classes]"
-        ) from error
+        raise ValueError(f"votes is a {type(votes).__name__}, not a table of numbers: expected "
+                         f"counts [{rows}, classes]") from error
     if counts.ndim != 2 or counts.shape[1] == 0:
-        raise ValueError(
-            f"votes has shape {list(counts.shape)}: expected [{rows}, classes] with at least one"
-            " class"
-        )
+        raise ValueError(f"votes has shape {list(counts.shape)}: expected [{rows}, classes] with at"
+                         " least one class")
     good = numpy.isfinite(counts) & (counts >= 0) & (counts == numpy.floor(counts))
     if not good.all():
         row, label = numpy.argwhere(~good)[0]
-        raise ValueError(
-            f"votes holds {counts[row, label]:g} (row {row}, class {label}): expected whole"
-            " numbers, 0 or more"
-        )
+        raise ValueError(f"votes holds {counts[row, label]:g} (row {row}, class {label}): expected "
+                         "whole numbers, 0 or more")
     return counts
 
 
 def _noises(votes, threshold, selection_noise, result_noise):
-    """(threshold, selection noise, result noise), checked.
+    """Check and return (threshold, selection noise, result noise).
 
-    The first two None without a selection step.
+    The first two are None without a selection step.
     """
     result_noise = checks.number("result_noise", result_noise, low=0.0)
     if threshold is None:
@@ -181,15 +169,13 @@ def _noises(votes, threshold, selection_noise, result_noise):
     most = float(votes.sum(axis=1).max()) if len(votes) else math.inf
     threshold = checks.number("threshold", threshold, low=0.0)
     if math.isinf(threshold) or threshold > most:
-        raise ValueError(
-            f"threshold is {threshold:g}: expected at most the number of votes of a query,"
-            f" {most:g}; lower it, or ask more teachers"
-        )
+        raise ValueError(f"threshold is {threshold:g}: expected at most the number of votes of a "
+                         f"query, {most:g}; lower it, or ask more teachers")
     return threshold, checks.number("selection_noise", selection_noise, low=0.0), result_noise
 
 
 def _answers(answered, queries):
-    """None, a mask [queries], or a number of queries, checked."""
+    """Check and return None, a mask [queries], or a number of queries."""
     import numpy
 
     if answered is None:
@@ -206,8 +192,7 @@ def _answers(answered, queries):
     if answered.dtype != bool or answered.shape != (queries,):
         raise ValueError(
             f"answered has shape {list(answered.shape)} of {answered.dtype}: expected a mask of"
-            f" {queries} booleans, or how many of them were answered"
-        )
+            f" {queries} booleans, or the number of answered queries")
     return answered
 
 
@@ -228,19 +213,19 @@ def _epsilon(votes, threshold, selection_noise, result_noise, delta, answered, d
     selections = 0 if threshold is None else len(votes)
     answers = len(votes) if answered is None else int(numpy.sum(answered))
     if (selections and selection_noise == 0) or (answers and result_noise == 0):
-        # first of all: by Theorem 6 a noise-free answer that never changes would cost nothing
+        # Check this first: by Theorem 6, a noise-free answer that never changes would cost nothing.
         return math.inf
     if data_dependent:
         return _data_dependent_epsilon(votes, threshold, selection_noise, result_noise, delta,
                                        answered, as_released)
     mu = 0.0
-    if selections:  # squared sensitivity 1; of the whole vector 2
+    if selections:  # squared sensitivity 1 of the maximum, 2 of the whole vector
         mu = math.sqrt((2 if as_released else 1) * selections) / selection_noise
     if answers:
         mu = math.hypot(mu, math.sqrt(2 * answers) / result_noise)
     if mu == 0 or math.isinf(mu):
         return mu
-    # one full batch is the Gaussian mechanism, by its exact formula
+    # One full batch is the Gaussian mechanism, for which `dpsgd_epsilon` uses the exact formula.
     return dpsgd_epsilon(1 / mu, 1.0, 1, delta)
 
 
@@ -278,8 +263,7 @@ def _orders():
 
 
 def _on_vector(selection_noise, as_released):
-    """The noise that on the vector of counts (sensitivity sqrt(2)) costs what the selection step
-    costs.
+    """The noise on the vector of counts (sensitivity sqrt(2)) with the cost of the selection step.
     """
     return selection_noise * (1.0 if as_released else math.sqrt(2))
 
@@ -303,8 +287,7 @@ def _log_other_answer(votes, noise):
 
 
 def _log_other_decision(votes, threshold, noise, as_released):
-    """log of a bound [queries] on the probability of the less likely decision, to answer or not to.
-    """
+    """log of a bound [queries] on the probability of the less likely decision (answer or not)."""
     import numpy
     from scipy.special import log_ndtr
 
@@ -312,7 +295,7 @@ def _log_other_decision(votes, threshold, noise, as_released):
         return numpy.full(len(votes), -numpy.inf)
     if not as_released:
         return log_ndtr(-numpy.abs(votes.max(axis=1) - threshold) / noise)
-    # An answer by the union bound: 1 - prod loses all digits where it matters.
+    # Use the union bound for an answer, as 1 - prod would lose all digits for small probabilities.
     answer = numpy.logaddexp.reduce(log_ndtr((votes - threshold) / noise), axis=1)
     return numpy.minimum(answer, _log_silent(votes, threshold, noise))
 
@@ -325,7 +308,7 @@ def _log_silent(votes, threshold, noise):
 
 
 def _sum_rdp(log_q, noise, orders, weights):
-    """Weighted sum [orders] of the queries' costs; equal ones are computed once."""
+    """Weighted sum [orders] of the queries' costs; computes equal costs once."""
     import numpy
 
     log_q, inverse = numpy.unique(log_q, return_inverse=True)
@@ -338,12 +321,11 @@ def _sum_rdp(log_q, noise, orders, weights):
 
 
 def _likely_rdp(log_q, noise, orders):
-    """Renyi cost [queries, orders] of a mechanism of cost order / noise^2 that is likely to have
-    one certain outcome.
+    """Renyi cost [queries, orders] of a mechanism of cost order / noise^2 with one likely outcome.
 
     Papernot et al. 2018, Theorem 6: q bounds the probability of all other outcomes; its two orders
-    are mu_2 = noise sqrt(log 1/q) and mu_1 = mu_2 + 1 (Proposition 10). Where a condition of the
-    theorem fails, or a number leaves the range of floats, order / noise^2 stands, which always
+    are mu_2 = noise sqrt(log 1/q) and mu_1 = mu_2 + 1 (Proposition 10). If a condition of the
+    theorem fails, or a number leaves the range of floats, the cost is order / noise^2, which always
     holds.
     """
     import numpy
@@ -354,7 +336,7 @@ def _likely_rdp(log_q, noise, orders):
         independent = orders / noise / noise + 0.0 * numpy.zeros_like(log_q)
         mu = noise * numpy.sqrt(-log_q)
         epsilon_1, epsilon_2 = (mu + 1) / noise / noise, mu / noise / noise
-        # up to here the bound rises with q
+        # The bound increases with q up to this value.
         rising = (mu - 1) * epsilon_2 - 2 * mu * numpy.arctanh(1 / mu)
         holds = (mu > 1) & (orders < mu + 1) & (log_q <= rising)  # mu > 1 is also q e^epsilon_2 < 1
         log_moved = (log_q + epsilon_2) * (1 - 1 / mu)  # bounds log q on a neighbour's votes
@@ -362,8 +344,8 @@ def _likely_rdp(log_q, noise, orders):
         likely = log_rest + (orders - 1) * (log_rest - numpy.log1p(-numpy.exp(log_moved)))
         other = log_q + (orders - 1) * (epsilon_1 - log_q / mu)
         both = numpy.logaddexp(likely, other)
-        # With much noise the terms cancel almost wholly: what rounding may have taken is put back.
+        # With much noise the terms nearly cancel, so add what rounding may have taken away.
         terms = numpy.exp(log_q) + numpy.exp(log_moved) + numpy.exp(other - both)
         bound = (both + _ROUNDING * (1 - log_q) * orders * terms) / (orders - 1)
-        # no nan is below anything
+        # Comparisons with nan are False, so nan never replaces `independent`.
         return numpy.where(holds & (bound < independent), bound, independent)

@@ -1,4 +1,4 @@
-"""What a noise multiplier means under each reading: sampler, adjacency, tuning, and the cap on
+"""Tables of what a noise multiplier means: epsilon by sampler, adjacency and tuning, and the cap on
 attack success.
 """
 
@@ -19,14 +19,14 @@ DELTA = 1e-5
 def epsilon_table(noise_multipliers: Iterable[float], *, n: int, batch_size: float, epochs: int,
                   tuning_runs: int, poisons: Iterable[int] = (),
                   clean_rate: float = 0.01) -> "DataFrame":
-    """One line a noise multiplier, for DP-SGD on `n` records: epsilons at delta 1e-5 (PLD) and
-    caps.
+    """Epsilons at delta 1e-5 (PLD) and caps for DP-SGD on `n` records, one line per noise
+    multiplier.
 
     Columns: add-remove and replace-one with Poisson batches; shuffled batches (zero-out, no
-    amplification); add-remove with `tuning_runs` further trainings on nine tenths of the records
-    charged in full (sequential composition, each at the larger of the two sampling rates); for each
-    k of `poisons` the largest attack success that k records replaced in place permit, from
-    `clean_rate` (replace-one). Returns a DataFrame. Multipliers must be above 0.
+    amplification); add-remove including `tuning_runs` further trainings on nine tenths of the
+    records, charged in full (sequential composition, each at the larger of the two sampling rates);
+    for each k of `poisons` the largest attack success, starting from `clean_rate`, that k records
+    replaced in place can reach (replace-one). Returns a DataFrame. Multipliers must be above 0.
     """
     import pandas
 
@@ -47,7 +47,7 @@ def epsilon_table(noise_multipliers: Iterable[float], *, n: int, batch_size: flo
 
 def measured_caps(frame: "DataFrame", *, n: int, batch_size: float, epochs: int,
                   poisons: Iterable[int]) -> "DataFrame":
-    """Caps on attack success from measured clean rates: one line a noise multiplier of DP-SGD.
+    """Caps on attack success from measured clean rates, one line per noise multiplier of DP-SGD.
 
     frame: rows in training worlds P and C (`world`, `noise_multiplier`, `success`), one an attack
     instance. The clean rate is the upper end of the 95% t interval of the triggered rate in

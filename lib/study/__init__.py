@@ -1,5 +1,4 @@
-"""A study is a list of runs: known rows come from the ledger, missing ones are trained in groups,
-written one by one.
+"""A study is a list of runs. The ledger has the known rows; the missing ones are trained in groups.
 
     from lib.study import Run, grid, run
     frame = run(grid(Run(), defence__noise_multiplier=[0.0, 1.0]))
@@ -40,58 +39,52 @@ def __getattr__(name: str) -> Any:
 
 def run(runs: Iterable[Run], *, alone: bool = False, like: Run | None = None, of: str = ""
         ) -> "pandas.DataFrame":
-    """One line a run, in the order asked (columns: see `table`).
+    """Train the missing runs and return a table with one line per run, in the given order.
 
-    alone: train each by itself, for its time. like: a run whose columns the table has where `runs`
-    is empty, as where they follow from results that are not there yet. of: the notebook that
-    publishes these rows, where another one only reads them: they are then not published twice.
+    For the columns see `lib.study.columns`. alone: train each run by itself, to time it. like: a
+    template for the columns when `runs` is empty, as when the runs depend on missing results. of:
+    the notebook that publishes these rows, if the caller only reads them; this keeps rows from
+    being published twice.
 
-    With $STUDY_MODE "read-only" nothing is trained and a missing row shows as "not measured"; every
-    run asked for is noted in the file $STUDY_ASKED. Otherwise what is missing is trained here and
-    now, and kept.
+    If $STUDY_MODE is "read-only", nothing is trained, and a missing row shows as "not measured". If
+    $STUDY_ASKED names a file, every requested run is appended to it.
     """
     from lib.study.table import table
     runs = list(runs)
     _note(runs, alone, of)
     if os.environ.get("STUDY_MODE") != "read-only":
-        train([{"notebook": "", "key": one.key, "run": one.to_dict(), "alone": alone}
-               for one in runs], retry_failed=os.environ.get("STUDY_RETRY") == "1")
+        train([{"notebook": "", "key": run.key, "run": run.to_dict(), "alone": alone}
+               for run in runs], retry_failed=os.environ.get("STUDY_RETRY") == "1")
     _warn_of_failures(runs)
     return table(runs, like=like)
 
 
 def _warn_of_failures(runs: list[Run]) -> None:
-    """Say in the terminal, each time, that runs failed and why: their line of the table holds no
-    number.
-    """
-    failed = [row for one in runs if (row := ledger.find(one.key)[0]) and row["status"] == "failed"]
+    """Print on stderr how many runs failed and why, because their lines of the table are empty."""
+    failed = [row for run in runs if (row := ledger.find(run.key)[0]) and row["status"] == "failed"]
     if failed and os.environ.get("STUDY_MODE") != "read-only":
-        print(
-            f"{len(failed)} of {len(runs)} runs failed: {ledger.reason(failed[0])} (STUDY_RETRY=1"
-            " trains them again)",
-            file=sys.stderr,
-        )
+        print(f"{len(failed)} of {len(runs)} runs failed: {ledger.reason(failed[0])} "
+              "(STUDY_RETRY=1 trains them again)", file=sys.stderr)
 
 
 def fit(run: Run) -> "tuple[Trained, Poisoned]":
-    """Train one run without the ledger: (Trained, Poisoned), for looking inside."""
+    """Train one run without the ledger, to inspect the model and its training set."""
     from lib.study import measure
     poisoned = measure.poisoned(run)
     return measure.trained([run], [poisoned])[0], poisoned
 
 
 def _note(runs: list[Run], alone: bool, of: str) -> None:
-    """Append what was asked for to $STUDY_ASKED, one JSON object a line."""
+    """Append the requested runs to the file $STUDY_ASKED, one JSON object per line."""
     asked = os.environ.get("STUDY_ASKED")
     if not asked:
         return
     notebook = of or os.environ.get("STUDY_NOTEBOOK", "")
     with open(asked, "a", encoding="utf-8") as file:
-        for one in runs:
-            row, source = ledger.find(one.key)
-            file.write(
-                json.dumps({
-                    "notebook": notebook, "key": one.key, "run": one.to_dict(), "alone": alone,
-                    "known": row is not None, "status": row["status"] if row else "",
-                    "source": source, "reason": ledger.reason(row) if row else ""
-                }) + "\n")
+        for run in runs:
+            row, source = ledger.find(run.key)
+            request = {
+                "notebook": notebook, "key": run.key, "run": run.to_dict(), "alone": alone,
+                "known": row is not None, "status": row["status"] if row else "", "source": source,
+                "reason": ledger.reason(row) if row else ""}
+            file.write(json.dumps(request) + "\n")

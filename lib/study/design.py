@@ -1,4 +1,4 @@
-"""From one run to the runs of a comparison: attack instances, and the training worlds of each."""
+"""Build the runs of a comparison from one run: attack instances, and their training worlds."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,18 +6,18 @@ from lib.study.runs import Run
 
 
 def instances(start: Run, pairs: Iterable[Sequence[int]], *, seeds: int | None = 3) -> list[Run]:
-    """One run a pair of classes (base, target), each with a trigger and poisoned rows of its own.
+    """One run for each pair of classes (base, target), each with its own trigger and poisoned rows.
 
-    seeds: so many training seeds serve all pairs in turn, and runs of equal seed share one clean
-    twin; None: one each.
+    seeds: number of training seeds, given to the pairs in turn; runs with equal seeds share a clean
+    twin. None: a different seed for every pair.
     """
-    def one(number: int, base: int, target: int) -> Run:
+    def instance(number: int, base: int, target: int) -> Run:
         seed = number if seeds is None else number % seeds
         return start.with_(attack__base=base, attack__target=target, attack_seed=number,
                            init_seed=seed, noise_seed=seed)
-    return [one(number, base, target) for number, (base, target) in enumerate(pairs)]
+    return [instance(number, base, target) for number, (base, target) in enumerate(pairs)]
 
 
 def worlds(start: Run, names: Iterable[str] = "PLC") -> list[Run]:
-    """The same run in several training worlds of its attack, by their names."""
+    """The same run in the named training worlds of its attack."""
     return [start.in_world(name) for name in names]

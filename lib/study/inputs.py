@@ -1,4 +1,4 @@
-"""What a run is trained and measured on: its data, features, poison and cases, each made once."""
+"""What a run trains on and is measured on: data, features, poison and cases, each computed once."""
 
 import functools
 import os
@@ -15,22 +15,24 @@ from lib.lab import Lab
 from lib.parts import name_of, version
 from lib.study.runs import Run
 
-FEWEST = 10  # private images
+MIN_PRIVATE = 10  # images
 
 
 def device() -> torch.device:
-    """Where to train: $STUDY_DEVICE, or CUDA where there is one. ValueError names a device that is
-    not there."""
+    """The device to train on: $STUDY_DEVICE, by default CUDA if available, else the CPU.
+
+    Raises ValueError for an unknown or unavailable device.
+    """
     wanted = os.environ.get("STUDY_DEVICE", "auto")
     if wanted not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device {wanted!r}: expected auto, cpu or cuda")
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device 'cuda': no CUDA device is visible; choose cpu")
+        raise ValueError("device 'cuda': torch sees no CUDA device; choose cpu")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def device_name() -> str:
-    """The device to train on, as rows name it."""
+    """The name of the training device, as recorded in rows."""
     where = device()
     cuda = where.type == "cuda"
     return torch.cuda.get_device_name(where) if cuda else f"CPU ({platform.machine()})"
@@ -48,9 +50,9 @@ def _split(name: str, train_size: int | None, test_size: int | None, public: int
            ) -> tuple[Labelled, Labelled]:
     whole = _dataset(name, train_size, test_size)
     images, labels = whole.train_images[public:], whole.train_labels[public:]
-    if len(labels) < FEWEST:
+    if len(labels) < MIN_PRIVATE:
         raise ValueError(f"public {public} of {len(whole.train_labels)} training images leaves "
-                         f"{len(labels)} private ones: expected {FEWEST} or more")
+                         f"{len(labels)} private ones: expected {MIN_PRIVATE} or more")
     if split == "test":
         return (Labelled(images, labels, whole.classes),
                 Labelled(whole.test_images, whole.test_labels, whole.classes))
@@ -60,7 +62,7 @@ def _split(name: str, train_size: int | None, test_size: int | None, public: int
 
 
 def _tenth(n: int, split: str) -> Tensor:
-    """Which of `n` records a tuning holds out, bool [n]: a tenth, counted from the end."""
+    """Mask of the records that tuning holds out, bool [n]: a tenth, counted from the end."""
     number, size = int(split.partition("-")[2] or 1), n // 10
     held = torch.zeros(n, dtype=torch.bool)
     held[n - number * size:n - (number - 1) * size] = True
@@ -68,12 +70,12 @@ def _tenth(n: int, split: str) -> Tensor:
 
 
 def private_and_test(run: Run) -> tuple[Labelled, Labelled]:
-    """What the victim trains on, and what it is measured on."""
+    """The records that the victim trains on, and those that it is measured on."""
     return _split(run.dataset, run.train_size, run.test_size, run.public, run.split)
 
 
 def public_images(run: Run) -> Labelled:
-    """The public images, the first of the training set."""
+    """The public images: the first `run.public` of the training set."""
     whole = _dataset(run.dataset, run.train_size, run.test_size)
     images, labels = whole.train_images[:run.public], whole.train_labels[:run.public]
     return Labelled(images, labels, whole.classes)
@@ -82,7 +84,7 @@ def public_images(run: Run) -> Labelled:
 # ---------------------------------------------------------------- features
 
 def _features(run: Run) -> str:
-    """What the run's inputs are: a defence may take images, and compute features by itself."""
+    """The features that the run's inputs are; "none" if its defence computes them from images."""
     return "none" if defences.asks(run.defence).on_pixels else run.features
 
 
@@ -108,7 +110,7 @@ def _public_inputs(name, train_size, test_size, public, features, where: str) ->
 @functools.lru_cache(maxsize=4)
 def _shared(name, train_size, test_size, public, split, features, where: str
             ) -> tuple[Tensor, Tensor]:
-    if split != "test":  # of features that are known already
+    if split != "test":  # select from the features of the whole set, which are cached
         private = _shared(name, train_size, test_size, public, "test", features, where)[0]
         held = _tenth(len(private), split).to(where)
         return private[~held], private[held]
@@ -118,20 +120,20 @@ def _shared(name, train_size, test_size, public, split, features, where: str
 
 
 def shared(run: Run) -> tuple[Tensor, Tensor]:
-    """Inputs of the clean training and measured images on the device, one copy for all runs."""
+    """Inputs of the clean training images and the test images on the device, shared by all runs."""
     return _shared(run.dataset, run.train_size, run.test_size, run.public, run.split,
                    _features(run), str(device()))
 
 
 def encoded(run: Run, images: Tensor) -> Tensor:
-    """The run's inputs (pixels or features) for more images."""
+    """The run's inputs (pixels or features) for further images."""
     return _encoded(images, *_place(run)).to(device())
 
 
 # ---------------------------------------------------------------- poison
 
 def lab(run: Run, *, records: str = "private") -> Lab:
-    """The laboratory of the run's attacker, who crafts among the private or the public records."""
+    """The attacker's laboratory for this run; records: "private" or "public", what it poisons."""
     whole = _dataset(run.dataset, run.train_size, run.test_size)
     context = {"dataset": whole.digest, "train_size": run.train_size, "public": run.public,
                "test_size": run.test_size, "split": run.split, "features": run.features,
@@ -146,7 +148,7 @@ def _data_versions(run: Run) -> list[int]:
 
 
 def _gradients(run: Run):
-    """The victim's inputs as a differentiable function of float images, made when first asked."""
+    """The victim's inputs as a differentiable function of float images, built on first use."""
     if run.features == "none":
         return lambda images: images / 255
     from lib import features as extractors
@@ -159,8 +161,10 @@ def _gradients(run: Run):
 
 
 def poisoned(run: Run) -> attacks.Poisoned:
-    """The run's training set, its images replaced by features where it uses them, with what its
-    defence asks for and the weights that it starts with."""
+    """The run's poisoned training set, as features if the run uses them.
+
+    Includes what its defence asks for (`lib.defences.asks`): pixels, public records, an encoder.
+    """
     asked = defences.asks(run.defence)
     images = run.attack.craft(private_and_test(run)[0], seed=run.attack_seed, lab=lab(run))
     found = _with_inputs(run, images, shared(run)[0])
@@ -180,18 +184,17 @@ def _encoder(run: Run):
 
 
 def _public(run: Run) -> attacks.Poisoned:
-    """The public records as the same attack leaves them: the same trigger and share, rows drawn
-    among them."""
+    """The public records under the same attack: same trigger, same poisoned share."""
     if not run.public:
-        raise ValueError(f"defence {name_of(run.defence)}: public 0: expected some of the training "
-                         "images to be public")
+        raise ValueError(f"defence {name_of(run.defence)}: public 0: expected 1 or more; the "
+                         "defence needs public training images")
     images = run.attack.craft(public_images(run), seed=run.attack_seed,
                               lab=lab(run, records="public"))
     return _with_inputs(run, images, _public_inputs(*_place(run), str(device())))
 
 
 def _with_inputs(run: Run, images: attacks.Poisoned, clean: Tensor) -> attacks.Poisoned:
-    """The attacked set on the device, its images replaced by features where the run uses them."""
+    """The attacked set on the device, as features if the run uses them."""
     stamped = encoded(run, images.stamped) if len(images.stamped) else clean[:0]
     moved = {name: getattr(images, name).to(clean.device)
              for name in ("rows", "labels", "mask", "truth")}
@@ -206,19 +209,19 @@ def cases(run: Run) -> tuple[Cases, Tensor]:
 
 
 def everyone(run: Run) -> tuple[Cases, Tensor]:
-    """The same for every test image, as the attacker would show it."""
+    """Every test image as the attacker would present it, and its inputs on the device."""
     return _cases(run.attack.goal, _files(run), run.attack_seed, run.split, True, *_place(run))
 
 
 def _files(run: Run) -> str:
-    """The attack's version, with the content of its files: a picture may be edited meanwhile."""
+    """The attack's version, which includes the content of its files: they may change meanwhile."""
     return str(version(run.attack))
 
 
 @functools.lru_cache(maxsize=8)
 def _cases(goal: Goal, files: str, seed: int, split: str, everyone: bool,
            *place) -> tuple[Cases, Tensor]:
-    # Keyed by the goal: runs that differ in training, world or strength share one entry.
+    # Cached by goal: runs that differ in training, world or strength share one entry.
     test = _split(*place[:4], split)[1]
     found = (goal.everyone if everyone else goal.cases)(test, seed=seed)
     return found, _encoded(found.images, *place).to(device())

@@ -1,4 +1,4 @@
-"""From a group of runs to their rows: training and measurement."""
+"""Train and measure a group of runs, and make their rows."""
 
 import functools
 import os
@@ -21,12 +21,13 @@ from lib.parts import digest, name_of
 from lib.study import inputs, scores, start, traces
 from lib.study.runs import Run
 
-# What is wrong with this machine, not with the run.
+# Errors that are this machine's fault, not the run's.
 FAULTS = (data.DataNotFound, MemoryError, OSError, torch.OutOfMemoryError)
 
 
 def identity(run: Run) -> str:
-    """Runs with an equal identity train the same model: clean twins of different attacks do."""
+    """A digest that is equal for runs that train the same model, such as clean twins of different
+    attacks."""
     values = run.to_dict() | {"scores": False}
     if run.attack.in_world == "C":
         values["attack"], values["attack_seed"] = "clean", None
@@ -36,30 +37,30 @@ def identity(run: Run) -> str:
 # ---------------------------------------------------------------- training
 
 def poisoned(run: Run) -> Poisoned:
-    """The run's training set, with the weights that it starts with."""
+    """The run's poisoned training set, with the weights that it starts from."""
     start.check(run)
     found = inputs.poisoned(run)
     return found if run.start is None else replace(found, start=start.load(run.start).weights)
 
 
 def trained(runs: list[Run], sets: list[Poisoned] | None = None) -> list[Trained]:
-    """What the defence of these runs, which may train together, makes of them: one for each."""
+    """Train runs of one group with their defence; returns a `Trained` for each run."""
     defence, sets = runs[0].defence, sets or [poisoned(run) for run in runs]
     made = defence.train([start.with_own_seeds(run) for run in runs], sets)
     whole = isinstance(made, list) and len(made) == len(runs)
-    if not whole or not all(isinstance(one, Trained) for one in made):
+    if not whole or not all(isinstance(model, Trained) for model in made):
         raise ValueError(f"defence {name_of(defence)}: train returned {type(made).__name__}: "
-                         f"expected a list of {len(runs)} lib.defences.Trained, one a run, in "
-                         "their order")
+                         f"expected a list of {len(runs)} lib.defences.Trained, one per run, in "
+                         "the order of the runs")
     return made
 
 
 def train_rows(runs: list[Run]) -> list[dict]:
     """Train runs of one group, each identity once, and return their rows.
 
-    A run that cannot be trained becomes a row with its traceback, and the others of its group are
-    trained without it. What is wrong with this machine (no data, no memory, a full disk) is
-    raised: it says nothing about the run.
+    A run that cannot be trained becomes a row with its traceback, and the rest of its group trains
+    without it. Errors of this machine (`FAULTS`: no data, no memory, a full disk) are raised,
+    because they say nothing about the run.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     first = {identity(run): run for run in reversed(runs)}
@@ -70,10 +71,10 @@ def train_rows(runs: list[Run]) -> list[dict]:
         rows = [_row(run) | measure(run, *models[identity(run)]) for run in runs]
     except FAULTS:
         raise
-    except Exception:  # noqa: BLE001  recorded in full: one bad setting must not stop a sweep
+    except Exception:  # noqa: BLE001  recorded in the row: one bad setting must not stop a sweep
         if len(first) > 1:
-            return [row for one in first
-                    for row in train_rows([run for run in runs if identity(run) == one])]
+            return [row for name in first
+                    for row in train_rows([run for run in runs if identity(run) == name])]
         failed = {"status": "failed", "error": traceback.format_exc(), "metrics": {}, "curve": [],
                   "privacy": {}}
         rows = [_row(run) | failed for run in runs]
@@ -91,8 +92,11 @@ def _row(run: Run) -> dict:
 # ---------------------------------------------------------------- measurement
 
 def measure(run: Run, model: Trained, training_set: Poisoned) -> dict:
-    """What the row of a trained model holds: metrics, the path with the losses on its training
-    samples, averaged weights, privacy, facts, certified shares."""
+    """Measure a trained model; returns the measured part of its row.
+
+    That is metrics, the path with losses on training samples, the same for averaged weights,
+    privacy, facts, and certified shares.
+    """
     own = model.privacy
     begun = None if run.start is None else start.load(run.start)
     row = {"status": "ok", "metrics": _score(run, model.predict),
@@ -101,17 +105,17 @@ def measure(run: Run, model: Trained, training_set: Poisoned) -> dict:
     if begun is not None:
         row["privacy"]["given_start"] = own.as_dict()
     if model.averaged:
-        row["averaged"] = {name: {"metrics": _score(run, one.predict),
-                                  "curve": _path(run, one.path, training_set),
-                                  "distance": one.distance}
-                           for name, one in model.averaged.items()}
+        row["averaged"] = {name: {"metrics": _score(run, averaged.predict),
+                                  "curve": _path(run, averaged.path, training_set),
+                                  "distance": averaged.distance}
+                           for name, averaged in model.averaged.items()}
     if run.scores:
         row["scores"] = scores.keep(run, *_logits(run, model.predict))
     return row if model.certify is None else row | _certified(run, model, model.certify)
 
 
 def _logits(run: Run, predict: Predict) -> tuple[Predictions, Cases]:
-    """What a model says, and the cases that count."""
+    """A model's logits on the test images and the cases, and the cases."""
     cases, shown = inputs.cases(run)
     test = inputs.private_and_test(run)[1]
     clean = predict(inputs.shared(run)[1])
@@ -131,14 +135,14 @@ def _path(run: Run, path: list[tuple[int, Predict]], training_set: Poisoned) -> 
 
 
 def _point(run: Run, predict: Predict, training_set: Poisoned) -> dict:
-    """Scores, losses and the trigger's effect of a model at one step."""
+    """Scores, losses and effect of the trigger at one step of the training."""
     found, goal = _logits(run, predict), run.attack.goal
     return {**goal.score(*found), **traces.losses(predict, training_set, goal.base),
             **traces.trigger(*found, goal.base)}
 
 
 def _certified(run: Run, model: Trained, certify: Certify) -> dict:
-    """Facts and curves of certified shares."""
+    """The facts and the certified shares that the defence's certificate yields."""
     test, wanted = inputs.private_and_test(run)[1], run.attack.goal.wanted
     counted = torch.zeros(len(test.labels), dtype=torch.bool)
     counted[inputs.cases(run)[0].rows] = True
@@ -151,7 +155,7 @@ def _certified(run: Run, model: Trained, certify: Certify) -> dict:
 
 @functools.cache
 def provenance() -> dict:
-    """Commit, device, threads and versions of this process; no host name."""
+    """Commit, device, threads and versions of this process, without a host name."""
     packages = ("torch", "opacus", "dp-accounting", "numpy")
     return {"commit": _git("rev-parse", "HEAD") or os.environ.get("STUDY_COMMIT", "unknown"),
             "dirty": bool(_git("status", "--porcelain", "lib")), "device": inputs.device_name(),

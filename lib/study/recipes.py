@@ -1,5 +1,4 @@
-"""The methods of Razmi et al. (table 4) as one axis: from a name and an epsilon to a defence and
-how it is trained.
+"""The methods of Razmi et al., table 4: the defence and training for a method's name and epsilon.
 """
 
 import math
@@ -17,21 +16,22 @@ if TYPE_CHECKING:
 Choice = TypeVar("Choice")
 
 NAMES = {"pate": "PATE", "lpmst": "LP-2ST", "alibi": "ALIBI", "label_noise": "label noise"}
-BATCH = 128  # of the label-private methods; DP-SGD takes Poisson batches of 512
+LABEL_BATCH = 128  # records, for the label-private methods
+DPSGD_BATCH = 512  # records, expected size of a Poisson batch
 
 
 def arm(method: str, epsilon: float | None, *, lr: float, epochs: float,
         batch_size: int | None = None, **settings: Any) -> dict[str, Any]:
-    """What `Run.with_` needs for one method: {"defence", "training"}.
+    """The changes that `Run.with_` needs for one method: {"defence", "training"}.
 
-    method: "undefended", "DP-SGD", "LP-2ST", "ALIBI", or "randomised response" (every label once).
-    epsilon: null for none, which is clipping alone for DP-SGD and untouched labels for the
-    label-private methods. settings: further fields of the defence. Raises ValueError for another
-    method.
+    method: "undefended", "DP-SGD", "LP-2ST", "ALIBI", or "randomised response" (applied once to
+    every label). epsilon: None for no privacy, that is, clipping without noise for DP-SGD and true
+    labels for the label-private methods. settings: further fields of the defence. Raises ValueError
+    for an unknown method.
     """
-    label = Training("sgd", lr, epochs=float(epochs), batch_size=batch_size or BATCH,
+    label = Training("sgd", lr, epochs=float(epochs), batch_size=batch_size or LABEL_BATCH,
                      sampling="shuffle")
-    poisson = Training("sgd", lr, epochs=float(epochs), batch_size=batch_size or 512)
+    poisson = Training("sgd", lr, epochs=float(epochs), batch_size=batch_size or DPSGD_BATCH)
     if method == "undefended":
         return {"defence": DPSGD(0.0, clip=False, **settings), "training": poisson}
     if method == "DP-SGD":
@@ -50,8 +50,9 @@ def arm(method: str, epsilon: float | None, *, lr: float, epochs: float,
 
 
 def tuned(choices: dict[float, Choice], epsilon: float | None) -> Choice:
-    """Of choices by the epsilon at which they were made, that of the nearest one by ratio (null: of
-    the largest).
+    """The choice that was tuned at the nearest epsilon, by ratio; for None, at the largest.
+
+    choices: {epsilon at which it was tuned: choice}.
     """
     if epsilon is None:
         return choices[max(choices)]
@@ -63,19 +64,20 @@ def _flip(epsilon: float | None) -> float:
 
 
 def flip_share(epsilon: float, classes: int = 10) -> float:
-    """The share of labels that `LabelNoise` redraws for this epsilon of label differential privacy.
-    """
+    """The share of labels that `LabelNoise` redraws to give this label-DP epsilon."""
     return classes / (math.exp(epsilon) + classes - 1)
 
 
 def names(frame: "pandas.DataFrame") -> list[str]:
-    """The method of each row of `lib.study.run`'s table: undefended and clip only are not DP-SGD.
+    """The method of each row of a `lib.study.run` table, as a figure names it.
+
+    DP-SGD without noise is "clip only", without clipping too it is "undefended".
     """
     def name(row: "pandas.Series") -> str:
         found = str(row["defence.name"])
         if found != "dpsgd":
             return NAMES.get(found, found)
-        # a row that is not measured has no noise multiplier yet, unless it was set
+        # A row that is not measured has no noise multiplier, unless the run sets one.
         if row.get("defence.noise_multiplier") == 0:
             return "clip only" if row["defence.clip"] else "undefended"
         return "DP-SGD"

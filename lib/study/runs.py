@@ -1,4 +1,4 @@
-"""One run as plain values: the argument, the cache key and the row of the result table."""
+"""A run as plain values: the argument, the cache key and the row of the result table."""
 
 import functools
 import itertools
@@ -21,17 +21,17 @@ CHOICES = {"precision": ("float32", "fast"), "split": SPLITS}
 class Run:
     """One training of one network on one attacked data set, and its measurement.
 
-    dataset: a name of `lib.data`. train_size, test_size: first images used (None: all). public:
-    how many of the first training images are public; the victim trains on the rest. features:
-    "none" (pixels) or a name of `lib.features`. model: a name of `lib.models`. precision:
-    "float32" or "fast" (`lib.training.Schedule`). split: "test" measures on the test set; "tune"
-    holds out the last tenth of the private images and measures on it, "tune-2" to "tune-10" the
-    tenth so many from the end. attack_seed draws trigger
-    and victims, init_seed the initial weights and batches, noise_seed the defence's noise. start:
-    another run, whose last weights this one begins with. scores: keep the logits of every test
-    image and case as an artefact beside the row.
+    dataset: a name in `lib.data`. train_size, test_size: use only this many of the first images
+    (None: all). public: how many of the first training images are public; the victim trains on the
+    rest. features: "none" (pixels) or a name in `lib.features`. model: a name in `lib.models`.
+    precision: "float32" or "fast" (`lib.training.Schedule`). split: "test" measures on the test
+    set; "tune" holds out the last tenth of the private images and measures on it, "tune-2" to
+    "tune-10" the second to tenth from last. attack_seed draws the trigger and the poisoned records,
+    init_seed the initial weights and batches, noise_seed the defence's noise. start: another run,
+    from whose last weights this one starts. scores: keep the logits of every test image and case in
+    a file beside the row.
 
-    The defaults are part of what old keys mean: a field at its default is left out of the key.
+    Never change a default: a key leaves out fields at their defaults, so old keys rely on them.
     """
 
     dataset: str = "strokes"
@@ -63,14 +63,13 @@ class Run:
             raise ValueError(f"run public {self.public}: expected 0 or more images")
 
     def to_dict(self) -> dict[str, Any]:
-        """The run as nested plain values, with the names of its parts; `from_dict` takes it
-        back."""
+        """The run as nested plain values, with the names of its parts; inverse of `from_dict`."""
         return parts.plain(self)
 
     @functools.cached_property
     def key(self) -> str:
-        """SHA-256 of the canonical JSON of the run, less what is at its default, and of the
-        versions of every part that makes its result."""
+        """SHA-256 of canonical JSON: the run without fields at their defaults, and the versions
+        of every part that its result depends on."""
         own = parts.sparse(self)
         if self.start is not None:
             own["start"] = self.start.key
@@ -78,8 +77,8 @@ class Run:
 
     @functools.cached_property
     def twin(self) -> str:
-        """The key of the same run in the attacked world: equal for runs that differ in their
-        world alone."""
+        """The key of the same run in the attacked world, equal for runs that differ only in their
+        world."""
         return self.in_world(self.attack.worlds[0]).key
 
     def in_world(self, name: str) -> "Run":
@@ -87,8 +86,8 @@ class Run:
         return replace(self, attack=self.attack.world(name))
 
     def with_(self, **changes: Any) -> "Run":
-        """A copy with fields changed; nested ones by a double underscore:
-        `with_(attack__fraction=.5)`."""
+        """A copy with changed fields, nested ones by a double underscore:
+        `with_(attack__fraction=0.5)`."""
         nested: dict[str, dict] = {}
         for name in [name for name in changes if "__" in name]:
             part, _, inner = name.partition("__")
@@ -99,23 +98,27 @@ class Run:
 
 
 def from_dict(values: dict) -> Run:
-    """Build a run from plain values (a row, a YAML file); ValueError names an unknown key or a
-    wrong type."""
+    """Build a run from plain values (a row, a YAML file).
+
+    Raises ValueError for an unknown key or a wrong type.
+    """
     return typed.build(Run, values, "run")
 
 
 def grid(base: Run, **axes: Iterable) -> list[Run]:
-    """Every combination of the axes, e.g.
-    `grid(run, defence__noise_multiplier=[0, 1], init_seed=range(3))`."""
+    """Every combination of the axes:
+    `grid(run, defence__noise_multiplier=[0, 1], init_seed=range(3))` returns six runs."""
     names, values = list(axes), [list(axis) for axis in axes.values()]
     return [base.with_(**dict(zip(names, combination, strict=True)))
             for combination in itertools.product(*values)]
 
 
 def versions(run: Run) -> Mapping[str, Any]:
-    """The hand-set versions of the parts that a run uses; a user's own file counts with its
-    hash. A part that later runs may use is named only where it is used, so that it changes no
-    other key."""
+    """The versions of the parts that a run uses: set by hand, or the hash of a user's own file.
+
+    Optional parts appear only if the run uses them, so that new parts leave existing keys as they
+    are.
+    """
     from lib import data, features, goals, metrics, models, privacy, training
     found = {"data": data.VERSION, "training": training.VERSION, "privacy": privacy.VERSION,
              "metrics": metrics.VERSION, "goal": goals.module(run.attack.goal.name).VERSION,
@@ -126,6 +129,6 @@ def versions(run: Run) -> Mapping[str, Any]:
     if run.dataset.startswith("imagefolder:"):
         found["images"] = data.load(run.dataset).digest
     own = [getattr(run.defence, item.name) for item in fields(run.defence)]
-    used = [one for settings in (run.training, *own) if isinstance(settings, Training)
-            for one in settings.transforms]
-    return found | ({"transforms": [parts.version(one) for one in used]} if used else {})
+    used = [transform for settings in (run.training, *own) if isinstance(settings, Training)
+            for transform in settings.transforms]
+    return found | ({"transforms": [parts.version(each) for each in used]} if used else {})

@@ -1,4 +1,4 @@
-"""Scores of single test images, kept beside the row of a run that asks for them (`Run.scores`)."""
+"""Logits of single test images, kept beside the row of a run that asks for them (`Run.scores`)."""
 
 from pathlib import Path
 
@@ -19,16 +19,18 @@ def keep(run: Run, predictions: Predictions, cases: Cases) -> str:
 
 
 def load(run: Run) -> dict[str, Tensor]:
-    """Logits of a known run: "clean" [test, classes], "cases" [cases, classes], true "labels"
-    [test] and "rows" [cases], the places of the cases in the test set.
+    """Read the logits of a known run.
 
-    Raises ValueError where the run does not ask for them, or they lie on another machine.
+    Returns "clean" [test, classes], "cases" [cases, classes], true "labels" [test], and "rows"
+    [cases], the places of the cases in the test set. Raises ValueError if the run keeps no scores,
+    or if they are on the machine that trained it and not here.
     """
     if not run.scores:
-        raise ValueError("the run keeps no scores: set scores true, which makes it another run")
+        raise ValueError("the run keeps no scores: expected one with scores=True (its key differs)")
     if not _place(run).is_file():
-        raise ValueError(f"no scores of run {run.key[:12]} in {_place(run).parent}: they lie where "
-                         "it was trained; train it here with build.py report --fresh")
+        raise ValueError(f"no scores of run {run.key[:12]} in {_place(run).parent}: they are kept "
+                         "on the machine that trained it; to train it here, use build.py report "
+                         "--fresh")
     return cache.read(_place(run))
 
 

@@ -1,9 +1,9 @@
-"""Runs that start from runs: the last weights of one training as the first ones of another.
+"""Runs that start from other runs: the last weights of one training initialise another.
 
-Weights are an artefact, named by the key of the run that made them, so that a hundred
-re-trainings share one base: it is trained once for its weights, and once more if its own row is
-asked for. What the base guarantees, its own start included, lies beside the weights: guarantees of
-all stages compose. That needs independent randomness, so every stage draws from seeds of its own.
+The weights are cached under the key of the run that made them, so that a hundred re-trainings share
+one base. The base is trained once for its weights, and again if a table needs its own row. Its
+guarantee, composed with its own start's, is cached with the weights, because the guarantees of all
+stages compose. Composition needs independent randomness, so each stage has different seeds.
 """
 
 import json
@@ -22,7 +22,7 @@ from lib.study.runs import Run
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """Weights to begin with, and what the run that made them guarantees."""
+    """Weights to start from, and the guarantee of the run that made them."""
 
     weights: Tensor
     privacy: Guarantee
@@ -34,22 +34,24 @@ def check(run: Run) -> None:
         return
     if not defences.asks(run.defence).start:
         raise ValueError(f"run start with defence {name_of(run.defence)}: it trains from scratch; "
-                         "expected a defence that trains one model")
+                         "expected no start, or a defence that trains one model")
     first = run.start
     if first.features != run.features:
         raise ValueError(f"run start on features {first.features!r}: expected {run.features!r}, "
-                         "what the run itself is given")
+                         "the run's own features")
     if first.split != run.split and first.dataset == run.dataset:
-        raise ValueError(f"run start with split {first.split!r}: expected {run.split!r}; it would "
-                         "have seen the images that the tuning is measured on")
+        raise ValueError(f"run start with split {first.split!r}: expected {run.split!r}; otherwise "
+                         "it trains on images that the tuning is measured on")
     if run.start.model != run.model:
         raise ValueError(f"run start of model {run.start.model!r}: expected {run.model!r}, the "
-                         "model that starts with its weights")
+                         "run's own model")
 
 
 def with_own_seeds(run: Run) -> Run:
-    """The run with seeds that no earlier stage had: a repeated draw of noise would cancel between
-    two stages, and neither guarantee would hold for both."""
+    """The run with seeds that no earlier stage used.
+
+    If two stages drew the same noise, it could cancel, and their guarantees would not compose.
+    """
     if run.start is None:
         return run
     own = {name: int(parts.digest([run.start.key, name, getattr(run, name)])[:7], 16)
@@ -58,14 +60,14 @@ def with_own_seeds(run: Run) -> Run:
 
 
 def load(run: Run) -> Start:
-    """The weights of `run`, trained here if no earlier training left them.
+    """The cached weights of `run`; trains it if there are none.
 
-    Raises ValueError where the run fails, or trains no single model.
+    Raises ValueError if the run fails, or trains more than one model.
     """
     path = paths.artefact_dir() / "starts" / f"{run.key[:40]}.safetensors"
     kept = cache.keep(path, lambda: _made(run))
     found = json.loads(bytes(kept["privacy"].tolist()))
-    found["epsilon"] = float(found["epsilon"])  # JSON has no infinity
+    found["epsilon"] = float(found["epsilon"])  # stored as text, because JSON has no infinity
     return Start(kept["weights"].to(inputs.device()), Guarantee(**found))
 
 
@@ -86,10 +88,10 @@ def _made(run: Run) -> dict[str, Tensor]:
 
 
 def composed(own: Guarantee, start: Start | None) -> Guarantee:
-    """What the whole training guarantees for a record of any stage: the sum of all.
+    """The guarantee of the whole training for a record of any stage, by basic composition.
 
-    Without a guarantee of the start there is none for the whole. `own` still bounds what records
-    of the second stage alone can do, and is kept beside it.
+    If the start has no guarantee, the whole has none. `own` still bounds the influence of records
+    of the last stage, and rows keep it separately.
     """
     if start is None:
         return own

@@ -1,5 +1,6 @@
-"""Train what is missing of a list of requests: in groups, on one process or several, each row
-written as it comes.
+"""Train the missing runs of a list of requests, in groups, in one process or several.
+
+Rows are written as soon as their group is finished.
 """
 
 import functools
@@ -22,22 +23,19 @@ from lib.parts import name_of
 from lib.study.cluster import ClusterProblem, GroupLost, on_cluster
 from lib.study.runs import Run, from_dict
 
-GROUP_SECONDS = 120  # what a kill may cost
-FIRST_GROUP = 8  # models of a shape that was never timed, a thread
-START_SECONDS = 5.0  # until a process has imported torch and read the data
-BUDGET_SHARE = 0.8  # of the time left that a group may be expected to take: some take longer
-LOOK = 5.0  # seconds after which workers of a cluster that came or went are noticed
+GROUP_SECONDS = 120  # planned length of a group: the most work that a kill should lose
+FIRST_GROUP = 8  # models per thread in the first group of a shape that was never timed
+START_SECONDS = 5.0  # for a process to import torch and read the data
+BUDGET_SHARE = 0.8  # plan a group for this share of the time left, because some groups take longer
+POLL_SECONDS = 5.0  # how often to check for joined or lost workers of a cluster
 
 
 class WorkerDied(RuntimeError):
-    """A process that trained was killed; the message is one line that says what to do."""
+    """A training process was killed; the message is one line that says what to do."""
 
 
 def missing(requests: list[dict], *, retry_failed: bool = False) -> list[Run]:
-    """The runs among `requests` that no row answers, each once.
-
-    A failed row is an answer unless retried.
-    """
+    """The requested runs without a row, each once; with `retry_failed` also those that failed."""
     found: dict[str, Run] = {}
     for request in requests:
         row = ledger.find(request["key"])[0]
@@ -49,16 +47,16 @@ def missing(requests: list[dict], *, retry_failed: bool = False) -> list[Run]:
 def train(requests: list[dict], *, budget: float | None = None, jobs: int | None = 1,
           retry_failed: bool = False, untimed: Collection[str] = (), cluster: str | None = None,
           report: Callable[[str], None] = print) -> int:
-    """Train what is missing of `requests` ({"notebook", "key", "run"}), a line on `report` for each
-    finished group.
+    """Train the missing runs of `requests` ({"notebook", "key", "run"}); returns how many.
 
-    budget: seconds; no group is started that would not end in time by what was measured so far, and
-    one that does not is given up. Without a budget nothing that is measured on the way decides what
-    trains together, so that the same sweep makes the same rows bit for bit. jobs: processes, each
-    with its share of the threads; None: two on a CPU, since small models use one core better than
-    two threads do, and one on a GPU. untimed: keys of rows whose times do not count either, such as
-    those that this command has made before. cluster: address of a Dask scheduler, whose workers
-    train in place of these processes. Returns how many rows were made.
+    report: gets a line for each finished group. budget: seconds; a group starts only if the times
+    measured so far say that it will finish within the budget, and is abandoned if it does not.
+    Without a budget, times measured during the sweep do not affect the grouping, so that the same
+    sweep gives the same rows bit for bit. jobs: number of processes, which share the threads; None:
+    one on a GPU and two on a CPU, where two processes of one thread train small models faster than
+    one process of two threads. untimed: keys of rows whose times are ignored too, such as those
+    from earlier rounds of this command. cluster: address of a Dask scheduler whose workers train
+    instead of local processes.
     """
     todo = missing(requests, retry_failed=retry_failed)
     if not todo:
@@ -68,19 +66,20 @@ def train(requests: list[dict], *, budget: float | None = None, jobs: int | None
     sweep = Sweep(todo, budget, alone=alone, untimed=untimed,
                   first=FIRST_GROUP if cluster else _first_group(jobs))
     lost, until = 0, None if budget is None else sweep.started + budget
-    with on_cluster(cluster, todo[0], report=report, until=until) if cluster else _submitter(
-            jobs, apart=budget is not None) as (submit, places):
+    trainers = (on_cluster(cluster, todo[0], report=report, until=until) if cluster
+                else _submitter(jobs, separate=budget is not None))
+    with trainers as (submit, places):
         running: dict[Future, list[Run]] = {}
         while True:
             for batch in itertools.islice(sweep.batches(), max(0, places() - len(running))):
                 running[submit(batch)] = batch
             if not running:
                 break
-            done = wait(running, timeout=sweep.patience(most=LOOK),
+            done = wait(running, timeout=sweep.patience(most=POLL_SECONDS),
                         return_when=FIRST_COMPLETED).done
-            if not done and sweep.patience() == 0:  # the budget is over
+            if not done and sweep.patience() == 0:  # the budget is used up
                 break
-            # good rows first
+            # Keep the rows of groups that succeeded before an error ends the loop.
             for future in sorted(done, key=lambda future: future.exception() is not None):
                 batch = running.pop(future)
                 try:
@@ -90,9 +89,10 @@ def train(requests: list[dict], *, budget: float | None = None, jobs: int | None
                     report(f"LOST: {_named(batch[0])}, {len(batch)} runs: {problem}")
     if lost:
         raise ClusterProblem(
-            f"{lost} of {len(todo)} runs ended the workers that trained them; the others are kept")
+            f"{lost} of {len(todo)} runs killed the workers that trained them; the rows of the "
+            "others are kept")
     if sweep.left():
-        report(f"budget: {sweep.left()} of {len(todo)} runs left for another time")
+        report(f"budget: {sweep.left()} of {len(todo)} runs left to train next time")
     return sweep.done
 
 
@@ -101,12 +101,12 @@ def _rows_of(future: Future) -> list[dict]:
         return future.result()
     except BrokenExecutor:
         raise WorkerDied(
-            "a training process was killed (out of memory?); what was finished is kept: "
-            "start again, with fewer --jobs if it happens again") from None
+            "a training process was killed (out of memory?); finished rows are kept; run the "
+            "command again, with fewer --jobs if it happens again") from None
 
 
 class Sweep:
-    """The queue of groups, how fast each goes, and how many runs are done."""
+    """The queue of groups, the seconds per run of each shape, and the number of finished runs."""
 
     def __init__(self, todo: list[Run], budget: float | None, *, alone: Collection[str] = (),
                  untimed: Collection[str] = (), first: int = FIRST_GROUP) -> None:
@@ -116,8 +116,7 @@ class Sweep:
         self.speeds = {shape: known[shape] for shape in map(_shape, todo) if shape in known}
 
     def batches(self) -> Iterator[list[Run]]:
-        """What to train next: of each group about two minutes of work that the budget still holds.
-        """
+        """What to train next: about `GROUP_SECONDS` of work from each group, within the budget."""
         for name in list(self.queue):
             while group := self.queue[name]:
                 batch = _batch(group, self._count(self.seconds(group)))
@@ -127,13 +126,13 @@ class Sweep:
                 yield batch
 
     def seconds(self, group: list[Run]) -> float | None:
-        """Seconds a run of this group, None if its shape was never timed."""
+        """Seconds per run of this group, None if its shape was never timed."""
         return self.speeds.get(_shape(group[0]))
 
     def _count(self, seconds: float | None) -> int:
-        """How many models to train together that take `seconds` each."""
+        """How many models to train together if each takes `seconds`."""
         left = self._seconds_left()
-        if seconds is None:  # with a budget, a single one tells
+        if seconds is None:  # with a budget, time a single model first
             return self.first if left is None else int(left > 0)
         seconds = max(seconds, 1e-3)
         count = max(1, int(GROUP_SECONDS / seconds))
@@ -143,7 +142,7 @@ class Sweep:
         """Write the rows of a batch; returns the line about it."""
         for row in rows:
             ledger.write(row)
-        good = [row for row in rows if row["status"] == "ok"]  # a failure takes no time at all
+        good = [row for row in rows if row["status"] == "ok"]  # failures are too quick to time
         if good and self.budget is not None:
             self.speeds[_shape(batch[0])] = good[0]["provenance"]["seconds"]
         self.done += len(batch)
@@ -154,15 +153,13 @@ class Sweep:
         return self.total - self.done
 
     def patience(self, *, most: float = math.inf) -> float:
-        """Seconds until the budget is over, `most` at most; infinite without one."""
-        return most if self.budget is None else min(
-            most, max(0.0, self.budget - (time.monotonic() - self.started)))
+        """Seconds until the budget is used up, at most `most`; infinite without a budget."""
+        if self.budget is None:
+            return most
+        return min(most, max(0.0, self.budget - (time.monotonic() - self.started)))
 
     def _seconds_left(self) -> float | None:
-        """Seconds of the budget for training.
-
-        The first groups also wait for their processes to start.
-        """
+        """Seconds of the budget for training, less the start of processes for the first groups."""
         if self.budget is None:
             return None
         return self.patience() if self.done else self.patience() - START_SECONDS
@@ -175,9 +172,8 @@ def _usual_jobs() -> int:
 
 
 def _first_group(jobs: int) -> int:
-    """Models of a shape that was never timed to train at once: what keeps each thread of a process
-    busy; on a GPU 64.
-    """
+    """How many models of an untimed shape to train at once: 64 on a GPU, `FIRST_GROUP` per thread
+    of a process on a CPU."""
     import torch
 
     from lib.study.inputs import device
@@ -187,15 +183,15 @@ def _first_group(jobs: int) -> int:
 
 
 @contextmanager
-def _submitter(jobs: int, *, apart: bool = False):
-    """(submit, places): a function that starts the training of a batch and returns its future, and
-    how many at once.
+def _submitter(jobs: int, *, separate: bool = False):
+    """Train on this machine; yields (submit, places).
 
-    What is under way at the end is given up. apart: in a process of its own, also where it is the
-    only one, since this one's training cannot be given up.
+    submit(batch) starts a training and returns the future of its rows. places() is the number of
+    trainings at once. Leaving the block abandons unfinished trainings. separate: use another
+    process even for a single job, because a training in this process cannot be abandoned.
     """
     from lib.study.measure import train_rows
-    if jobs == 1 and not apart:
+    if jobs == 1 and not separate:
         def here(batch: list[Run]) -> Future:
             future: Future = Future()
             future.set_result(train_rows(batch))
@@ -205,11 +201,13 @@ def _submitter(jobs: int, *, apart: bool = False):
     import multiprocessing
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"),
-                               initializer=_share, initargs=(jobs, ))
+                               initializer=_share, initargs=(jobs,))
+
+    def there(batch: list[Run]) -> Future:
+        # Plain values, because a class from a user's own file cannot be pickled.
+        return pool.submit(_train_plain, [run.to_dict() for run in batch])
     try:
-        # Plain values: a class from the user's own file is not known by name in the other process.
-        yield lambda batch: pool.submit(_train_plain, [one.to_dict()
-                                                       for one in batch]), lambda: jobs
+        yield there, lambda: jobs
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for child in set(multiprocessing.active_children()) - others:
@@ -222,9 +220,8 @@ def _train_plain(batch: list[dict]) -> list[dict]:
 
 
 def _share(jobs: int) -> None:
-    """Give this process its share of the cores: more threads than cores make two processes fifty
-    times slower.
-    """
+    """Limit this process to its share of the cores: two processes that together have more threads
+    than cores run fifty times slower."""
     import torch
 
     torch.set_num_threads(_threads(jobs))
@@ -237,9 +234,7 @@ def _threads(jobs: int) -> int:
 
 
 def _end_with_parent() -> None:
-    """End when the process that asked for the training has gone (killed -9): nobody would write the
-    rows.
-    """
+    """Exit when the parent process is gone (killed -9), because nobody would write the rows."""
     import multiprocessing
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -249,11 +244,11 @@ def _end_with_parent() -> None:
 
 
 def _batch(group: list[Run], count: int) -> list[Run]:
-    """The first runs of a group that make `count` models, clean twins (trained once) together."""
+    """The first runs of a group that need `count` models; clean twins share one model."""
     from lib.study.measure import identity
     names: set[str] = set()
-    for place, one in enumerate(group):
-        name = identity(one)
+    for place, run in enumerate(group):
+        name = identity(run)
         if name not in names and len(names) >= count:
             return group[:place]
         names.add(name)
@@ -261,29 +256,28 @@ def _batch(group: list[Run], count: int) -> list[Run]:
 
 
 def groups(runs: list[Run], *, alone: Collection[str] = ()) -> Iterator[tuple[tuple, list[Run]]]:
-    """(name, runs) of what may train together: equal data, equal by the defence's word.
+    """Yield (name, runs) for runs that may train together: equal data, and one group by the word of
+    their defence.
 
-    Clean twins side by side.
-
-    alone: keys of runs that share their group with none, so that its time is theirs.
+    Clean twins stand next to each other. alone: keys of runs that get a group each, to time them.
     """
     from lib.study.measure import identity
     found: dict[tuple, dict[str, list[Run]]] = {}
-    for one in runs:
-        name = _group_name(one) + ((one.key,) if one.key in alone else ())
-        found.setdefault(name, {}).setdefault(identity(one), []).append(one)
+    for run in runs:
+        name = _group_name(run) + ((run.key,) if run.key in alone else ())
+        found.setdefault(name, {}).setdefault(identity(run), []).append(run)
     for name, twins in found.items():
-        yield name, [one for same in twins.values() for one in same]
+        yield name, [run for same in twins.values() for run in same]
 
 
-def _group_name(one: Run) -> tuple:
-    return (one.dataset, one.train_size, one.test_size, one.public, one.features, one.split,
-            one.defence.group(one))
+def _group_name(run: Run) -> tuple:
+    return (run.dataset, run.train_size, run.test_size, run.public, run.features, run.split,
+            run.defence.group(run))
 
 
 def _line(rows: list[dict], done: int, total: int, left: float) -> str:
-    """One line a finished group: count, last result, time left."""
-    # An attacked one rather than its clean twin, which the group may hold too.
+    """The line about a finished group: count, last result, time left."""
+    # Prefer the result of an attacked run to that of a clean twin in the same group.
     row = next((row for row in reversed(rows)
                 if row["metrics"] and from_dict(row["run"]).attack.in_world != "C"), rows[-1])
     if row["status"] == "ok":
@@ -294,33 +288,27 @@ def _line(rows: list[dict], done: int, total: int, left: float) -> str:
         result = "FAILED: " + ledger.reason(row)
     time_left = f"{left:.0f} s" if left < 120 else f"{left / 60:.0f} min"
     what = _named(from_dict(row["run"]))
-    return (
-        f"[{done}/{total}] {what}: {result}; {len(rows)} runs in"
-        f" {row['provenance']['group_seconds']:.0f} s, {time_left} left"
-    )
+    return (f"[{done}/{total}] {what}: {result}; {len(rows)} runs in "
+            f"{row['provenance']['group_seconds']:.0f} s, {time_left} left")
 
 
-def _named(one: Run) -> str:
-    return f"{one.dataset}, {_described(one.defence)}"
+def _named(run: Run) -> str:
+    return f"{run.dataset}, {_described(run.defence)}"
 
 
 def _described(defence) -> str:
-    """A defence's name with the settings that are not its defaults."""
-    values = {
-        item.name: getattr(defence, item.name)
-        for item in fields(defence)
-        if getattr(defence, item.name) != item.default
-    }
+    """A defence's name, with the settings that differ from its defaults."""
+    values = {item.name: getattr(defence, item.name) for item in fields(defence)
+              if getattr(defence, item.name) != item.default}
     changed = [f"{name} {value}" for name, value in values.items() if not is_dataclass(value)]
     return " ".join([name_of(defence), *changed])
 
 
 def known_seconds(untimed: Collection[str] = ()) -> dict[str, float]:
-    """Mean seconds of a run of each shape on this machine's device: by the rows of the local store,
-    else by published ones.
+    """Mean seconds per run of each shape on this machine's device: {shape: seconds}.
 
-    What this process found first stays: rows that it makes by itself never decide what trains
-    together. untimed: keys of rows that do not count.
+    Taken from rows of the local store, else from published rows. A process reads them once, so that
+    its own rows never affect the grouping. untimed: keys of rows to ignore.
     """
     return _known_seconds(paths.store_dir(), frozenset(untimed))
 
@@ -329,49 +317,46 @@ def known_seconds(untimed: Collection[str] = ()) -> dict[str, float]:
 def _known_seconds(store: Path, untimed: frozenset[str]) -> dict[str, float]:
     from lib.study.inputs import device_name
     here, known = device_name(), {}
-    # published ones may come from a faster machine
+    # Stored rows replace published ones, which may come from a faster machine.
     for rows in (ledger.published().values(), ledger.stored()):
         found: dict[str, list[float]] = {}
         for row in rows:
-            if row["status"] == "ok" and row["key"] not in untimed and row["provenance"].get(
-                    "device") == here:
+            timed = row["status"] == "ok" and row["key"] not in untimed
+            if timed and row["provenance"].get("device") == here:
                 found.setdefault(_shape_of(row["run"]), []).append(row["provenance"]["seconds"])
         known |= {shape: fmean(seconds) for shape, seconds in found.items()}
     return known
 
 
-def _shape(one: Run) -> str:
-    return _shape_of(one.to_dict())
+def _shape(run: Run) -> str:
+    return _shape_of(run.to_dict())
 
 
 def _shape_of(values: dict) -> str:
-    """What the time of a run depends on.
+    """The settings that the time of a run depends on, as JSON.
 
-    Of its defence all but the real numbers, which are noise, norms and shares.
+    Leaves out the defence's real numbers: noise, norms and shares do not change the time.
     """
     training = {name: values["training"][name]
                 for name in ("optimizer", "epochs", "batch_size", "sampling", "checkpoints")}
-    # What older rows do not have yet was not used then.
+    # Older rows lack these settings, and did not use them.
     training |= {name: values["training"].get(name, ()) for name in ("transforms", "averages")}
     names = ("dataset", "train_size", "test_size", "public", "features", "model", "precision",
              "split")
-    defence = {
-        name: value
-        for name, value in values["defence"].items()
-        if value is not None and not isinstance(value, float)
-    }
+    defence = {name: value for name, value in values["defence"].items()
+               if value is not None and not isinstance(value, float)}
     return json.dumps([[values[name] for name in names], training, defence], sort_keys=True)
 
 
 def estimate(runs: list, *, jobs: int | None = 1) -> float | None:
-    """Seconds to train `runs` (Run or plain values) with `jobs` processes (as in `train`), clean
-    twins once; None where a shape was never measured on this device.
+    """Estimate the seconds to train `runs` (Run or plain values), clean twins once.
+
+    jobs: as for `train`. None if this device never timed one of the shapes.
     """
     from lib.study.measure import identity
     jobs = jobs or _usual_jobs()
-    unique = {
-        one.key: one for one in (one if isinstance(one, Run) else from_dict(one) for one in runs)
-    }
+    built = (run if isinstance(run, Run) else from_dict(run) for run in runs)
+    unique = {run.key: run for run in built}
     if not unique:
         return 0.0
     sweep, ends = Sweep(list(unique.values()), None), [0.0] * jobs
@@ -379,5 +364,5 @@ def estimate(runs: list, *, jobs: int | None = 1) -> float | None:
         seconds = sweep.seconds(batch)
         if seconds is None:
             return None
-        heapq.heapreplace(ends, ends[0] + seconds * len({identity(one) for one in batch}))
+        heapq.heapreplace(ends, ends[0] + seconds * len({identity(run) for run in batch}))
     return START_SECONDS + max(ends)

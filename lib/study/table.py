@@ -1,4 +1,4 @@
-"""Rows as pandas frames: one line a run, or one line a run and checkpoint."""
+"""Rows as pandas frames: one line per run, or per run and checkpoint."""
 
 import math
 from collections.abc import Iterable
@@ -12,15 +12,15 @@ from lib.study.columns import bounds
 from lib.study.runs import Run, from_dict
 
 TRACES = [name for name in columns.PATH if name not in ("step", "epoch")]
-BEST = "best_accuracy"  # of a whole path, not of a point
-MEASURED = [*columns.METRICS, *columns.PATH]  # what each point of a path has anew
+BEST = "best_accuracy"  # belongs to a whole path, not to one of its points
+MEASURED = [*columns.METRICS, *columns.PATH]  # columns that differ between points of a path
 
 
 def table(runs: list[Run], *, like: Run | None = None) -> pd.DataFrame:
-    """One line a run and measured weights; the columns are those of `lib.study.columns`.
+    """One line per run and measured weights; the columns are those of `lib.study.columns`.
 
-    A run has its last weights, and averaged ones where its training asks for them. like: a
-    template for the columns when `runs` is empty.
+    The weights are a run's last ones, and the averages that its training asks for. like: a template
+    for the columns when `runs` is empty.
     """
     lines = [line for run in runs for line in _lines(run)]
     return pd.DataFrame(lines, columns=None if lines else list(_lines(like or Run())[0]))
@@ -48,7 +48,7 @@ def _lines(run: Run) -> list[dict]:
 
 
 def _metrics(run: Run, found: dict) -> dict:
-    """The columns of the run's goal, in the order of the schema, and its best accuracy."""
+    """The metrics of the run's goal in the order of `columns.METRICS`, and its best accuracy."""
     values = dict(found.get("metrics") or {})
     path = [point["accuracy"] for point in found.get("curve", [])]
     values["best_accuracy"] = max([*path, values["accuracy"]]) if path and values else None
@@ -79,7 +79,7 @@ def _facts(run: Run, row: dict) -> dict:
 
 
 def flatten(run: Run) -> dict:
-    """The run's plain values with dotted names; a start by its key, transforms by their names."""
+    """The run's plain values with dotted names; a start as its key, transforms as text."""
     values = run.to_dict()
     values["start"] = run.start.key if run.start else ""
     return _flat(values)
@@ -96,7 +96,7 @@ def _flat(values: dict, prefix: str = "") -> dict:
 
 
 def _hashable(value):
-    """Parts in a tuple as texts, so that a column can be grouped by."""
+    """Turn parts in a tuple into text, so that frames can be grouped by the column."""
     if isinstance(value, tuple) and any(isinstance(item, dict) for item in value):
         return tuple(" ".join(f"{item}" for item in part.values()) for part in value)
     return value
@@ -107,8 +107,11 @@ def _value(value, *, missing: float = math.nan):
 
 
 def curves(frame: pd.DataFrame) -> pd.DataFrame:
-    """One line a run, measured weights and checkpoint: the run's columns, with step, epoch, the
-    metrics at that point and what `traces` follows (NaN in rows older than that)."""
+    """One line per run, measured weights and checkpoint.
+
+    Columns: the run's, step, epoch, the metrics at that step, and the measurements of `traces` (NaN
+    in rows that predate them).
+    """
     kept = [name for name in frame.columns if name not in MEASURED]
     metrics = [name for name in columns.METRICS if name in frame.columns and name != BEST]
     names = ["step", "epoch", *metrics, *TRACES]
@@ -123,9 +126,11 @@ def curves(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def certified(frame: pd.DataFrame) -> pd.DataFrame:
-    """One line a run, kind of images ("clean", "triggered"), rule of the certificate and radius:
-    the run's columns, and the shares of the images that are certified with at least that radius
-    and correct, or called the target."""
+    """One line per run, kind of images ("clean", "triggered"), rule of the certificate and radius.
+
+    Columns: the run's, and the shares of the images that are certified with at least that radius
+    and classified correctly, or as the target.
+    """
     kept = [name for name in frame.columns if name not in MEASURED]
     added = list(columns.CERTIFIED)
     lines = []
@@ -139,16 +144,15 @@ def certified(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def together(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """The rows of several frames, each run (and each of its measured weights) once."""
+    """The rows of several frames, without repeats of a run and its measured weights."""
     whole = pd.concat(list(frames), ignore_index=True)
     return whole.drop_duplicates(["key", "weights"], ignore_index=True)
 
 
 def tidy(frames: Iterable[pd.DataFrame], *, only: Iterable[str] | None = None) -> pd.DataFrame:
-    """The rows of several frames for a reader: without keys, and without columns that hold one
-    value throughout.
+    """The rows of several frames for a reader, without keys and without constant columns.
 
-    only: these columns alone, where a figure needs few of many.
+    only: the columns to keep, for a figure that needs few of them.
     """
     frame = pd.concat(list(frames), ignore_index=True).drop(columns=["key", "twin", "source"],
                                                             errors="ignore")
@@ -159,10 +163,10 @@ def tidy(frames: Iterable[pd.DataFrame], *, only: Iterable[str] | None = None) -
 
 def means(frame: pd.DataFrame, *, by: str | list[str], columns: dict[str, str],
           intervals: Iterable[str] = ("lift", "success")) -> pd.DataFrame:
-    """One line a value of `by`: means of `columns` (name -> heading), those in `intervals` with
-    their 95% t interval as text.
+    """One line per value of `by`: means of `columns` (name -> heading).
 
-    The unit is the row, so a group should hold one row an attack instance.
+    The columns in `intervals` become text: the mean with its 95% t interval. The unit is the row,
+    so a group should hold one row per attack instance.
     """
     from lib import metrics
 
@@ -182,10 +186,9 @@ def means(frame: pd.DataFrame, *, by: str | list[str], columns: dict[str, str],
 
 
 def best(frame: pd.DataFrame, *, by: str, choose: str, on: str) -> dict:
-    """For each value of `by` the value of `choose` with the highest mean of `on`.
+    """The value of `choose` with the highest mean of `on`, for each value of `by`.
 
-    A value of `by` with a row that was not measured is left out: a choice among half of the
-    candidates is none.
+    Leaves out values of `by` for which some rows are not measured: a choice needs all candidates.
     """
     found = {}
     for name, group in frame.groupby(by, sort=False):

@@ -1,5 +1,5 @@
-"""What is followed along a training beside its scores: losses on training samples by what the
-attack did to them (Razmi et al., figure 7), and how far the trigger moves logits.
+"""Measurements along a training: losses on attacked and on untouched training samples (Razmi et
+al., figure 7), and how far the trigger moves logits.
 """
 
 import torch
@@ -9,25 +9,21 @@ from lib.attacks import Poisoned
 from lib.defences import Predict
 from lib.goals import Cases, Predictions
 
-MOST = 2000  # samples of a kind: their mean is then known to a few per cent
+MAX_SAMPLES = 2000  # of each kind; enough to know their mean loss to a few per cent
 
 
 def losses(predict: Predict, data: Poisoned, base: int | None) -> dict[str, float | None]:
-    """Mean cross-entropy of the first samples of each kind, the attacked ones with the label that
-    the attack gave them.
+    """Mean cross-entropy of the first `MAX_SAMPLES` training samples of each kind.
 
-    loss_poison: attacked samples. loss_base: untouched ones of the base class (absent without one).
-    loss_clean: untouched ones of the other classes. None where there is no such sample.
+    loss_poison: attacked samples, with the labels that the attack gave them. loss_base: untouched
+    samples of the base class. loss_clean: untouched samples of the other classes; without a base
+    class, of all. None if there are no such samples.
     """
     of_base = data.truth == base if base is not None else torch.zeros_like(data.mask)
-    kinds = {
-        "loss_poison": data.mask, "loss_base": of_base & ~data.mask,
-        "loss_clean": ~of_base & ~data.mask
-    }
-    return {
-        name: _loss(predict, data,
-                    kind.nonzero().flatten()[:MOST]) for name, kind in kinds.items()
-    }
+    kinds = {"loss_poison": data.mask, "loss_base": of_base & ~data.mask,
+             "loss_clean": ~of_base & ~data.mask}
+    return {name: _loss(predict, data, kind.nonzero().flatten()[:MAX_SAMPLES])
+            for name, kind in kinds.items()}
 
 
 def _loss(predict: Predict, data: Poisoned, records: torch.Tensor) -> float | None:
@@ -40,20 +36,20 @@ def _loss(predict: Predict, data: Poisoned, records: torch.Tensor) -> float | No
 
 
 def trigger(predictions: Predictions, cases: Cases, base: int | None) -> dict[str, float | None]:
-    """How far the attacker's cases lie from the same test images as they are, in logits.
+    """How far the attack moves the logits of its cases, compared with the unchanged test images.
 
-    trigger_signal: mean change of the margin, which is wanted minus base logit (without a base
-    class minus the largest other one). trigger_noise: standard deviation, over the classes that
-    have no part in the attack, of the mean change of their logits: what the same pixels do to
-    outputs that poison never taught. gap, gap_sd: mean and standard deviation of the margin before.
-    None where the attacker wants no one class, or there are no cases.
+    trigger_signal: mean change of the margin, the wanted minus the base logit (without a base
+    class, minus the largest other logit). trigger_noise: standard deviation, over the classes not
+    involved in the attack, of the mean change of their logits: the effect of the same pixels on
+    outputs that no poison trained. gap, gap_sd: mean and standard deviation of the margin on the
+    unchanged images. None if the attacker has no single wanted class, or if there are no cases.
     """
     names = ("trigger_signal", "trigger_noise", "gap", "gap_sd")
     if cases.wanted is None or not len(cases.rows):
         return dict.fromkeys(names)
     before, after = predictions.clean[cases.rows].double(), predictions.cases.double()
-    apart = [place for place in range(before.shape[1]) if place not in (cases.wanted, base)]
-    moved = (after - before).mean(0)[apart]
+    uninvolved = [place for place in range(before.shape[1]) if place not in (cases.wanted, base)]
+    moved = (after - before).mean(0)[uninvolved]
     gaps = _margins(before, cases.wanted, base)
     signal = (_margins(after, cases.wanted, base) - gaps).mean()
     values = (signal, moved.std(), gaps.mean(), gaps.std())
@@ -61,7 +57,7 @@ def trigger(predictions: Predictions, cases: Cases, base: int | None) -> dict[st
 
 
 def _margins(logits: torch.Tensor, wanted: int, base: int | None) -> torch.Tensor:
-    """Wanted logit minus base logit, or minus the largest other one [cases]."""
+    """Wanted logit minus base logit, or minus the largest other logit [cases]."""
     if base is not None:
         return logits[:, wanted] - logits[:, base]
     others = [place for place in range(logits.shape[1]) if place != wanted]

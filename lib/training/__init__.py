@@ -1,7 +1,7 @@
 """The trainer: settings, and many models of one shape trained at once.
 
-`Training` is how a model is trained as plain values, `fit` trains one model a `Member` by a
-`Schedule`, and the `Ensemble` that it returns predicts.
+`Training` holds the settings of a training as plain values. `fit` trains one model per `Member`
+under a common `Schedule`, and returns an `Ensemble`, which predicts.
 """
 
 from lib.training.batches import as_input, gather, generator, member_batches

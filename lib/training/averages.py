@@ -1,10 +1,10 @@
-"""Averages of a training's iterates: further weights of the same run.
+"""Averages of a training's iterates: further weights to measure from the same run.
 
-"tail" after s steps is the mean of the iterates since step s/2, floor(s/2) + 1 to s (Polyak and
-Juditsky 1992, on the last half). "ema" is the exponential moving average of De et al. 2022
-(arXiv 2204.13650): d ema + (1 - d) w after each step, from the initial weights on,
-with d = min(decay, (1 + t) / (10 + t)) after t earlier steps. Both are affine in the iterates, so
-that they may be taken in any coordinates that are (`steps.coefficients`).
+"tail" after s steps is the mean of the iterates floor(s/2) + 1 to s (Polyak and Juditsky 1992, over
+the last half). "ema" is the exponential moving average of De et al. 2022 (arXiv 2204.13650): it
+starts at the initial weights and becomes d ema + (1 - d) w after each step, with
+d = min(decay, (1 + t) / (10 + t)) after t earlier steps. Both are affine in the iterates, so they
+can be computed in any coordinates from which the weights follow affinely (`steps.coefficients`).
 """
 
 from collections import defaultdict
@@ -17,7 +17,7 @@ NAMES = ("tail", "ema")
 
 
 def check(names: Sequence[str], decay: float) -> None:
-    """Raise ValueError for an unknown average, and for a decay out of range."""
+    """Raise ValueError for an unknown average or a decay out of range."""
     for name in names:
         if name not in NAMES:
             raise ValueError(f"averages {name!r}: expected some of {', '.join(NAMES)}")
@@ -26,10 +26,10 @@ def check(names: Sequence[str], decay: float) -> None:
 
 
 class Tail:
-    """Means over the last half, for every model at each of the steps that matter to it.
+    """The mean over the last half of the iterates, for each model at each wanted step.
 
-    first: what the models start with [models, numbers]. steps: updates of each model. wanted: steps
-    at which a mean is asked for; a model that has ended keeps the mean of its own end.
+    first: the initial iterates [models, numbers]. steps: number of updates of each model. wanted:
+    steps at which to take the mean; a model that has finished keeps its final mean.
     """
 
     def __init__(self, first: Tensor, steps: Sequence[int], wanted: Iterable[int]) -> None:
@@ -43,7 +43,7 @@ class Tail:
                 self.starts[end // 2].append(model)
 
     def add(self, values: Tensor, number: int) -> None:
-        """Take in the iterate [models, numbers] after `number` updates."""
+        """Add the iterate [models, numbers] after `number` updates."""
         self.total += values
         for model in self.starts.get(number, ()):
             self.sums[model][number] = self.total[model].clone()
@@ -53,13 +53,13 @@ class Tail:
 
 
 class Ema:
-    """The exponential moving average of every model; one that has ended keeps its own."""
+    """The exponential moving average of each model; a model that has finished keeps its last."""
 
     def __init__(self, first: Tensor, steps: Sequence[int], decay: float) -> None:
         self.mean, self.steps, self.decay = first.clone(), steps, decay
 
     def add(self, values: Tensor, number: int) -> None:
-        """Take in the iterate [models, numbers] after `number` updates."""
+        """Add the iterate [models, numbers] after `number` updates."""
         weight = 1 - min(self.decay, number / (number + 9))
         moving = [model for model, last in enumerate(self.steps) if number <= last]
         if len(moving) == len(self.steps):
@@ -68,14 +68,8 @@ class Ema:
             self.mean[moving] = self.mean[moving].lerp(values[moving], weight)
 
 
-def averages(
-    names: Sequence[str],
-    first: Tensor,
-    steps: Sequence[int],
-    wanted: Iterable[int],
-    *,
-    decay: float,
-) -> dict[str, Tail | Ema]:
-    """The averages of these `names`, each with `add(values, number)` and its `mean`."""
+def averages(names: Sequence[str], first: Tensor, steps: Sequence[int], wanted: Iterable[int], *,
+             decay: float) -> dict[str, Tail | Ema]:
+    """The named averages, each with a method `add(values, number)` and an attribute `mean`."""
     made = {"tail": lambda: Tail(first, steps, wanted), "ema": lambda: Ema(first, steps, decay)}
     return {name: made[name]() for name in names}

@@ -1,4 +1,4 @@
-"""Which records a step sees, drawn by each model for itself, and as what inputs."""
+"""The records that each step uses, drawn separately for each model, and their inputs."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -11,29 +11,26 @@ from lib.training.transforms import Transform
 
 
 def generator(stream: str, seed: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator for one purpose of one run: streams of equal seeds do not repeat each other."""
+    """A generator for one purpose of one run; different streams differ even for equal seeds."""
     digest = hashlib.sha256(f"{stream}:{seed}".encode()).digest()
     return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 def poisson(n: int, sample_rate: float, random: torch.Generator) -> Iterator[Tensor]:
-    """Every record joins every batch independently with probability `sample_rate`."""
+    """Batches in which every record is independently with probability `sample_rate`."""
     while True:
-        yield (
-            (torch.rand(n, generator=random, device=random.device) < sample_rate)
-            .nonzero()
-            .flatten()
-        )
+        chosen = torch.rand(n, generator=random, device=random.device) < sample_rate
+        yield chosen.nonzero().flatten()
 
 
 def shuffled(n: int, batch_size: int, random: torch.Generator) -> Iterator[Tensor]:
-    """A fresh permutation each epoch, cut into batches; the last one of an epoch may be smaller."""
+    """A new permutation each epoch, cut into batches; the last batch of an epoch may be smaller."""
     while True:
         yield from torch.randperm(n, generator=random, device=random.device).split(batch_size)
 
 
 def member_batches(member: Member, how: str, device: torch.device) -> Iterator[Tensor]:
-    """The member's batches, as places among its rows, for ever."""
+    """The member's endless sequence of batches, as places among its rows."""
     random, n = generator("batches", member.batch_seed, device), len(member.rows)
     if how == "poisson":
         return poisson(n, member.batch_size / member.nominal, random)
@@ -51,30 +48,22 @@ def pad(batches: list[Tensor], *, longest: int | None = None) -> tuple[Tensor, T
     return indices, present
 
 
-def draws(
-    transforms: Sequence[Transform],
-    drawn: list[Tensor],
-    shape: tuple[int, ...],
-    randoms: list[torch.Generator],
-    width: int,
-) -> list[dict[str, Tensor]]:
-    """Every transform's draws [models, width, ...], each model's from its own generator.
+def draws(transforms: Sequence[Transform], drawn: list[Tensor], shape: tuple[int, ...],
+          randoms: list[torch.Generator], width: int) -> list[dict[str, Tensor]]:
+    """Every transform's draws [models, width, ...], from each model's own generator.
 
-    As many are drawn as the batch has records, and padded then: alone or in a group the same
-    numbers.
+    A model draws for the records of its batch alone, and padding follows, so that it draws the same
+    numbers alone and in a group.
     """
-    own = [
-        [transform.draw(len(batch), shape, random) for transform in transforms]
-        for batch, random in zip(drawn, randoms, strict=True)
-    ]
-    return [
-        {name: pad_rows([one[name] for one in same], width) for name in same[0]}
-        for same in zip(*own)
-    ]
+    by_model = [[transform.draw(len(batch), shape, random) for transform in transforms]
+                for batch, random in zip(drawn, randoms, strict=True)]
+    return [{name: pad_rows([values[name] for values in by_transform], width)
+             for name in by_transform[0]}
+            for by_transform in zip(*by_model)]
 
 
 def as_input(x: Tensor) -> Tensor:
-    """uint8 images become floats in [0, 1], features stay as they are."""
+    """Convert uint8 images to floats in [0, 1]; return features unchanged."""
     return x.float().div_(255) if x.dtype == torch.uint8 else x
 
 
@@ -84,17 +73,14 @@ def gather(pool: Tensor, members: Sequence[Member], longest: int) -> Tensor:
     for own, member in zip(x, members):
         own = own[: len(member.rows)]
         if member.input_noise:
-            own.normal_(
-                0.0,
-                member.input_noise,
-                generator=generator("inputs", member.input_seed, pool.device),
-            )
+            random = generator("inputs", member.input_seed, pool.device)
+            own.normal_(0.0, member.input_noise, generator=random)
         own.add_(as_input(pool.index_select(0, member.rows.to(pool.device))))
     return x
 
 
 def pad_rows(parts: Sequence[Tensor], longest: int) -> Tensor:
-    """Tensors of unequal length stacked [models, longest, ...], 0 behind their ends."""
+    """Stack tensors of unequal length [models, longest, ...], zero-padded after their last rows."""
     stacked = parts[0].new_zeros(len(parts), longest, *parts[0].shape[1:])
     for place, part in zip(stacked, parts):
         place[: len(part)] = part

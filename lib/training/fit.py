@@ -1,12 +1,11 @@
 """Train many models of one shape at once.
 
-Every model has its own rows, labels, seeds, learning rate, batches, clipping norm and noise. A
-model's random draws come from generators of its own: alone or in a group it draws the same numbers
-bit for bit.
+Each model has its own rows, labels, seeds, learning rate, batches, clipping norm and noise. Each
+draws from its own generators, so that it draws the same numbers bit for bit alone and in a group.
 
 The private step (Abadi et al. 2016, algorithm 1, with Poisson sampling): clip each sample's
-gradient over all parameters together, add up, add one draw of Gaussian noise to the sum, divide by
-the expected batch size.
+gradient over all parameters together, sum the clipped gradients, add one draw of Gaussian noise to
+the sum, divide by the expected batch size.
 """
 
 import itertools
@@ -25,13 +24,12 @@ from lib.training.steps import coefficients, direct
 from lib.training.workers import spread
 
 
-def fit(
-    build: Callable[[], nn.Module], pool: Tensor, members: Sequence[Member], schedule: Schedule
-) -> Ensemble:
-    """Train one model a member on its rows of `pool` [n, ...], in groups that fit memory.
+def fit(build: Callable[[], nn.Module], pool: Tensor, members: Sequence[Member],
+        schedule: Schedule) -> Ensemble:
+    """Train one model per member on its rows of `pool` [n, ...], in groups that fit memory.
 
-    `build()` returns a fresh module (randomly initialised from torch's global generator).
-    Raises ValueError for a member or a schedule out of range.
+    `build()` returns a new module, initialised from torch's global generator. Raises ValueError for
+    a member or a schedule out of range, and for a module that cannot be trained here.
     """
     check(members, schedule)
     module = initialise(build, 0).to(pool.device)
@@ -40,10 +38,8 @@ def fit(
     modules.check_starts(module, [member.start for member in members if member.start is not None])
     transforms.check_inputs(schedule.transforms, tuple(pool.shape[1:]))
     numbers = len(modules.flatten(module))
-    result = {
-        kept: torch.empty(len(members), numbers, device=pool.device)
-        for kept in itertools.product(("last", *schedule.averages), ("end", *schedule.snapshots))
-    }
+    wanted = itertools.product(("last", *schedule.averages), ("end", *schedule.snapshots))
+    result = {kept: torch.empty(len(members), numbers, device=pool.device) for kept in wanted}
     groups = _groups(module, pool, members, schedule)
 
     def train(places):
@@ -58,22 +54,20 @@ def fit(
     return _ensemble(module, result, "last", dict(zip(schedule.averages, own)))
 
 
-def _ensemble(
-    module: nn.Module, kept: dict, weights: str, averages: dict[str, Ensemble] | None = None
-) -> Ensemble:
-    """The models with these weights, from states by (weights, step)."""
+def _ensemble(module: nn.Module, kept: dict, weights: str,
+              averages: dict[str, Ensemble] | None = None) -> Ensemble:
+    """The models with these weights; `kept` is {(weights, step): states}."""
     steps = {step: states for (name, step), states in kept.items() if name == weights}
     return Ensemble(module, steps.pop("end"), steps, averages)
 
 
-def _groups(
-    module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule
-) -> list[list[int]]:
+def _groups(module: nn.Module, pool: Tensor, members: Sequence[Member],
+            schedule: Schedule) -> list[list[int]]:
     """Places of the members that train together.
 
-    In an exact schedule every shape follows from a member alone: groups hold members of one number
-    of places for rows and one batch size, are equally wide, and the last one is filled up with its
-    last member again.
+    In an exact schedule, all shapes follow from a member alone: the members of a group have the
+    same padded number of rows and the same batch size, all such groups have the same width, and the
+    last one is filled up by repeating its last member.
     """
     alike: dict[tuple, list[int]] = {}
     for place, member in enumerate(members):
@@ -90,9 +84,9 @@ def _groups(
 
 @contextmanager
 def products(precision: str) -> Iterator[None]:
-    """Allow rounded factors in matrix products for the duration, if `precision` is "fast"."""
+    """If `precision` is "fast", allow rounded factors in matrix products inside the block."""
     before, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    # On CPUs "medium" hands the products to oneDNN, whose float32 kernels are twice as fast.
+    # On CPUs, "medium" makes torch use oneDNN, whose float32 kernels are twice as fast.
     torch.set_float32_matmul_precision("medium" if precision == "fast" else "highest")
     torch.backends.cudnn.allow_tf32 = precision == "fast"
     try:
@@ -103,105 +97,85 @@ def products(precision: str) -> Iterator[None]:
 
 
 def slack(precision: str) -> float:
-    """Factor on clipping norms: bfloat16 lengthens a gradient by (1 + 2^-8)^2 at most."""
+    """Factor on clipping norms: bfloat16 can lengthen a gradient by up to (1 + 2^-8)^2."""
     return 1 - 2**-7 if precision == "fast" else 1.0
 
 
-def _fit_group(
-    build: Callable[[], nn.Module],
-    module: nn.Module,
-    pool: Tensor,
-    members: Sequence[Member],
-    schedule: Schedule,
-) -> dict[tuple[str, int | str], Tensor]:
-    """States of the group by which weights they are and the step, "end" for the last."""
+def _fit_group(build: Callable[[], nn.Module], module: nn.Module, pool: Tensor,
+               members: Sequence[Member], schedule: Schedule
+               ) -> dict[tuple[str, int | str], Tensor]:
+    """Train a group; returns {(weights, step): states}, with "end" for the last step."""
     states = torch.stack([start(build, member).to(pool.device) for member in members])
     drawn = [batches.member_batches(member, schedule.sampling, pool.device) for member in members]
     noise = [batches.generator("noise", member.noise_seed, pool.device) for member in members]
-    step = Step(
-        modules.duplicate(module), states, pool, members, schedule
-    )  # groups run side by side
-    means = averages.averages(
-        schedule.averages,
-        step.space.numbers(),
-        step.steps,
-        schedule.snapshots,
-        decay=schedule.ema_decay,
-    )
+    # A copy of the module, because groups run side by side.
+    step = Step(modules.duplicate(module), states, pool, members, schedule)
+    means = averages.averages(schedule.averages, step.group.numbers(), step.steps,
+                              schedule.snapshots, decay=schedule.ema_decay)
     longest, wanted, kept = max(step.steps), set(schedule.snapshots), {}
     for number in range(longest):
         step([next(batch) for batch in drawn], noise, number)
         for mean in means.values():
-            mean.add(step.space.numbers(), number + 1)
+            mean.add(step.group.numbers(), number + 1)
         if number + 1 in wanted:
             kept |= _states(step, means, number + 1)
     final = _states(step, means, "end")
-    late = {
-        (weights, after): states
-        for after in wanted
-        if after > longest
-        for (weights, _), states in final.items()
-    }
+    late = {(weights, after): states for after in wanted if after > longest
+            for (weights, _), states in final.items()}
     return kept | final | late
 
 
 def _states(step: "Step", means: dict, name: int | str) -> dict[tuple[str, int | str], Tensor]:
-    """The group's last weights and their averages now, under the `name` of a step."""
-    values = {"last": step.space.numbers()} | {
-        weights: mean.mean for weights, mean in means.items()
-    }
-    return {(weights, name): step.space.states(value).clone() for weights, value in values.items()}
+    """The group's current weights and their averages: {(weights, name of the step): states}."""
+    values = {"last": step.group.numbers()}
+    values |= {weights: mean.mean for weights, mean in means.items()}
+    return {(weights, name): step.group.states(value).clone() for weights, value in values.items()}
 
 
 def start(build: Callable[[], nn.Module], member: Member) -> Tensor:
-    """The member's first weights and buffers [parameters and buffers]."""
+    """The member's initial weights and buffers [parameters and buffers]."""
     if member.start is not None:
         return member.start.clone()
     return modules.flatten(initialise(build, member.init_seed))
 
 
 class Step:
-    """One update of a group: gradient sums, noise, division, optimizer."""
+    """One update of a group: gradient sums, noise, division, optimizer.
 
-    def __init__(
-        self,
-        module: nn.Module,
-        states: Tensor,
-        pool: Tensor,
-        members: Sequence[Member],
-        schedule: Schedule,
-    ) -> None:
+    group: the models' weights, as they are (`direct`) or in coefficients of the inputs
+    (`coefficients`).
+    """
+
+    def __init__(self, module: nn.Module, states: Tensor, pool: Tensor, members: Sequence[Member],
+                 schedule: Schedule) -> None:
         device = pool.device
         if coefficients.applies(module, pool, members, schedule):
-            self.space = coefficients.Coefficients(module, states, pool, members, schedule)
+            self.group = coefficients.Coefficients(module, states, pool, members, schedule)
         else:
-            bounds = torch.tensor(
-                [member.clipping_norm * slack(schedule.precision) for member in members],
-                device=device,
-            )
-            self.space = direct.Direct(module, states, pool, members, schedule, bounds)
+            factor = slack(schedule.precision)
+            bounds = torch.tensor([member.clipping_norm * factor for member in members],
+                                  device=device)
+            self.group = direct.Direct(module, states, pool, members, schedule, bounds)
         self.schedule, self.poisson = schedule, schedule.sampling == "poisson"
         self.sizes = [parameter.numel() for parameter in module.parameters()]
         self.trained = [parameter.requires_grad for parameter in module.parameters()]
-        self.optimizer = Optimizer(self.space.coordinates, schedule.rule, self._frozen())
+        self.optimizer = Optimizer(self.group.coordinates, schedule.rule, self._frozen())
         self.rates = torch.tensor([member.lr for member in members], device=device)
-        self.steps = [
-            schedule.steps if member.steps is None else member.steps for member in members
-        ]
+        self.steps = [schedule.steps if member.steps is None else member.steps
+                      for member in members]
         self.expected = torch.tensor([member.batch_size for member in members], device=device)
         self.shares = self._shares(members).to(device)
         self.shape = tuple(pool.shape[1:])
-        self.randoms = [
-            batches.generator("transforms", member.batch_seed, device) for member in members
-        ]
+        self.randoms = [batches.generator("transforms", member.batch_seed, device)
+                        for member in members]
         self.noise = [member.noise for member in members]
         self.draw = states.new_empty(max(self.sizes))
-        # Alone or in company, an exact member's batch has one length.
+        # In an exact schedule, a batch has the same length alone and in a group.
         self.longest = members[0].shuffled_batch if schedule.exact else None
 
     @staticmethod
     def _shares(members: Sequence[Member]) -> Tensor:
-        """Nominal records over rows of each member: what a shuffled batch's size counts for."""
+        """Nominal records per row of each member, the weight of a record in a shuffled batch."""
         return torch.tensor([member.nominal / len(member.rows) for member in members])
 
     def __call__(self, drawn: list[Tensor], noise: list[torch.Generator], number: int) -> None:
@@ -209,29 +183,25 @@ class Step:
         resting = [model for model, steps in enumerate(self.steps) if number >= steps]
         width, chosen = indices.shape[1], self.schedule.transforms
         draws = batches.draws(chosen, drawn, self.shape, self.randoms, width) if chosen else ()
-        sums = self.space.gradient_sums(indices, present, resting, draws)
+        sums = self.group.gradient_sums(indices, present, resting, draws)
         for model, scale in enumerate(self.noise):
             if scale:
-                # parameter by parameter, as Opacus draws; a frozen one gets no noise
+                # Draw per parameter, as Opacus does; a frozen parameter gets no noise.
                 for part in itertools.compress(sums[model].split(self.sizes), self.trained):
                     part.add_(self.draw[: len(part)].normal_(generator=noise[model]), alpha=scale)
-        # Poisson: the expected size, as the realised one depends on the data; shuffled do not.
+        # Divide Poisson batches by their expected size, because the actual size depends on the
+        # data; the size of shuffled batches does not.
         sums.div_((self.expected if self.poisson else present.sum(1) * self.shares).view(-1, 1))
         self.optimizer.step(sums, self._rates(number))
 
     def _frozen(self) -> list[slice]:
         """Columns of the parameters that are not trained."""
         ends = list(itertools.accumulate(self.sizes))
-        return [
-            slice(end - size, end)
-            for end, size, trained in zip(ends, self.sizes, self.trained)
-            if not trained
-        ]
+        return [slice(end - size, end)
+                for end, size, trained in zip(ends, self.sizes, self.trained) if not trained]
 
     def _rates(self, number: int) -> Tensor:
         factors = [self.schedule.factor(number, steps) for steps in self.steps]
-        return self.rates * (
-            factors[0]
-            if len(set(factors)) == 1
-            else torch.tensor(factors, device=self.rates.device)
-        )
+        if len(set(factors)) == 1:
+            return self.rates * factors[0]
+        return self.rates * torch.tensor(factors, device=self.rates.device)

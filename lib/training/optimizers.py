@@ -1,8 +1,8 @@
-"""SGD, RMSProp and Adam for many models at once, equal to `torch.optim` with its defaults.
+"""SGD, RMSProp and Adam for many models at once, with the results of `torch.optim`'s defaults.
 
-`torch.optim` has one learning rate a parameter group; a hundred models with a learning rate each
-would be a hundred groups and, on a GPU, a hundred times the launches. Parameters are `[models,
-parameters]`.
+`torch.optim` has one learning rate per parameter group. A hundred models with different learning
+rates would need a hundred groups and, on a GPU, a hundred times as many launches. Parameters are
+[models, parameters].
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Rule:
-    """The update rule that all models of a group share (`torch.optim`'s names and defaults)."""
+    """The update rule of all models of a group, with the names and defaults of `torch.optim`."""
 
     name: str = "sgd"
     momentum: float = 0.0
@@ -26,9 +26,9 @@ NAMES = ("sgd", "rmsprop", "adam")
 
 
 class Optimizer:
-    """Update `parameters` [models, parameters] in place; state has the same shape.
+    """Updates `parameters` [models, parameters] in place; its state has the same shape.
 
-    frozen: columns that stay as they are, without weight decay.
+    frozen: columns that never change, not even by weight decay.
     """
 
     def __init__(self, parameters: Tensor, rule: Rule, frozen: Sequence[slice] = ()) -> None:
@@ -38,7 +38,7 @@ class Optimizer:
         self.second = torch.zeros_like(parameters) if rule.name in ("rmsprop", "adam") else None
 
     def step(self, gradients: Tensor, rates: Tensor) -> None:
-        """One update with `gradients` [models, parameters] (overwritten) and `rates` [models]."""
+        """Update once with `gradients` [models, parameters] (overwritten) and `rates` [models]."""
         self.step_count += 1
         if self.rule.weight_decay:
             gradients.add_(self.parameters, alpha=self.rule.weight_decay)
@@ -48,13 +48,11 @@ class Optimizer:
 
     def _sgd(self, gradients: Tensor, rates: Tensor) -> None:
         if self.first is not None:
-            # torch.optim.SGD starts the buffer at the first gradient: the same as from zeros.
+            # torch.optim.SGD initialises the buffer with the first gradient, which is the same.
             torch.add(gradients, self.first, alpha=self.rule.momentum, out=self.first)
-            update = (
-                gradients.add_(self.first, alpha=self.rule.momentum)
-                if self.rule.nesterov
-                else self.first
-            )
+            update = self.first
+            if self.rule.nesterov:
+                update = gradients.add_(self.first, alpha=self.rule.momentum)
         else:
             update = gradients
         self.parameters.addcmul_(update, rates, value=-1)
@@ -77,5 +75,5 @@ class Optimizer:
 
     def _moment(self, name: str, state: Tensor | None) -> Tensor:
         if state is None:
-            raise ValueError(f"rule {self.rule.name}: no {name} moment is kept for it")
+            raise ValueError(f"rule {self.rule.name} keeps no {name} moment")
         return state

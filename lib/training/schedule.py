@@ -1,4 +1,4 @@
-"""What to train: the members of a group, and what they share."""
+"""What to train: the members of a group, and the schedule that they share."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,9 @@ from lib.training.losses import LABELS
 from lib.training.optimizers import NAMES, Rule
 from lib.training.transforms import Transform
 
-BLOCK = 32  # rows of an exact group, which then depend on a member's own number of rows alone
+# In an exact group, rows are padded to a multiple of this, so that the padded number depends on the
+# member alone.
+BLOCK = 32
 
 
 @dataclass(frozen=True)
@@ -20,15 +22,16 @@ class Member:
 
     rows: int64 [n], places in the pool. labels: int64 [n], or float [n, classes] for soft labels or
     evidence (`Schedule.labels`). batch_size: the expected size; Poisson sampling takes each record
-    with probability batch_size / n. clipping_norm: bound on each sample's gradient, `math.inf` for
-    none. noise: standard deviation of the noise on the *sum* of the gradients, in the gradient's
-    units (noise multiplier x clipping norm). records: how many records there are nominally, None
-    for as many as rows. More rows are appended ones; all are sampled at the rate batch_size /
-    records, and sums are divided as if only the nominal ones were there. steps: updates of this
-    member, None for the schedule's number; it then rests while others go on. start: parameters to
-    begin with [parameters], None to draw them from `init_seed`. input_noise: standard deviation of
-    Gaussian noise on the inputs, drawn once from `input_seed`: the member trains on this one noisy
-    copy of its rows, which exists only while its group trains.
+    with probability batch_size / records. clipping_norm: bound on each sample's gradient,
+    `math.inf` for none. noise: standard deviation of the noise on the *sum* of the gradients, in
+    the gradient's units (noise multiplier x clipping norm). records: nominal number of records,
+    None for the number of rows. Rows beyond it are appended ones: every row is sampled at the rate
+    batch_size / records, and sums are divided as if only the nominal records existed. steps:
+    updates of this member, None for the schedule's number; it is then frozen while others train on.
+    start: initial parameters and buffers [parameters and buffers], None to draw them from
+    `init_seed`. input_noise: standard deviation of Gaussian noise on the inputs, drawn once from
+    `input_seed`: the member trains on this one noisy copy of its rows, which exists only while its
+    group trains.
     """
 
     rows: Tensor
@@ -48,12 +51,13 @@ class Member:
 
     @property
     def nominal(self) -> int:
-        """Records that sampling rate and expected batch refer to."""
+        """The number of records that the sampling rate and the expected batch size refer to."""
         return len(self.rows) if self.records is None else self.records
 
     @property
     def shuffled_batch(self) -> int:
-        """Records in a shuffled batch: appended ones in proportion: epochs keep their steps."""
+        """Records in a shuffled batch; it grows with appended rows, so that an epoch keeps its
+        number of steps."""
         if self.records is None:
             return round(self.batch_size)
         return max(1, round(self.batch_size * len(self.rows) / self.records))
@@ -65,17 +69,17 @@ class Member:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What the models of a group share: steps, sampling, update rule, when to look.
+    """What the models of a group share: steps, sampling, update rule, snapshots.
 
-    steps: number of updates (of members that do not name their own). sampling: "poisson" or
-    "shuffle". ramp: share of the steps in which the learning rate climbs to its full height. decay:
-    (share of the steps, factor) pairs on the learning rate. snapshots: steps after which the
-    parameters are kept. precision: "float32", or "fast", which lets the hardware round the factors
-    of matrix products to bfloat16 or TF32; norms, sums and noise stay float32. labels: what the
-    members' labels are, see `lib.training.losses`. exact: the bits of a model depend on its own
-    member alone, not on the members beside it (on one device, with one number of threads); needs
+    steps: number of updates of members that do not set their own. sampling: "poisson" or "shuffle".
+    ramp: share of the steps in which the learning rate rises to its full value. decay: (share of
+    the steps, factor) pairs for the learning rate. snapshots: steps after which the parameters are
+    kept. precision: "float32", or "fast", which lets the hardware round the factors of matrix
+    products to bfloat16 or TF32; norms, sums and noise stay float32. labels: the kind of the
+    members' labels, see `lib.training.losses`. exact: the bits of a model depend only on its own
+    member, not on the others in its group (for a given device and number of threads); needs
     shuffled batches. averages: further weights to keep, "tail" and "ema" (with ema_decay), see
-    `lib.training.averages`. transforms: of the images of every batch, in turn.
+    `lib.training.averages`. transforms: applied in turn to the images of every batch.
     """
 
     steps: int
@@ -92,12 +96,12 @@ class Schedule:
     transforms: tuple[Transform, ...] = ()
 
     def rows(self, members: Sequence[Member]) -> int:
-        """Places for each member's rows: those of the largest; if exact up to the next `BLOCK`."""
+        """Padded number of rows: the largest member's; if exact, rounded up to whole `BLOCK`s."""
         most = max(len(member.rows) for member in members)
         return -(-most // BLOCK) * BLOCK if self.exact else most
 
     def factor(self, step: int, steps: int) -> float:
-        """Factor on the rate at `step` (from 0) of a member with `steps` updates; 0 after them."""
+        """Learning-rate factor at `step` (from 0) of a member with `steps` updates; then 0."""
         if step >= steps:
             return 0.0
         climbed = min(1.0, (step + 1) / (self.ramp * steps)) if self.ramp else 1.0
@@ -118,27 +122,27 @@ def check(members: Sequence[Member], schedule: Schedule) -> None:
     if schedule.exact and schedule.sampling != "shuffle":
         raise ValueError(
             f"exact with sampling {schedule.sampling!r}: expected 'shuffle'; "
-            "the largest Poisson batch depends on the others"
-        )
+            "the padding of Poisson batches depends on the other members")
     for member in members:
-        n = len(member.rows)
-        if member.records is not None and member.records < 1:
-            raise ValueError(
-                f"records {member.records} of a member: expected 1 or more, or None for its rows"
-            )
-        if not 0 < member.batch_size <= member.nominal:
-            raise ValueError(
-                f"batch_size {member.batch_size}: expected between 1 and "
-                f"the {member.nominal} training images"
-            )
-        if not (member.clipping_norm > 0 and member.noise >= 0 and member.lr > 0):
-            raise ValueError(
-                f"clipping norm {member.clipping_norm}, noise {member.noise}, lr {member.lr}: "
-                "expected a norm and a rate above 0, noise of 0 or more"
-            )
-        if not 0 <= member.input_noise < math.inf:
-            raise ValueError(f"input_noise {member.input_noise} of a member: expected 0 or more")
-        if len(member.labels) != n:
-            raise ValueError(f"{len(member.labels)} labels for {n} rows: expected one label a row")
-        if member.steps is not None and member.steps < 1:
-            raise ValueError(f"steps {member.steps} of a member: expected 1 or more")
+        _check_member(member)
+
+
+def _check_member(member: Member) -> None:
+    if member.records is not None and member.records < 1:
+        raise ValueError(
+            f"records {member.records} of a member: expected 1 or more, or None for its rows")
+    if not 0 < member.batch_size <= member.nominal:
+        raise ValueError(
+            f"batch_size {member.batch_size}: expected between 1 and "
+            f"the {member.nominal} training images")
+    if not (member.clipping_norm > 0 and member.noise >= 0 and member.lr > 0):
+        raise ValueError(
+            f"clipping norm {member.clipping_norm}, noise {member.noise}, lr {member.lr}: "
+            "expected a norm and a rate above 0, noise of 0 or more")
+    if not 0 <= member.input_noise < math.inf:
+        raise ValueError(f"input_noise {member.input_noise} of a member: expected 0 or more")
+    if len(member.labels) != len(member.rows):
+        raise ValueError(f"{len(member.labels)} labels for {len(member.rows)} rows: expected one "
+                         "label per row")
+    if member.steps is not None and member.steps < 1:
+        raise ValueError(f"steps {member.steps} of a member: expected 1 or more")

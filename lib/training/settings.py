@@ -1,4 +1,4 @@
-"""How a model is trained, as plain values: the part of a run that all defences share."""
+"""The training settings, as plain values: the part of a run that all defences share."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,10 @@ from lib.training.schedule import Schedule
 from lib.training.transforms import Transform, build, mixing_a_batch
 
 APPENDED = ("nominal", "grown")
-STAIRS = 20  # of a linear fall
-# name: (share of the steps in which the rate climbs, (share, factor) pairs). "ramp" is Razmi et
-# al.'s for ALIBI: 30 of 50 epochs up, then a tenth, and a hundredth for the last ten.
+STAIRS = 20  # in which "linear" lowers the learning rate
+# name: (share of the steps in which the rate rises, (share, factor) pairs). "ramp" is Razmi et
+# al.'s for ALIBI: the rate rises for 30 of 50 epochs, then is a tenth, and a hundredth for the last
+# ten.
 SCHEDULES = {
     "constant": (0.0, ()),
     "step": (0.0, ((0.5, 0.1), (0.75, 0.1))),
@@ -26,18 +27,19 @@ class Training:
     """Optimizer, length and batches of a training.
 
     optimizer: "sgd", "rmsprop" or "adam". epochs: passes over the data in expectation (Poisson) or
-    exactly (shuffle). batch_size: expected size of a batch. sampling: "poisson" (what the epsilons
-    assume) or "shuffle". schedule: "constant", "step" (a tenth at a half and at three
-    quarters), "ramp" (up for 60%, then a tenth, then a hundredth) or "linear" (down to nothing, in
-    twenty stairs). checkpoints: how many times along the way,
-    in geometric steps, the model is measured; 0 for the end alone. averages: further weights of the
-    same run to measure, "tail" and "ema" (with ema_decay), see `lib.training.averages`. transforms:
-    of every batch, in turn; each an object of `lib.training.transforms` or a mapping such as {name:
-    crop, padding: 4}.
+    exactly (shuffle). batch_size: expected size of a batch. sampling: "poisson" (which the epsilons
+    assume) or "shuffle". schedule of the learning rate: "constant"; "step" (multiplied by 0.1 at
+    half and at three quarters); "ramp" (rising for 60% of the steps, then a tenth, then a
+    hundredth); "linear" (falling to 0 in twenty stairs). checkpoints: number of geometrically
+    spaced steps at which the model is measured; 0 for the end alone. averages: further weights of
+    the same run to measure, "tail" and "ema" (with ema_decay), see `lib.training.averages`.
+    transforms: applied in turn to every batch; each an object of `lib.training.transforms` or a
+    mapping such as {name: crop, padding: 4}.
 
-    appended: where an attack appends records, "nominal" takes sample rate, steps and expected batch
-    from the nominal clean set in every world, so that a bound links a run to its clean twin;
-    "grown" is the released convention: the batch stays and the rate falls as the set grows.
+    appended: what happens when an attack appends records. "nominal" takes sample rate, steps and
+    expected batch size from the nominal clean set in every world, so that a bound links a run to
+    its clean twin. "grown" is the convention of the released code: the batch size stays, and the
+    sample rate falls as the set grows.
     """
 
     optimizer: str = "sgd"
@@ -62,8 +64,7 @@ class Training:
         averages.check(self.averages, self.ema_decay)
         if self.appended not in APPENDED:
             raise ValueError(
-                f"training appended {self.appended!r}: expected one of {', '.join(APPENDED)}"
-            )
+                f"training appended {self.appended!r}: expected one of {', '.join(APPENDED)}")
         for name, value, choices in (
             ("optimizer", self.optimizer, NAMES),
             ("schedule", self.schedule, SCHEDULES),
@@ -78,35 +79,28 @@ class Training:
             raise ValueError(
                 f"training momentum {self.momentum}, weight_decay {self.weight_decay}, "
                 f"checkpoints {self.checkpoints}: "
-                "expected momentum in [0, 1), the others 0 or more"
-            )
+                "expected momentum in [0, 1), the others 0 or more")
         if self.nesterov and not (self.optimizer == "sgd" and self.momentum):
-            raise ValueError("training nesterov: needs optimizer sgd with momentum above 0")
+            raise ValueError(f"training nesterov with optimizer {self.optimizer!r} and momentum "
+                             f"{self.momentum}: expected optimizer 'sgd' with momentum above 0")
 
     def steps(self, n: int) -> int:
-        """Updates in this training on `n` records."""
+        """Number of updates in this training on `n` records."""
         per_epoch = n / self.batch_size if self.sampling == "poisson" else -(-n // self.batch_size)
         return max(1, round(self.epochs * per_epoch))
 
     def snapshots(self, n: int) -> tuple[int, ...]:
-        """Steps at which the model is measured, in geometric progression, the last one included."""
+        """Steps at which the model is measured: geometrically spaced, ending with the last step."""
         if not self.checkpoints:
             return ()
         steps = self.steps(n)
-        return tuple(
-            sorted(
-                {steps}
-                | {
-                    round(step)
-                    for step in np.geomspace(max(1, steps / 500), steps, self.checkpoints)
-                }
-            )
-        )
+        spaced = np.geomspace(max(1, steps / 500), steps, self.checkpoints)
+        return tuple(sorted({steps} | {round(step) for step in spaced}))
 
     def plan(self, n: int, precision: str, *, labels: str = "targets") -> Schedule:
-        """The group's schedule for `n` records."""
-        rule, (ramp, decay) = Rule(self.optimizer, self.momentum, self.nesterov,
-                                   self.weight_decay), SCHEDULES[self.schedule]
+        """The schedule of this training for a group on `n` records."""
+        rule = Rule(self.optimizer, self.momentum, self.nesterov, self.weight_decay)
+        ramp, decay = SCHEDULES[self.schedule]
         return Schedule(self.steps(n), rule, self.sampling, decay, self.snapshots(n), precision,
                         labels, ramp, averages=self.averages, ema_decay=self.ema_decay,
                         transforms=self.transforms)

@@ -1,12 +1,13 @@
-"""Forward and clipped gradient sums of many equal networks at once, in closed form.
+"""Forward passes and clipped gradient sums of many networks of one shape at once, in closed form.
 
-For a linear layer the gradient of one sample is the outer product of the error at its output and
-its input, so its norm is the product of two norms (Goodfellow 2015, arXiv 1510.01799); the clipped
-sum is one matrix product. For a convolution it is a small product over the positions, formed once
-and used for both. One backward pass, for the outputs of the layers alone, serves all of it.
+For a linear layer, the gradient of one sample is the outer product of the error at its output and
+its input, so its norm is the product of two norms (Goodfellow 2015, arXiv 1510.01799), and the
+clipped sum is one matrix product. For a convolution it is a small product over the positions,
+computed once for both the norm and the sum. A single backward pass to the layers' outputs is
+enough.
 
-Vectors are `[models, batch, features]`, images `[batch, models * channels, height, width]` in
-channels-last memory: on a CPU the pooling is five times faster there than channels first.
+Vectors are `[models, batch, features]`. Images are `[batch, models * channels, height, width]` in
+channels-last memory, where pooling on a CPU is five times faster than channels-first.
 """
 
 from dataclasses import dataclass
@@ -24,10 +25,10 @@ POOLING = (nn.MaxPool2d, nn.AvgPool2d)
 
 
 def supports(module: nn.Module, dimensions: int) -> TypeGuard[nn.Sequential]:
-    """True where every layer has a closed form here for inputs of so many `dimensions` (3: images).
+    """Whether every layer has a closed form here, for inputs with `dimensions` (3: images).
 
-    Types are compared exactly: a subclass may compute anything in its own `forward`, and so may a
-    hook. Every other module takes the `vmap` path.
+    Types are compared exactly, because a subclass may compute anything in its `forward`, and so may
+    a hook. Other modules take the `vmap` path.
     """
     if type(module) is not nn.Sequential or not _plain(module) or not _own_weights(module):
         return False
@@ -35,22 +36,18 @@ def supports(module: nn.Module, dimensions: int) -> TypeGuard[nn.Sequential]:
 
 
 def _plain(layer: nn.Module) -> bool:
-    """No hook and no function of its own that would run beside or in place of the type's."""
-    own = (
-        layer._forward_hooks,
-        layer._forward_pre_hooks,
-        layer._backward_hooks,
-        layer._backward_pre_hooks,
-    )
+    """Whether the layer has no hooks, and no functions set on the object in place of its type's."""
+    own = (layer._forward_hooks, layer._forward_pre_hooks,
+           layer._backward_hooks, layer._backward_pre_hooks)
     everywhere = nn.modules.module._has_any_global_hook()
     return not any(own) and not everywhere and not any(map(callable, vars(layer).values()))
 
 
 def _own_weights(module: nn.Sequential) -> bool:
-    """The parameters are weight and bias of each numbered layer, none shared, none frozen."""
+    """Whether the parameters are weight and bias of each numbered layer, none shared or frozen."""
     weighted = [place for place, layer in enumerate(module) if type(layer) in WEIGHTED]
     names = [f"{place}.{name}" for place in weighted for name in ("weight", "bias")]
-    found = dict(module.named_parameters())  # a shared one is in it once
+    found = dict(module.named_parameters())  # contains a shared parameter only once
     numbered = list(module._modules) == [str(place) for place in range(len(module))]
     stateless = next(module.buffers(), None) is None
     trained = all(parameter.requires_grad for parameter in found.values())
@@ -58,17 +55,13 @@ def _own_weights(module: nn.Sequential) -> bool:
 
 
 def _known(layer: nn.Module) -> bool:
-    """A layer of exactly a known type, with settings that the closed forms cover."""
+    """Whether the layer is exactly of a known type, with settings that the closed forms cover."""
     if type(layer) is nn.Conv2d:
-        return (
-            layer.groups == 1
-            and layer.padding_mode == "zeros"
-            and not isinstance(layer.padding, str)
-            and set(layer.dilation) == {1}
-        )
+        return (layer.groups == 1 and layer.padding_mode == "zeros"
+                and not isinstance(layer.padding, str) and set(layer.dilation) == {1})
     if type(layer) is nn.Flatten:
         return (layer.start_dim, layer.end_dim) == (1, -1)
-    if type(layer) is nn.ReLU:  # in place it would overwrite outputs that gradients are read from
+    if type(layer) is nn.ReLU:  # in place it would overwrite outputs that the gradients need
         return not layer.inplace
     if type(layer) is nn.MaxPool2d:
         return not layer.return_indices
@@ -76,7 +69,7 @@ def _known(layer: nn.Module) -> bool:
 
 
 def _fits(module: nn.Sequential, dimensions: int) -> bool:
-    """Convolutions and pooling see images, linear layers and the loss see vectors."""
+    """Whether convolutions and pooling get images, and linear layers and the loss vectors."""
     for layer in module:
         expected = 1 if type(layer) is nn.Linear else 3
         if type(layer) is nn.Flatten:
@@ -88,37 +81,29 @@ def _fits(module: nn.Sequential, dimensions: int) -> bool:
 
 @dataclass
 class Tape:
-    """What one weighted layer leaves behind for its gradient: its input and its output."""
+    """The input and the output of one weighted layer, recorded for its gradient."""
 
     layer: nn.Conv2d | nn.Linear
     inputs: Tensor
     outputs: Tensor
 
 
-def forward(
-    module: nn.Sequential,
-    parameters: dict[str, Tensor],
-    x: Tensor,
-    *,
-    tapes: list[Tape] | None = None,
-) -> Tensor:
+def forward(module: nn.Sequential, parameters: dict[str, Tensor], x: Tensor, *,
+            tapes: list[Tape] | None = None) -> Tensor:
     """Logits [models, batch, classes] of stacked `parameters` (name -> [models, ...]).
 
-    `x` is [models, batch, ...]. With `tapes`, gradients are wanted at the layers' outputs only:
-    the first output becomes a leaf, and each weighted layer is noted.
+    x: [models, batch, ...]. tapes: a list to which to append every weighted layer; gradients are
+    then available at the layers' outputs only, and the first output becomes a leaf.
     """
     models = x.shape[0]
-    image = x.dim() == 5 and not isinstance(
-        module[0], nn.Flatten
-    )  # pixels that are flattened at once need no order of an image's
+    # Pixels that are flattened at once need no image layout.
+    image = x.dim() == 5 and not isinstance(module[0], nn.Flatten)
     if image:
         x = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
     for index, layer in enumerate(module):
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            before, x = (
-                x,
-                _weighted(layer, parameters[f"{index}.weight"], parameters[f"{index}.bias"], x),
-            )
+            weight, bias = parameters[f"{index}.weight"], parameters[f"{index}.bias"]
+            before, x = x, _weighted(layer, weight, bias, x)
             if tapes is not None:
                 if not x.requires_grad:
                     x.requires_grad_()
@@ -136,40 +121,30 @@ def forward(
 def _weighted(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
     if isinstance(layer, nn.Linear):
         return product(x, weight.transpose(1, 2)) + bias[:, None]
-    x = F.conv2d(
-        x, weight.flatten(0, 1), bias.flatten(), layer.stride, layer.padding, groups=weight.shape[0]
-    )
-    return x.contiguous(
-        memory_format=torch.channels_last
-    )  # an input of one channel is of both formats, and the other one wins
+    x = F.conv2d(x, weight.flatten(0, 1), bias.flatten(), layer.stride, layer.padding,
+                 groups=weight.shape[0])
+    # Convert, because an input of one channel fits both formats, and torch picks the other one.
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
-    """Batched product [models, i, j] x [models, j, k]; on a CPU large ones one by one: faster."""
+    """Batched product [models, i, j] x [models, j, k]; on a CPU, large ones are faster one by one.
+    """
     if a.device.type == "cpu" and a.shape[1] * b.shape[1] * b.shape[2] > 2**20:
-        return (
-            torch.stack([torch.mm(left, right) for left, right in zip(a, b)])
-            if len(a) > 1
-            else torch.mm(a[0], b[0])[None]
-        )
+        if len(a) == 1:
+            return torch.mm(a[0], b[0])[None]
+        return torch.stack([torch.mm(left, right) for left, right in zip(a, b)])
     return torch.bmm(a, b)
 
 
-def gradient_sums(
-    module: nn.Sequential,
-    parameters: dict[str, Tensor],
-    x: Tensor,
-    labels: Tensor,
-    present: Tensor,
-    bounds: Tensor | None,
-    *,
-    kind: str = "targets",
-) -> list[Tensor]:
-    """Sum of each model's per-sample gradients, every one scaled to norm `bounds` at most.
+def gradient_sums(module: nn.Sequential, parameters: dict[str, Tensor], x: Tensor, labels: Tensor,
+                  present: Tensor, bounds: Tensor | None, *, kind: str = "targets"
+                  ) -> list[Tensor]:
+    """Sum of each model's per-sample gradients, each clipped to a norm of at most `bounds`.
 
-    x [models, batch, ...]; labels [models, batch] or [models, batch, classes], of a `kind` of
-    `lib.training.losses`; present [models, batch] of 0 and 1; bounds [models], or None for no
-    clipping. Returns one tensor [models, ...] a parameter, in the module's order.
+    x: [models, batch, ...]. labels: [models, batch] or [models, batch, classes], of a kind in
+    `lib.training.losses`. present: [models, batch] of 0 and 1. bounds: [models], or None for no
+    clipping. Returns one tensor [models, ...] per parameter, in the module's order.
     """
     if bounds is None and any(isinstance(layer, nn.Conv2d) for layer in module):
         return _unclipped_sums(module, parameters, x, labels, present, kind)
@@ -183,11 +158,9 @@ def gradient_sums(
         norms = torch.stack([part.squared_norms for part in parts]).sum(0).sqrt()
         scales = present * (bounds[:, None] / norms.clamp_min(1e-30)).clamp_max(1.0)
         if not norms.isfinite().all():
-            # A record without a finite gradient must not move the sum by more than the bound.
-            parts, scales = (
-                [part.without(norms.isfinite()) for part in parts],
-                scales.where(norms.isfinite(), 0.0),
-            )
+            # A record without a finite gradient must not change the sum by more than the bound.
+            parts = [part.without(norms.isfinite()) for part in parts]
+            scales = scales.where(norms.isfinite(), 0.0)
     return [gradient for part in parts for gradient in part.sums(scales)]
 
 
@@ -226,10 +199,9 @@ class ConvolutionPart:
 
     def sums(self, scales: Tensor) -> tuple[Tensor, Tensor]:
         weight = torch.bmm(scales[:, None], self.weights.flatten(2)).squeeze(1)
-        # patches hold (row, column, channel), parameters (channel, row, column)
-        weight = weight.unflatten(1, (-1, *self.layer.kernel_size, self.layer.in_channels)).permute(
-            0, 1, 4, 2, 3
-        )
+        # From the patches' order (row, column, channel) to the parameters' (channel, row, column).
+        weight = weight.unflatten(1, (-1, *self.layer.kernel_size, self.layer.in_channels))
+        weight = weight.permute(0, 1, 4, 2, 3)
         return weight, torch.bmm(scales[:, None], self.biases).squeeze(1)
 
 
@@ -242,9 +214,8 @@ def _part(tape: Tape, errors: Tensor, models: int) -> LinearPart | ConvolutionPa
     if isinstance(tape.layer, nn.Linear):
         return LinearPart(tape.inputs, errors)
     positions = errors.shape[2], errors.shape[3]
-    errors = (
-        errors.unflatten(1, (models, -1)).transpose(0, 1).flatten(3)
-    )  # [models, batch, out, positions]
+    # [models, batch, out, positions]
+    errors = errors.unflatten(1, (models, -1)).transpose(0, 1).flatten(3)
     patches = _patches(tape.inputs, tape.layer, models, positions)
     weights = torch.bmm(errors.flatten(0, 1), patches.flatten(0, 1)).unflatten(0, (models, -1))
     return ConvolutionPart(weights, errors.sum(3), tape.layer)
@@ -256,9 +227,8 @@ def _patches(x: Tensor, layer: nn.Conv2d, models: int, positions: tuple[int, int
         raise ValueError(f"convolution with padding {layer.padding!r}: expected numbers; see "
                          "`supports`")
     (top, left), (down, across) = layer.padding, layer.stride
-    x = F.pad(
-        x.permute(0, 2, 3, 1), (0, 0, left, left, top, top)
-    )  # [batch, height, width, models * channels]
+    # [batch, height, width, models * channels]
+    x = F.pad(x.permute(0, 2, 3, 1), (0, 0, left, left, top, top))
     batch, _, _, channels = x.shape
     per_model = channels // models
     sample, row, column, channel = x.stride()
@@ -271,7 +241,7 @@ def _patches(x: Tensor, layer: nn.Conv2d, models: int, positions: tuple[int, int
 
 def _unclipped_sums(module: nn.Sequential, parameters: dict[str, Tensor], x: Tensor,
                     labels: Tensor, present: Tensor, kind: str) -> list[Tensor]:
-    """Unclipped sums by autograd: for convolutions cheaper than each sample's gradient."""
+    """Unclipped sums by autograd, which for convolutions is cheaper than per-sample gradients."""
     leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
     logits = forward(module, leaves, x)
     total = (losses(logits.flatten(0, 1), labels.flatten(0, 1), kind) * present.flatten()).sum()

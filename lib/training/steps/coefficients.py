@@ -1,11 +1,11 @@
-"""Networks on fewer images than features: the first layer in coefficients of its inputs.
+"""Networks trained on fewer images than features: the first layer in coefficients of its inputs.
 
-Gradient descent moves the weights of the first linear layer only along the inputs it sees, so that
-at every step W = s W0 + A'X for the member's inputs X [n, features], with a scalar s (weight decay)
-and A [n, hidden]. SGD, with momentum and weight decay too, is linear in the weights, hence it is
-the same rule on (s, A), and a step needs the Gram matrix XX' [n, n] in place of X: exact, and
-cheaper by about features / n. Clipping or a rule that divides by each coordinate's own history
-(Adam, RMSProp) does not commute with the change of coordinates.
+Gradient descent moves the weights of the first linear layer only along its inputs, so that at every
+step W = s W0 + A'X for the member's inputs X [n, features], with a scalar s (weight decay) and
+A [n, hidden]. SGD, even with momentum and weight decay, is linear in the weights, hence the same
+rule applies to (s, A), and a step needs the Gram matrix XX' [n, n] in place of X. This is exact,
+and cheaper by a factor of about features / n. Clipping, and rules that divide by each coordinate's
+history (Adam, RMSProp), do not commute with the change of coordinates.
 """
 
 from collections.abc import Sequence
@@ -19,49 +19,42 @@ from lib.training.modules import unflatten
 from lib.training.schedule import Member, Schedule
 from lib.training.steps import closed_form
 
-PAYS = 0.5  # images over features, up to which the coefficients are the cheaper coordinates
+MAX_RATIO = 0.5  # of images to features; above it, coefficients are not cheaper
 
 
 def applies(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule) -> bool:
-    """True where the Gram form is exact and pays for this group."""
-    if (
-        first_linear(module, pool.dim() - 1) is None
-        or schedule.rule.name != "sgd"
-        or any(member.private or member.noise for member in members)
-    ):
+    """Whether the Gram form is exact and cheaper for this group."""
+    if first_linear(module, pool.dim() - 1) is None or schedule.rule.name != "sgd":
+        return False
+    if any(member.private or member.noise for member in members):
         return False
     if schedule.transforms:  # the inputs change from step to step
         return False
-    return schedule.rows(members) <= PAYS * pool[0].numel()
+    return schedule.rows(members) <= MAX_RATIO * pool[0].numel()
 
 
 def numbers(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule) -> int:
-    """Coordinates of one model of the group."""
+    """Number of coordinates of one model of the group."""
     first = _layers(module, pool.dim() - 1)[0]
     rest = sum(parameter.numel() for parameter in module.parameters()) - first.weight.numel()
     return 1 + schedule.rows(members) * first.out_features + rest
 
 
 def first_linear(module: nn.Module, dimensions: int) -> int | None:
-    """Place of the first layer with weights, if it is linear and the network has closed forms.
+    """Place of the first layer with weights if it is linear and the network has closed forms.
 
-    dimensions: of one input (3: images).
+    dimensions: of one input (3: images). Otherwise None.
     """
     if not closed_form.supports(module, dimensions):
         return None
-    place = next(
-        (
-            place
-            for place, layer in enumerate(module)
-            if not isinstance(layer, (nn.Flatten, nn.Identity))
-        ),
-        None,
-    )
+    places = (place for place, layer in enumerate(module)
+              if not isinstance(layer, (nn.Flatten, nn.Identity)))
+    place = next(places, None)
     return place if place is not None and isinstance(module[place], nn.Linear) else None
 
 
 def _layers(module: nn.Module, dimensions: int) -> tuple[nn.Linear, nn.Sequential]:
-    """The first layer with weights, and the layers behind it."""
+    """The first layer with weights, and the layers after it."""
     place = first_linear(module, dimensions)
     if place is None or not isinstance(module, nn.Sequential):
         raise ValueError(f"model {type(module).__name__}: expected one that starts with a linear "
@@ -75,42 +68,28 @@ def _layers(module: nn.Module, dimensions: int) -> tuple[nn.Linear, nn.Sequentia
 class Coefficients:
     """The group in coordinates (s, A, other parameters) [models, 1 + n * hidden + rest]."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        weights: Tensor,
-        pool: Tensor,
-        members: Sequence[Member],
-        schedule: Schedule,
-    ) -> None:
+    def __init__(self, module: nn.Module, weights: Tensor, pool: Tensor,
+                 members: Sequence[Member], schedule: Schedule) -> None:
         self.module, self.kind = module, schedule.labels
         self.first, self.rest = _layers(module, pool.dim() - 1)
-        longest = schedule.rows(members)
+        longest, count = schedule.rows(members), self.first.weight.numel()
         self.labels = pad_rows([member.labels for member in members], longest).to(pool.device)
         self.x = gather(pool, members, longest).flatten(2)  # [models, n, features]
-        self.initial = (
-            weights[:, : self.first.weight.numel()].unflatten(1, self.first.weight.shape).clone()
-        )  # [models, hidden, features]
+        # [models, hidden, features]
+        self.initial = weights[:, :count].unflatten(1, self.first.weight.shape).clone()
         self.kernel = _pairs(self.x, self.x)  # [models, n, n]
         self.outputs = _pairs(self.x, self.initial)  # of the initial weights, [models, n, hidden]
-        others = weights[:, self.first.weight.numel() :]
-        self.coordinates = torch.cat(
-            [
-                weights.new_ones(len(members), 1),
-                weights.new_zeros(len(members), self.outputs[0].numel()),
-                others,
-            ],
-            1,
-        )
+        s = weights.new_ones(len(members), 1)
+        a = weights.new_zeros(len(members), self.outputs[0].numel())
+        self.coordinates = torch.cat([s, a, weights[:, count:]], 1)
         self.total = torch.zeros_like(self.coordinates)
         self.starts = longest * torch.arange(len(members), device=pool.device)[:, None]
 
     def _split(self, flat: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Views of coordinates: s [models, 1], A [models, n, hidden], the first bias, the rest."""
         n, hidden = self.outputs.shape[1:]
-        s, a, bias, rest = flat.split(
-            [1, n * hidden, hidden, flat.shape[1] - 1 - n * hidden - hidden], 1
-        )
+        others = flat.shape[1] - 1 - n * hidden - hidden
+        s, a, bias, rest = flat.split([1, n * hidden, hidden, others], 1)
         return s, a.unflatten(1, (n, hidden)), bias, rest
 
     def numbers(self) -> Tensor:
@@ -118,35 +97,22 @@ class Coefficients:
         return self.coordinates
 
     def states(self, values: Tensor) -> Tensor:
-        """The group's weights [models, parameters] at coordinates, or at averages of them."""
+        """The group's weights [models, parameters] from coordinates, or from averages of them."""
         s, a, bias, rest = self._split(values)
-        first = torch.stack(
-            [
-                scale * start + part.T @ x
-                for scale, start, part, x in zip(s, self.initial, a, self.x)
-            ]
-        )
+        first = torch.stack([scale * start + part.T @ x
+                             for scale, start, part, x in zip(s, self.initial, a, self.x)])
         return torch.cat([first.flatten(1), bias, rest], 1)
 
-    def gradient_sums(
-        self,
-        indices: Tensor,
-        present: Tensor,
-        resting: Sequence[int] = (),
-        draws: Sequence[dict[str, Tensor]] = (),
-    ) -> Tensor:
+    def gradient_sums(self, indices: Tensor, present: Tensor, resting: Sequence[int] = (),
+                      draws: Sequence[dict[str, Tensor]] = ()) -> Tensor:
         """Sums of gradients with respect to the first layer's outputs (A) and the rest."""
         s, a, bias, rest = self._split(self.coordinates)
-        kernel, outputs, labels = (
-            self._of(indices, values) for values in (self.kernel, self.outputs, self.labels)
-        )
-        z = torch.baddbmm(
-            outputs.mul_(s[:, :, None]).add_(bias[:, None]), kernel, a
-        ).requires_grad_()
-        parameters = {
-            name: value.detach().requires_grad_()
-            for name, value in unflatten(self.rest, rest).items()
-        }
+        kernel, outputs, labels = (self._of(indices, values)
+                                   for values in (self.kernel, self.outputs, self.labels))
+        initial = outputs.mul_(s[:, :, None]).add_(bias[:, None])
+        z = torch.baddbmm(initial, kernel, a).requires_grad_()
+        parameters = {name: value.detach().requires_grad_()
+                      for name, value in unflatten(self.rest, rest).items()}
         logits = closed_form.forward(self.rest, parameters, z)
         loss = losses(logits.flatten(0, 1), labels.flatten(0, 1), self.kind).view_as(present)
         errors, *gradients = torch.autograd.grad((loss * present).sum(), [z, *parameters.values()])
@@ -154,19 +120,20 @@ class Coefficients:
         for slot, index, error in zip(slots, indices, errors):
             slot.index_add_(0, index, error)
         biases.copy_(errors.sum(1))
-        others.copy_(
-            torch.cat([gradient.flatten(1) for gradient in gradients], 1) if gradients else others
-        )
+        if gradients:
+            others.copy_(torch.cat([gradient.flatten(1) for gradient in gradients], 1))
         return self.total
 
     def _of(self, indices: Tensor, values: Tensor) -> Tensor:
         """Rows of each model's values [models, n, ...] at its indices [models, batch]."""
-        flat = (
-            indices + self.starts
-        ).flatten()  # index_select on a flat index is ten times faster than indexing with a matrix
+        # index_select on a flat index is ten times faster than indexing with a matrix.
+        flat = (indices + self.starts).flatten()
         return values.flatten(0, 1).index_select(0, flat).unflatten(0, indices.shape)
 
 
 def _pairs(a: Tensor, b: Tensor) -> Tensor:
-    """Inner products of rows [models, rows of a, rows of b]; by model, for the same bits."""
+    """Inner products of rows [models, rows of a, rows of b].
+
+    Model by model, so that the bits do not depend on the group.
+    """
     return torch.stack([left @ right.T for left, right in zip(a, b)])

@@ -13,78 +13,61 @@ from lib.training.steps import closed_form, per_sample
 
 
 class Direct:
-    """The group's weights as what the optimiser moves: `coordinates` [models, parameters].
+    """The group's weights themselves are the optimizer's `coordinates` [models, parameters].
 
-    `states` [models, parameters and buffers]: what the models start with.
+    states: [models, parameters and buffers], the initial ones. bounds: [models], on the norm of
+    each sample's gradient.
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        states: Tensor,
-        pool: Tensor,
-        members: Sequence[Member],
-        schedule: Schedule,
-        bounds: Tensor,
-    ) -> None:
+    def __init__(self, module: nn.Module, states: Tensor, pool: Tensor, members: Sequence[Member],
+                 schedule: Schedule, bounds: Tensor) -> None:
         self.module, self.pool, self.kind = module, pool, schedule.labels
         self.transforms = schedule.transforms
-        self.coordinates = states[
-            :, : sum(parameter.numel() for parameter in module.parameters())
-        ].contiguous()
+        parameters = sum(parameter.numel() for parameter in module.parameters())
+        self.coordinates = states[:, :parameters].contiguous()
         self.buffers = unflatten_buffers(module, states)
         self.bounds = bounds if any(member.private for member in members) else None
-        # A step updates what a module keeps once, and with all of its batch.
+        # A step must update a module's buffers once, with the whole batch.
         self.whole = bool(self.buffers) and (self.bounds is None or bool(spectral_norms(module)))
         longest = schedule.rows(members)
         self.rows = pad_rows([member.rows for member in members], longest).to(pool.device)
         self.labels = pad_rows([member.labels for member in members], longest).to(pool.device)
-        if any(
-            member.input_noise for member in members
-        ):  # a noisy copy each, instead of places in the shared pool
+        if any(member.input_noise for member in members):
+            # A noisy copy for each member, instead of places in the shared pool.
             self.pool = gather(pool, members, longest).flatten(0, 1)
-            self.rows = torch.arange(len(self.pool), device=pool.device).unflatten(
-                0, self.rows.shape
-            )
-        self.total = torch.empty_like(
-            self.coordinates
-        )  # kept: to allocate it anew each step costs more than to fill it
+            places = torch.arange(len(self.pool), device=pool.device)
+            self.rows = places.unflatten(0, self.rows.shape)
+        # Allocated once, because allocating it in each step costs more than filling it.
+        self.total = torch.empty_like(self.coordinates)
         self.views = list(unflatten(module, self.total).values())
         closed = closed_form.supports(module, pool.dim() - 1)
         self.sums: Callable[..., list[Tensor]] = (
-            closed_form.gradient_sums if closed else self._fallback
-        )
+            closed_form.gradient_sums if closed else self._fallback)
         numbers = sizes.sample_numbers(module, tuple(pool.shape[1:]))
-        self.chunk = sizes.samples_at_once(
-            module, pool.device, models=len(members), numbers=numbers
-        )
+        self.chunk = sizes.samples_at_once(module, pool.device, models=len(members),
+                                           numbers=numbers)
 
     def states(self, values: Tensor) -> Tensor:
-        """Weights and buffers of values that `numbers` returned, or of averages of them."""
+        """The weights and buffers from values of `numbers`, or from averages of them."""
         return values
 
     def numbers(self) -> Tensor:
-        """The group's weights, and buffers where there are any [models, parameters and buffers]."""
+        """The group's weights and buffers [models, parameters and buffers]."""
         if not self.buffers:
             return self.coordinates
-        rest = [
-            buffer.reshape(len(buffer), -1).to(self.coordinates) for buffer in self.buffers.values()
-        ]
+        rest = [buffer.reshape(len(buffer), -1).to(self.coordinates)
+                for buffer in self.buffers.values()]
         return torch.cat([self.coordinates, *rest], 1)
 
     def _fallback(self, *arguments, kind: str) -> list[Tensor]:
         return per_sample.sums(*arguments, kind=kind, buffers=self.buffers)
 
-    def gradient_sums(
-        self,
-        indices: Tensor,
-        present: Tensor,
-        resting: Sequence[int] = (),
-        draws: Sequence[dict[str, Tensor]] = (),
-    ) -> Tensor:
-        """Sums of gradients [models, parameters] over batches, clipped where a member clips.
+    def gradient_sums(self, indices: Tensor, present: Tensor, resting: Sequence[int] = (),
+                      draws: Sequence[dict[str, Tensor]] = ()) -> Tensor:
+        """Sums of gradients over batches [models, parameters], clipped if a member clips.
 
-        resting: models whose buffers stay as they are. draws: of the schedule's transforms.
+        resting: models that have finished, whose buffers must not change. draws: of the schedule's
+        transforms.
         """
         if not self.buffers:
             return self._sums(indices, present, draws, self.chunk)
@@ -94,23 +77,19 @@ class Direct:
             buffer[list(resting)] = kept[name]
         return total
 
-    def _sums(
-        self, indices: Tensor, present: Tensor, draws: Sequence[dict[str, Tensor]], chunk: int
-    ) -> Tensor:
+    def _sums(self, indices: Tensor, present: Tensor, draws: Sequence[dict[str, Tensor]],
+              chunk: int) -> Tensor:
         parameters, started = unflatten(self.module, self.coordinates), False
         for (x, labels), there in zip(self._chunks(indices, draws, chunk), present.split(chunk, 1)):
-            for view, part in zip(
-                self.views,
-                self.sums(self.module, parameters, x, labels, there, self.bounds, kind=self.kind),
-            ):
+            sums = self.sums(self.module, parameters, x, labels, there, self.bounds, kind=self.kind)
+            for view, part in zip(self.views, sums):
                 view.add_(part) if started else view.copy_(part)
             started = True
         return self.total
 
-    def _chunks(
-        self, indices: Tensor, draws: Sequence[dict[str, Tensor]], chunk: int
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs and labels, so many samples of every model at a time."""
+    def _chunks(self, indices: Tensor, draws: Sequence[dict[str, Tensor]], chunk: int
+                ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and labels of the batches, `chunk` samples of every model at a time."""
         if not self.transforms:
             yield from map(self._records, indices.split(chunk, 1))
             return
@@ -121,10 +100,7 @@ class Direct:
 
     def _records(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs [models, batch, ...] and labels [models, batch, ...] of the members' records."""
-        # index_select on a flat index is ten times faster here than indexing with a matrix
-        x = as_input(
-            self.pool.index_select(0, self.rows.gather(1, index).flatten()).unflatten(
-                0, index.shape
-            )
-        )
+        # index_select on a flat index is ten times faster here than indexing with a matrix.
+        records = self.pool.index_select(0, self.rows.gather(1, index).flatten())
+        x = as_input(records.unflatten(0, index.shape))
         return x, self.labels[torch.arange(len(index), device=index.device)[:, None], index]

@@ -1,4 +1,4 @@
-"""Gradient sums of any module by `vmap(grad)`: the slow path, and the tests' oracle."""
+"""Gradient sums of any module by `vmap(grad)`: the slow path, and the oracle of the tests."""
 
 from collections.abc import Callable
 
@@ -10,25 +10,16 @@ from lib.training.losses import losses
 from lib.training.modules import frozen, mixes_a_batch
 
 
-def sums(
-    module: nn.Module,
-    parameters: dict[str, Tensor],
-    x: Tensor,
-    labels: Tensor,
-    present: Tensor,
-    bounds: Tensor | None,
-    *,
-    kind: str = "targets",
-    buffers: dict[str, Tensor] | None = None,
-) -> list[Tensor]:
-    """As `closed_form.gradient_sums`; the models one after the other.
+def sums(module: nn.Module, parameters: dict[str, Tensor], x: Tensor, labels: Tensor,
+         present: Tensor, bounds: Tensor | None, *, kind: str = "targets",
+         buffers: dict[str, Tensor] | None = None) -> list[Tensor]:
+    """The same as `closed_form.gradient_sums`, one model after another.
 
-    Parameters with `requires_grad=False` count for nothing, their sums are 0. buffers: name ->
-    [models, ...], updated in place where the module updates its own.
+    Parameters with `requires_grad=False` do not count towards norms, and their sums are 0. buffers:
+    name -> [models, ...], updated in place if the module updates its own.
     """
-    one: Callable[..., list[Tensor]] = (
-        _clipped if bounds is not None else _mixed if mixes_a_batch(module) else _plain
-    )
+    model_sums: Callable[..., list[Tensor]] = (
+        _clipped if bounds is not None else _mixed if mixes_a_batch(module) else _plain)
     results = []
     for model in range(len(x)):
         values = {name: value[model] for name, value in parameters.items()}
@@ -36,15 +27,11 @@ def sums(
         fixed |= {name: values[name] for name in frozen(module)}
         moved = {name: value for name, value in values.items() if name not in fixed}
         bound = () if bounds is None else (bounds[model],)
-        found = dict(
-            zip(
-                moved,
-                one(module, moved, fixed, x[model], labels[model], present[model], *bound, kind),
-            )
-        )
-        results.append(
-            [found[name] if name in found else torch.zeros_like(values[name]) for name in values]
-        )
+        gradients = model_sums(module, moved, fixed, x[model], labels[model], present[model],
+                               *bound, kind)
+        found = dict(zip(moved, gradients))
+        results.append([found[name] if name in found else torch.zeros_like(values[name])
+                        for name in values])
     return [torch.stack(parts) for parts in zip(*results)]
 
 
@@ -56,15 +43,14 @@ def _plain(module, moved, fixed, x, labels, present, kind):
 
 
 def _mixed(module, moved, fixed, x, labels, present, kind):
-    """With batch normalisation, in whose statistics are the records that are present."""
+    """With batch normalisation, whose statistics are of the records that are present."""
     there = present.bool()
     if not there.any():
         return [torch.zeros_like(value) for value in moved.values()]
     leaves = {name: value.detach().requires_grad_() for name, value in moved.items()}
     logits = functional_call(module, leaves | fixed, x[there])
-    return list(
-        torch.autograd.grad(losses(logits, labels[there], kind).sum(), list(leaves.values()))
-    )
+    total = losses(logits, labels[there], kind).sum()
+    return list(torch.autograd.grad(total, list(leaves.values())))
 
 
 def _clipped(module, moved, fixed, x, labels, present, bound, kind):
@@ -72,14 +58,11 @@ def _clipped(module, moved, fixed, x, labels, present, bound, kind):
         return losses(functional_call(module, moved | fixed, sample[None]), label[None], kind)[0]
 
     gradients = list(vmap(grad(loss), (None, 0, 0), randomness="error")(moved, x, labels).values())
-    norms = (
-        torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0).sqrt()
-    )
-    finite = norms.isfinite()  # a record without a finite gradient counts for nothing
+    squares = [gradient.flatten(1).square().sum(1) for gradient in gradients]
+    norms = torch.stack(squares).sum(0).sqrt()
+    finite = norms.isfinite()  # leave out records without a finite gradient
     scales = present * (bound / norms.clamp_min(1e-30)).clamp_max(1.0).where(finite, 0.0)
-    return [
-        torch.tensordot(
-            scales, gradient.where(finite.view(-1, *[1] * (gradient.dim() - 1)), 0.0), 1
-        )
-        for gradient in gradients
-    ]
+
+    def kept(gradient):
+        return gradient.where(finite.view(-1, *[1] * (gradient.dim() - 1)), 0.0)
+    return [torch.tensordot(scales, kept(gradient), 1) for gradient in gradients]

@@ -1,16 +1,17 @@
-"""Transforms of a batch of images, drawn anew in every step: one file each, found by its name.
+"""Transforms of a batch of images, with new draws in every step; one file each, found by its name.
 
 A module of this folder has a `VERSION` and `Transform`, a frozen dataclass that satisfies
-`Transform` below. What it mixes decides which guarantees stay:
+`Transform` below. What a transform mixes decides which guarantees hold:
 
-- DP-SGD needs gradients that depend on one private record each. "none", "views" and "public" keep
-  the sensitivity; "batch" does not, and neither a calibration nor an epsilon is given.
-- Partitions (DPA) and PATE's teachers learn from their own part of the records, and a batch holds
-  records of one part: every kind is fine. So it is for PATE's students, which see public records.
-- Smoothing (RAB) certifies any training on inputs that have their noise already: every kind is fine
-  (an epsilon of its models is DP-SGD's, and refused as there).
-- Randomised labels (label noise, ALIBI, LP-MST) are drawn once, before all training: every kind is
-  fine.
+- DP-SGD needs gradients that each depend on a single private record. "none", "views" and "public"
+  keep the sensitivity. "batch" does not, so noise is not calibrated and there is no epsilon.
+- Partitions (DPA) and PATE's teachers learn from their own part of the records, and a batch has
+  records of one part, so every kind is fine. The same holds for PATE's students, which learn from
+  public records.
+- Smoothing (RAB) certifies any training on inputs that already have their noise, so every kind is
+  fine (the epsilon of its models is DP-SGD's, with the same restriction).
+- Randomised labels (label noise, ALIBI, LP-MST) are drawn once, before all training, so every kind
+  is fine.
 """
 
 from collections.abc import Sequence
@@ -26,33 +27,33 @@ MIXES = ("none", "views", "public", "batch")
 
 @runtime_checkable
 class Transform(Protocol):
-    """What changes the images of a batch, and perhaps their labels.
+    """Changes the images of a batch, and perhaps their labels.
 
-    mixes: what comes together in one record of the result: "none" (each stays by itself), "views"
-    (one record's own augmentations), "public" (public images too), "batch" (records of a private
-    batch).
+    mixes: what a record of the result may combine: "none" (a single record), "views" (several
+    augmentations of one record), "public" (public images too), "batch" (several private records of
+    a batch).
     """
 
     mixes: str
 
-    def draw(
-        self, count: int, shape: tuple[int, ...], random: torch.Generator
-    ) -> dict[str, Tensor]:
+    def draw(self, count: int, shape: tuple[int, ...], random: torch.Generator
+             ) -> dict[str, Tensor]:
         """One model's draws [count, ...] for images of `shape` (channels, height, width)."""
         ...
 
     def apply(self, x: Tensor, labels: Tensor, draws: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Inputs [models, batch, channels, height, width] and labels [models, batch, ...].
+        """Transform inputs [models, batch, channels, height, width] and labels of a batch.
 
-        draws: [models, batch, ...], of every model's own, 0 where the batch is padded.
+        labels: [models, batch, ...]. draws: [models, batch, ...], each model's own, zero-padded
+        like the batch.
         """
         ...
 
 
 def build(values: "dict | Transform") -> Transform:
-    """The transform that {"name": ..., settings} describes, or the transform that was given.
+    """Build the transform that {"name": ..., settings} describes; return a transform unchanged.
 
-    Raises ValueError for an unknown name or setting, and for an object that is no transform.
+    Raises ValueError for an unknown name or setting, and for an object that is not a transform.
     """
     made = parts.build("transform", values) if isinstance(values, dict) else values
     if not isinstance(made, Transform):
@@ -65,7 +66,7 @@ typed.builders[Transform] = build
 
 
 def mixing_a_batch(transforms: Sequence[Transform]) -> list[str]:
-    """Names of transforms that mix records of a private batch; ValueError if unknown."""
+    """Names of the transforms that mix private records; ValueError for an unknown kind."""
     for transform in transforms:
         if transform.mixes not in MIXES:
             raise ValueError(
@@ -75,10 +76,9 @@ def mixing_a_batch(transforms: Sequence[Transform]) -> list[str]:
 
 
 def check_inputs(transforms: Sequence[Transform], shape: tuple[int, ...]) -> None:
-    """Refuse inputs that are not images: ValueError that names their shape."""
+    """Raise ValueError if there are transforms and the inputs are not images."""
     if transforms and len(shape) != 3:
         raise ValueError(
             f"transforms {', '.join(map(parts.name_of, transforms))}: inputs of shape"
             f" {tuple(shape)}: expected images (channels, height, width); leave the transforms out"
-            " for features"
-        )
+            " for features")
