@@ -28,7 +28,7 @@ def test_each_row_holds_its_pairs_and_their_t_interval():
     lines, axes = figure.axes[0].get_lines(), figure.axes[0]
     for place, name in enumerate(ROWS):
         values = 100 * frame.difference[frame.comparison == name]
-        found = mean_interval(values)
+        found = mean_interval(values, bounds=(-200, 200))
         dots, = (line for line in lines if np.allclose(line.get_ydata(), place + 0.24))
         assert dots.get_xdata() == pytest.approx(values)
         drawn = [line.get_xdata() for line in lines if np.allclose(line.get_ydata(), place - 0.06)]

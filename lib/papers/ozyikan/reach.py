@@ -7,7 +7,7 @@ many training images are inserted or deleted.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lib.figures.contrasts import BOTTOM, LETTER, MARGIN, ROW, TEXT, WIDTH
+from lib.figures.comparisons import BOTTOM, LETTER, MARGIN, ROW, TEXT, WIDTH
 from lib.figures.style import BETTER, FAINT, INK, WORSE, styled
 from lib.papers.ozyikan import certified, partitions
 from lib.papers.ozyikan.certified import BUDGET, CEILING, COUNT, MODELS, NOISE, RADIUS, SHARE
