@@ -1,8 +1,9 @@
 """The headline figures of our own notebooks, from published rows."""
 
+import math
 from typing import TYPE_CHECKING
 
-from lib import figures
+from lib import figures, goals
 from lib.papers import Headline
 from lib.papers.ours import envelopes, matched, set_ups, tuned
 from lib.verdicts import judgement, rows
@@ -112,6 +113,29 @@ def why(published: "DataFrame") -> Headline:
         finding)
 
 
+def start(published: "DataFrame") -> Headline:
+    """Notebook 00: what attack success is made of, without and with DP-SGD; one training each."""
+    both = goals.parts(published)
+    both = both.sort_values("epsilon", ascending=False, kind="stable")  # no guarantee: plain SGD
+    names = [envelopes.PLAIN if math.isinf(line["epsilon"])
+             else f"{envelopes.PRIVATE}, ε {line['epsilon']:.2g}" for _, line in both.iterrows()]
+    data = both.assign(model=[f"{name}: {100 * accuracy:.1f}% accurate" for name, accuracy in zip(
+        names, both["accuracy"], strict=True)])[["model", "natural", "collateral", "lift",
+                                                 "success"]]
+    first, last = both.iloc[0], both.iloc[-1]
+    return Headline(
+        "start-headline", figures.parts_bars(data, label="model"), data,
+        f"What attack success is made of, without and with DP-SGD: one training each on"
+        f" {first['dataset']}, {first['attack.fraction']:.0%} of class {first['attack.base']:g}"
+        f" stamped and labelled {first['attack.target']:g}. Delta 1e-5, add-remove, Poisson"
+        " batches, PLD.",
+        "Two stacked bars: attack success without and with DP-SGD, each split into natural"
+        " confusion, collateral and lift.",
+        f"DP-SGD at epsilon {last['epsilon']:.2g} changes attack success from"
+        f" {100 * first['success']:.0f} to {100 * last['success']:.0f}%, and accuracy from"
+        f" {100 * first['accuracy']:.1f} to {100 * last['accuracy']:.1f}%.")
+
+
 def _law_rows(published: "DataFrame") -> "dict[str, DataFrame]":
     """The rows of notebook 64's set-ups; those on ImageNet features are notebook 11's."""
     from lib import study
@@ -134,6 +158,7 @@ def _private_paths(frame: "DataFrame") -> "DataFrame":
 
 
 HEADLINES = {
+    "00_start_here": start,
     "11_dpsgd": dpsgd,
     "64_why": why,
 }
