@@ -41,10 +41,13 @@ def test_alternatives_stand_beside_plain_sgd_when_it_was_as_accurate():
     assert set(found["arm"]) == {"noise on logits"} and found["setting"].nunique() == 2
     assert found.groupby("setting")["difference"].mean().tolist() == pytest.approx(
         [0.4 - 0.35, 0.4 - 0.3])
-    table = alternatives.table({"here": found}, accuracy=0.69)
-    assert table["accuracy, %"].tolist() == pytest.approx([70])
-    assert table["pairs"].tolist() == ["3 of 3"]
-    assert table["minus plain SGD stopped"].tolist() == ["+5.0"]
+    near = alternatives.nearest(found, accuracy=0.69)
+    assert set(near["way"]) == {"noise on logits\n70% accurate"} and len(near) == 3
+    assert near["difference"].tolist() == pytest.approx(3 * [0.05])
+    assert alternatives.nearest(found[:0], accuracy=0.69).empty
+    assert alternatives.span(found) == ""  # no DP-SGD among them
+    assert alternatives.span(found.assign(arm="DP-SGD")).startswith(
+        "DP-SGD's 2 settings reach from +5 points (at 70%) to +10 points (at 60%)")
 
 
 def test_an_epsilon_stays_where_batch_or_length_change():

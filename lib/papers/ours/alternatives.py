@@ -77,23 +77,40 @@ def against_stopping(frame: "DataFrame", path: "DataFrame", *, model: str) -> "D
     return pd.concat([found, names.rename("arm"), number.rename("setting")], axis=1)
 
 
-def table(found: Mapping[str, "DataFrame"], *, accuracy: float) -> "DataFrame":
-    """One line a set-up and way, at the setting whose mean accuracy is nearest to `accuracy`.
-
-    `found`: of `against_stopping`, by set-up. Lift has no part in the choice.
+def nearest(found: "DataFrame", *, accuracy: float) -> "DataFrame":
+    """Of `against_stopping`, each way at the setting whose mean accuracy is nearest to `accuracy`,
+    with `way` in words: the ones that leave most first. Lift has no part in the choice.
     """
     import pandas as pd
 
-    lines = []
-    for name, frame in found.items():
-        for way, group in frame.groupby("arm"):
-            away = (group.groupby("setting")["accuracy"].mean() - accuracy).abs()
-            one = group[group["setting"].eq(away.idxmin())]
-            apart = judgement.points(rows.per_unit(one, "difference").to_numpy())
-            lines.append({"set-up": name, "way": way, "accuracy, %": 100 * one["accuracy"].mean(),
-                          "lift, points": 100 * one["dp"].mean(), "minus plain SGD stopped": apart,
-                          "pairs": f"{one['difference'].notna().sum()} of {len(one)}"})
-    return pd.DataFrame(lines)
+    ways = []
+    for name, group in found.groupby("arm"):
+        away = (group.groupby("setting")["accuracy"].mean() - accuracy).abs()
+        one = group[group["setting"].eq(away.idxmin())] if away.notna().any() else group[:0]
+        text = f"{name}\n{100 * one['accuracy'].mean():.0f}% accurate" if len(one) else str(name)
+        ways.append(one.assign(way=text))
+    if not ways:
+        return found.assign(way="")
+    ways.sort(key=lambda one: -one["difference"].mean() if len(one) else 0.0)
+    return pd.concat(ways)
+
+
+def span(found: "DataFrame") -> str:
+    """In words: from where to where DP-SGD's own settings reach. `found`: of `against_stopping`."""
+    private = found[found["arm"].eq(envelopes.PRIVATE)]
+    means = private.groupby("setting")[["accuracy", "difference"]].mean().dropna()
+    if means.empty:
+        return ""
+    low, high = (100 * means.loc[at] for at in (means["difference"].idxmin(),
+                                                means["difference"].idxmax()))
+    return (f"DP-SGD's {len(means)} settings reach from {_signed(low)} to {_signed(high)}"
+            " against plain SGD stopped as accurate.")
+
+
+def _signed(means: "Series") -> str:
+    """A mean difference in points with its accuracy, in words."""
+    return (f"{means['difference']:+.0f}".replace("-", "\N{MINUS SIGN}")
+            + f" points (at {means['accuracy']:.0f}%)")
 
 
 def by_setting(frame: "DataFrame", names: Mapping[str, str], *, reference: "DataFrame"

@@ -1,16 +1,18 @@
 """The headline figures of our own notebooks, from published rows."""
 
+import math
 from typing import TYPE_CHECKING
 
-from lib import figures
+from lib import figures, goals
 from lib.papers import Headline
-from lib.papers.ours import envelopes, matched, tuned
+from lib.papers.ours import envelopes, matched, set_ups, tuned
 from lib.verdicts import judgement, rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 SHOWN_NOISE = 1.0  # the DP-SGD of notebook 11's headline: the least private level that is tuned
+FOUND_HERE = "(rule found here)"  # set-ups on which notebook 64 fits its rule
 FASTER = 3  # times its learning rate, to the next value of the grid
 
 
@@ -85,4 +87,78 @@ def _long(values: dict[str, "Series"]) -> "DataFrame":
         for name, series in values.items()], ignore_index=True)
 
 
-HEADLINES = {"11_dpsgd": dpsgd}
+def why(published: "DataFrame") -> Headline:
+    """Notebook 64: of DP-SGD models as accurate as each other, the lift of the one that went
+    furthest minus that of the one that went least far, on four set-ups."""
+    from lib import study
+
+    last = "CIFAR-10, ImageNet features"
+    values = {name: set_ups.further(study.curves(_private_paths(frame)))
+              for name, frame in _law_rows(published).items() if len(frame)}
+    data = _long(values)
+    finding = (f"On {last}, of DP-SGD models as accurate as each other, the one with the largest"
+               " learning rate times steps differs in lift from the one with the smallest by"
+               f" {judgement.points(values[last])} points.") if last in values else ""
+    return Headline(
+        "why-headline", figures.contrasts(
+            data, by="than", better="lower",
+            xlabel="lift of the DP-SGD model with most rate × steps, minus that with least",
+            sides=("less is left", "more is left")), data,
+        "DP-SGD at several noise levels and learning rates, stopped at equal clean accuracy (to a"
+        " point): what the training with the largest learning rate times steps leaves of a"
+        " backdoor, minus what that with the smallest leaves. Mean over accuracies; pairs of"
+        " classes (dots), mean and 95% t interval. 10% of the base class poisoned.",
+        "Forest plot: for four set-ups the paired difference in lift between the DP-SGD training"
+        " that went furthest and the one that went least far, with its interval, beside zero.",
+        finding)
+
+
+def start(published: "DataFrame") -> Headline:
+    """Notebook 00: what attack success is made of, without and with DP-SGD; one training each."""
+    both = goals.parts(published)
+    both = both.sort_values("epsilon", ascending=False, kind="stable")  # no guarantee: plain SGD
+    names = [envelopes.PLAIN if math.isinf(line["epsilon"])
+             else f"{envelopes.PRIVATE}, ε {line['epsilon']:.2g}" for _, line in both.iterrows()]
+    data = both.assign(model=[f"{name}: {100 * accuracy:.1f}% accurate" for name, accuracy in zip(
+        names, both["accuracy"], strict=True)])[["model", "natural", "collateral", "lift",
+                                                 "success"]]
+    first, last = both.iloc[0], both.iloc[-1]
+    return Headline(
+        "start-headline", figures.parts_bars(data, label="model"), data,
+        f"What attack success is made of, without and with DP-SGD: one training each on"
+        f" {first['dataset']}, {first['attack.fraction']:.0%} of class {first['attack.base']:g}"
+        f" stamped and labelled {first['attack.target']:g}. Delta 1e-5, add-remove, Poisson"
+        " batches, PLD.",
+        "Two stacked bars: attack success without and with DP-SGD, each split into natural"
+        " confusion, collateral and lift.",
+        f"DP-SGD at epsilon {last['epsilon']:.2g} changes attack success from"
+        f" {100 * first['success']:.0f} to {100 * last['success']:.0f}%, and accuracy from"
+        f" {100 * first['accuracy']:.1f} to {100 * last['accuracy']:.1f}%.")
+
+
+def _law_rows(published: "DataFrame") -> "dict[str, DataFrame]":
+    """The rows of notebook 64's set-ups; those on ImageNet features are notebook 11's."""
+    from lib import study
+
+    of_11 = study.published("11_dpsgd")
+    return {
+        "CIFAR-10, ImageNet features": of_11[of_11["features"].str.startswith("imagenet-lite0")],
+        f"CIFAR-10, patches\n{FOUND_HERE}": published[published["features"].eq("patches")],
+        f"drawn digits\n{FOUND_HERE}": published[published["dataset"].eq("strokes")
+                                  & published["model"].eq("mlp")],
+        "MNIST": published[published["dataset"].eq("mnist")],
+    }
+
+
+def _private_paths(frame: "DataFrame") -> "DataFrame":
+    """DP-SGD's attacked rows with a recorded path, last weights."""
+    found = frame[frame["split"].eq("test") & frame["world"].eq("P")
+                  & frame["training.checkpoints"].gt(0) & frame["weights"].eq("last")]
+    return found[envelopes.families(found).eq(envelopes.PRIVATE)]
+
+
+HEADLINES = {
+    "00_start_here": start,
+    "11_dpsgd": dpsgd,
+    "64_why": why,
+}
