@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lib.figures.compact import compact_svg
-from lib.figures.paths import short_path, subpaths
+from lib.figures.svg_paths import short_path, subpaths
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -584,7 +584,7 @@ def test_means_come_with_their_interval():
         "arm": ["a", "a", "a", "b"], "lift": [0.1, 0.2, 0.6, 0.5], "accuracy": [0.5, 0.6, 0.7, 0.8]
     })
     found = study.means(frame, by="arm", columns={"accuracy": "accuracy", "lift": "the lift"})
-    interval = metrics.mean_interval(frame["lift"][:3])
+    interval = metrics.mean_interval(frame["lift"][:3], bounds=(-1, 1))
     assert found["the lift"].tolist() == [
         f"0.300 [{interval.low:.3f}, {interval.high:.3f}]".replace("-", "\N{MINUS SIGN}"), 0.5
     ]

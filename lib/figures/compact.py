@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from xml.etree import ElementTree
 
-from lib.figures.paths import Point, short_path, straight, subpaths
+from lib.figures.svg_paths import Point, short_path, straight, subpaths
 
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"

@@ -99,6 +99,14 @@ def points(
     return in_points(estimate(values, bounds=bounds), sign=sign)
 
 
+def level(frame: "DataFrame", column: str) -> str:
+    """`points` of a share or a lift in one arm, over its instances, within the column's range."""
+    from lib.study import columns
+
+    values = rows.per_unit(frame, column).to_numpy()
+    return points(values, sign="", bounds=columns.bounds(column) or rows.DIFFERENCE)
+
+
 def in_points(found: "Interval", *, sign: str = "+") -> str:
     """The same of an interval that is known."""
     if found.n == 0:

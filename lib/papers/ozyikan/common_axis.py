@@ -129,7 +129,7 @@ def caps(frame: "DataFrame", counts: Iterable[int], training: "Training", record
     counts, lines = list(counts), []
     for noise, group in frame.groupby("defence.noise_multiplier"):
         own, clean = (group[group["world"].eq(world)] for world in "PC")
-        natural = mean_interval(clean["success"].astype(float))
+        natural = mean_interval(clean["success"].astype(float), bounds=(0, 1))
         lines.append({
             "noise multiplier": noise, "epsilon": group["epsilon"].max(),
             "accuracy": own["accuracy"].mean(), "attack success": own["success"].mean(),

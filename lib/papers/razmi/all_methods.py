@@ -14,7 +14,8 @@ from lib.study.design import worlds
 from lib.study.runs import Run
 from lib.training import Training
 from lib.verdicts import judgement, rows
-from lib.verdicts.verdict import Verdict, holm, verdict
+from lib.verdicts.family import holm
+from lib.verdicts.verdict import Verdict, verdict
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -112,10 +113,9 @@ def table(frame: "DataFrame") -> "DataFrame":
 
     lines = []
     for arm, group in frame.groupby("arm", sort=False):
-        success = judgement.estimate(rows.per_unit(group, "success"), scale="logit")
         lines.append({"setting": arm, "accuracy, %": 100 * group["accuracy"].mean(),
-                      "lift, points": judgement.points(rows.per_unit(group, "lift"), sign=""),
-                      "attack success, %": judgement.in_points(success, sign=""),
+                      "lift, points": judgement.level(group, "lift"),
+                      "attack success, %": judgement.level(group, "success"),
                       "trigger AUC": group["trigger_auc"].mean(), "epsilon": _epsilon(group)})
     return pd.DataFrame(lines)
 
@@ -174,11 +174,15 @@ def differences(frame: "DataFrame", *, metric: str = "lift") -> "DataFrame":
 def judged(apart: "DataFrame") -> dict[str, tuple[Verdict, Verdict]]:
     """By setting whether more or less of the backdoor is left than by stopping early: alone, and
     after Holm's correction over all settings. `apart`: of `differences`."""
-    alone = {str(arm): verdict(judgement.estimate(rows.per_unit(group, "difference")), 0,
-                               beyond="either", control_passed=True)
+    alone = {str(arm): _sign(rows.per_unit(group, "difference"))
              for arm, group in apart.groupby("arm", sort=False)}
     return {arm: (alone[arm], one) for arm, one in zip(alone, holm(list(alone.values())),
                                                        strict=True)}
+
+
+def _sign(values: "Series") -> Verdict:
+    found = judgement.estimate(values, bounds=rows.DIFFERENCE)
+    return verdict(found, 0, beyond="either", control_passed=True, bounds=rows.DIFFERENCE)
 
 
 def readings(frame: "DataFrame") -> "DataFrame":

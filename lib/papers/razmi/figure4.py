@@ -45,7 +45,7 @@ def lifts(frame: "DataFrame") -> "DataFrame":
     import pandas as pd
 
     lines = [{"method": name} | {
-        f"{share:.0%}": judgement.points(rows.per_unit(at, "lift"), sign="")
+        f"{share:.0%}": judgement.level(at, "lift")
         for share, at in group.groupby("attack.fraction")}
         for name, group in frame.groupby("series", sort=False)]
     return pd.DataFrame(lines, columns=["method", *sorted(

@@ -61,7 +61,7 @@ def attack_strength(published: "DataFrame") -> Headline:
     data = data.assign(attack=[f"{share:.0%} poisoned, {_method(name)}" for share, name in zip(
         data["attack.fraction"], data["series"], strict=True)])
     grown = figure4.growth(attacked, weak, strong)
-    own, plain = ({share: judgement.points(rows.per_unit(group, "lift"), sign="")
+    own, plain = ({share: judgement.level(group, "lift")
                    for share, group in arms.of(data, [name]).groupby("attack.fraction")}
                   for name in ("DP-SGD", arms.UNDEFENDED))
     more = judgement.points(grown.loc[grown["series"].eq("DP-SGD"), "difference"], sign="")
@@ -86,7 +86,7 @@ def perfect_defence(published: "DataFrame") -> Headline:
     found = table2.judged(rows.measured(published, world=None))
     found = table2.strictest(found[found[table2.CLEAN].notna()])
     data = _with_criterion(found)
-    clean = {name: judgement.points(group[table2.CLEAN], sign="")
+    clean = {name: judgement.points(group[table2.CLEAN], sign="", bounds=(0, 1))
              for name, group in found.groupby("method")}
     return Headline(
         "perfect-headline",
@@ -182,7 +182,7 @@ def pate(published: "DataFrame") -> Headline:
              "a student that never saw a stamped image": bagging.minus(
                  own, others[bagging.CLEAN])}
     data = bagging.long(apart)
-    lift, plain = (judgement.points(rows.per_unit(frame, "lift"), sign="")
+    lift, plain = (judgement.level(frame, "lift")
                    for frame in (own, others[bagging.UNDEFENDED]))
     at = judgement.points(apart["plain SGD when it was as accurate"].to_numpy())
     return Headline(

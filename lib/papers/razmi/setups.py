@@ -85,7 +85,7 @@ def blind_share(frame: "DataFrame", fraction: float) -> str:
     """Share of stamped images that models of world L call target, in per cent, mean and interval.
     """
     at = frame[frame["world"].eq("L") & frame["attack.fraction"].eq(fraction)]
-    return judgement.points(rows.per_unit(at, "success"), sign="")
+    return judgement.level(at, "success")
 
 
 def stamped(names: Iterable[str], *, count: int = 4) -> tuple["Tensor", str]:
