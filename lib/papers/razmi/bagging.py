@@ -35,7 +35,7 @@ def differences(compared: "DataFrame", plain: "DataFrame") -> "DataFrame":
 def matched_finding(apart: "DataFrame") -> str:
     """In words: the ensemble's difference from plain SGD. apart: of `differences`."""
     own = of_ensemble(apart)["difference"].dropna()
-    if own.empty:
+    if len(own) < 2:  # no interval, no finding
         return ""
     return ("Lift of PATE's student, without noise and threshold, minus that of plain SGD stopped"
             f" when it was as accurate: {judgement.points(own)} points.")

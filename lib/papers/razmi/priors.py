@@ -117,7 +117,8 @@ def at_equal_accuracy(tenth: "DataFrame", compared: "DataFrame", plain: "DataFra
 def matched_finding(apart: "DataFrame") -> str:
     """In words: each setting's lift minus that of plain SGD as accurate. apart: of
     `labelled.against_plain`."""
-    known = apart.dropna(subset=["difference"])
+    known = apart.dropna(subset=["difference"]).groupby("setting", sort=False).filter(
+        lambda group: len(group) > 1)
     words = [f"{name.replace(chr(10), ', ')}: {value}"
              for name, value in labelled.in_points(known, column="setting").items()]
     return f"Points of lift above plain SGD as accurate: {'; '.join(words)}." if words else ""
