@@ -50,7 +50,7 @@ def control(frame: "DataFrame", least: float, *, column: str = "lift") -> bool |
 
     None where it was not measured.
 
-    Undefended rows, else clipping alone; rows of any optimiser in this set-up.
+    Undefended rows, else clipping alone; rows of any optimizer in this set-up.
     """
     plain = rows.undefended(frame)
     if plain.empty:

@@ -39,13 +39,13 @@ R2 = Amendment(
     "all rows of notebook 11",
     (
         below(
-            "trend", "rank correlation with noise, worst optimiser", 0, kind="correlation"
+            "trend", "rank correlation with noise, worst optimizer", 0, kind="correlation"
         ),
     ),
     (
         below(
             "strong",
-            "rank correlation with noise, worst optimiser",
+            "rank correlation with noise, worst optimizer",
             -0.8,
             basis="ours",
             why="our measure of 'falls with noise': a strong rank correlation",

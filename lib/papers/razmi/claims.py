@@ -63,7 +63,7 @@ CLAIMS = (
     Claim(
         "R2",
         "razmi",
-        "More noise lowers accuracy and attack success together, whatever the optimiser.",
+        "More noise lowers accuracy and attack success together, whatever the optimizer.",
         "section 6.1, figure 1a,b",
         SHAPE,
         "11_dpsgd",
@@ -71,7 +71,7 @@ CLAIMS = (
         (
             below(
                 "trend",
-                "change per level of noise, worse of accuracy and attack success, worst optimiser",
+                "change per level of noise, worse of accuracy and attack success, worst optimizer",
                 0,
                 what="change per level of noise",
             ),
@@ -79,7 +79,7 @@ CLAIMS = (
         (
             below(
                 "step",
-                "change from one level of noise to the next, worst step and optimiser",
+                "change from one level of noise to the next, worst step and optimizer",
                 0,
                 basis="ours",
                 why=STEPS,
@@ -113,13 +113,13 @@ CLAIMS = (
         planned=PAIRS,
         positive_control=UNDEFENDED,
         setup=HEAD,
-        measure=dpsgd.optimisers_at_equal_accuracy,
+        measure=dpsgd.optimizers_at_equal_accuracy,
     ),
     Claim(
         "R4",
         "razmi",
         "At fixed noise the clipping norm changes accuracy a lot, and not monotonically, for one "
-        "optimiser at least.",
+        "optimizer at least.",
         "section 6.1, figure 1c",
         SHAPE,
         "11_dpsgd",
@@ -127,7 +127,7 @@ CLAIMS = (
         (
             above(
                 "turn",
-                "depth of the turn of accuracy over C, best optimiser",
+                "depth of the turn of accuracy over C, best optimizer",
                 0,
                 what="turn of accuracy over the norm",
             ),
@@ -135,7 +135,7 @@ CLAIMS = (
         (
             above(
                 "range",
-                "range of accuracy over C, best optimiser",
+                "range of accuracy over C, best optimizer",
                 0.05,
                 basis="ours",
                 why="five points: several times the spread between seeds",

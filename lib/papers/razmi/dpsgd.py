@@ -32,7 +32,7 @@ RATES = {FAST: 0.1, SLOW: 0.01}  # as published; only used to name a single rate
 
 
 def series(frame: "DataFrame", axis: str) -> dict:
-    """The three optimisers' sweeps over `axis` by role: RMSProp, SGD with the larger and the
+    """The three optimizers' sweeps over `axis` by role: RMSProp, SGD with the larger and the
     smaller rate.
     """
     if axis == CLIP:
@@ -84,7 +84,7 @@ def clip_rows(frame: "DataFrame") -> "DataFrame":
 def falls_with_noise(frames: Frames, claim: Claim) -> Measurement:
     """R2: how accuracy and attack success change with noise, per level and at each step.
 
-    The worst optimiser decides.
+    The worst optimizer decides.
     """
     frame, found = _study(frames, claim, NOISE)
     passed = judgement.control(frame, claim.control) if len(frame) else None
@@ -134,7 +134,7 @@ def rank_correlations(frames: Frames, claim: Claim) -> Measurement:
 # ---------------------------------------------------------------- R3
 
 
-def optimisers_at_equal_accuracy(frames: Frames, claim: Claim) -> Measurement:
+def optimizers_at_equal_accuracy(frames: Frames, claim: Claim) -> Measurement:
     """R3: attack success of SGD minus that of RMSProp at matched accuracy, per instance.
 
     Both SGD series must show it.
@@ -210,7 +210,7 @@ def _by_accuracy(accuracy: "ArrayLike", values: "ArrayLike"):
 
 
 def clipping_is_not_monotone(frames: Frames, claim: Claim) -> Measurement:
-    """R4: how far accuracy turns back along C, and its range; one optimiser must show it.
+    """R4: how far accuracy turns back along C, and its range; one optimizer must show it.
 
     Where the curve turns, and its best and worst C, are chosen on the other instances and judged on
     this

@@ -10,7 +10,7 @@ from lib.papers.razmi import arms
 from lib.papers.razmi.arms import Arm
 from lib.study.design import instances, worlds
 from lib.study.runs import Run
-from lib.verdicts import contrasts, judgement, rows
+from lib.verdicts import contrasts, judgement
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -19,10 +19,10 @@ NOISE = (
 )
 CLIP = (
     "clipping norm, grid not stated (.1, .5, 1, 1.2, 2, 4, 8, 16 here); noise 5.6; the same three"
-    " optimisers"
+    " optimizers"
 )
 OPTIMISER = (
-    "Tables 4 (RMSProp .001) and 5, 6 (SGD .1, C 2) disagree on DP-SGD's optimiser: figures 3 and 4"
+    "Tables 4 (RMSProp .001) and 5, 6 (SGD .1, C 2) disagree on DP-SGD's optimizer: figures 3 and 4"
     " here use SGD"
 )
 ORDER = "the caption puts MNIST on top, the text says panels a-c are CIFAR-10: the text is followed"
@@ -40,7 +40,7 @@ TARGETS = (
     Target(
         "razmi-F1a",
         "figure",
-        "Accuracy against the noise multiplier, three optimisers",
+        "Accuracy against the noise multiplier, three optimizers",
         "11_dpsgd",
         NOISE,
         CIFAR,
@@ -50,7 +50,7 @@ TARGETS = (
     Target(
         "razmi-F1b",
         "figure",
-        "Attack success against the noise multiplier, three optimisers",
+        "Attack success against the noise multiplier, three optimizers",
         "11_dpsgd",
         NOISE,
         CIFAR,
