@@ -46,12 +46,17 @@ def build(cls: type[Made], values: dict, where: str) -> Made:
 
 
 def check(part: Dataclass, where: str) -> None:
-    """Raise ValueError for a field of a wrong type; convert ints to declared floats in place."""
+    """Raise ValueError for a field of a wrong type; convert ints to declared floats in place.
+
+    Dataclasses in it (a defence's training, say) are checked too.
+    """
     for item in fields(part):
         value = getattr(part, item.name)
         found = typed(value, hints(type(part))[item.name], f"{where} {item.name}")
         if found is not value:
             object.__setattr__(part, item.name, found)
+        if is_dataclass(found) and not isinstance(found, type):
+            check(found, f"{where} {item.name}")
 
 
 def typed(value: Any, hint: Any, where: str) -> Any:

@@ -75,6 +75,11 @@ def test_every_field_of_a_run_is_in_its_key():
     assert len(keys) == len(changes) + 1
 
 
+def test_an_int_in_the_training_of_a_defence_is_the_same_run():
+    whole, exact = (Run(defence=PATE(10, teacher=Training(epochs=epochs))) for epochs in (2, 2.0))
+    assert whole.key == exact.key == from_dict(whole.to_dict()).key
+
+
 def test_an_int_where_a_float_belongs_is_the_same_run():
     assert TINY.with_(training=Training(epochs=1, batch_size=50)).key == TINY.key
     assert Run(defence={"name": "dpsgd", "noise_multiplier": 1}).key == Run(

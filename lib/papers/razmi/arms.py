@@ -20,7 +20,7 @@ UNDEFENDED = "undefended"
 
 def undefended(training: Mapping[str, Any]) -> Arm:
     """Plain SGD, with the fields of its training."""
-    return {"defence": DPSGD(0.0, clip=False), "training": _training(training)}
+    return {"defence": DPSGD(0.0, clip=False), "training": Training(**training)}
 
 
 def at_epsilon(rates: Rates, epsilon: float | None, *, epochs: float, lp2st: Mapping[str, Any]
@@ -42,17 +42,8 @@ def lp2st(temperature: float, split: Sequence[float]) -> dict[str, Any]:
 def pate(teachers: int, *, teacher: Mapping[str, Any], student: Mapping[str, Any], **settings: Any
          ) -> Arm:
     """PATE, with the fields of its teachers' and its student's training."""
-    return {"defence": PATE(teachers, teacher=_training(teacher), **settings),
-            "training": _training(student)}
-
-
-def _training(fields: Mapping[str, Any]) -> Training:
-    """A training from YAML, where epochs may be whole: a run holds them as a float, and a teacher's
-    whole number would be another key before than after the run was written down."""
-    known = dict(fields)
-    if "epochs" in known:
-        known["epochs"] = float(known["epochs"])
-    return Training(**known)
+    return {"defence": PATE(teachers, teacher=Training(**teacher), **settings),
+            "training": Training(**student)}
 
 
 def named(frame: "DataFrame") -> "DataFrame":
