@@ -11,6 +11,7 @@ from lib.page import NOTEBOOK_LIMIT, SIZE_LIMIT
 from lib.page import build as page_of
 from lib.page.claims import claim_anchors, verdict_table
 from lib.page.firstscreen import answer_of, headline_of
+from lib.page.maths import formula_html
 from lib.page.scoreboard import records_of, scoreboard
 from lib.page.scrub import PathScrubber
 from lib.page.text import rounded, typeset
@@ -153,6 +154,16 @@ def committed(tmp_path_factory):
         warnings.simplefilter("always")
         path = page_of(books, out=tmp_path_factory.mktemp("committed"), profile="p", context={})
     return path.read_text("utf-8"), [str(warning.message) for warning in found]
+
+
+def test_every_formula_of_the_notebooks_is_drawn():
+    found = {}
+    for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb")):
+        texts = [cell.source for cell in nbformat.read(path, as_version=4).cells
+                 if cell.cell_type == "markdown"]
+        for tex in re.findall(r"\$\$(.+?)\$\$", "\n".join(texts), re.S):
+            found[path.stem, tex] = formula_html(tex, prefix="f", display=True)
+    assert found and not [name for name, drawn in found.items() if drawn is None]
 
 
 def test_the_committed_notebooks_are_within_the_limit(committed):

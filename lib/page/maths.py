@@ -1,10 +1,15 @@
 """TeX formulas as inline SVG, drawn by matplotlib: the page loads no MathJax."""
 
 import io
+import re
 from functools import cache
 
 from lib.page.outputs import inline_svg
 
+# TeX that mathtext does not know, as what it knows
+_SYNONYMS = {r"\ge": r"\geq", r"\le": r"\leq", r"\ne": r"\neq", r"\tfrac": r"\frac",
+             r"\lVert": r"\|", r"\rVert": r"\|", r"\textstyle": "", r"\!": ""}
+_COMMAND = re.compile(r"\\(?:[A-Za-z]+|!)")
 _INK = "#010203"  # a colour that nothing else uses, replaced by the page's text colour
 
 
@@ -27,6 +32,7 @@ def _draw(source):
     from matplotlib.mathtext import math_to_image
 
     drawn = io.BytesIO()
+    source = _COMMAND.sub(lambda found: _SYNONYMS.get(found[0], found[0]), source)
     try:
         with rc_context({"svg.fonttype": "path", "svg.hashsalt": "formula", "font.size": 12,
                          "savefig.transparent": True, "mathtext.fontset": "dejavusans"}):
