@@ -110,7 +110,7 @@ def _with_index(frame):
 
 
 def _csv(frame):
-    return _with_index(frame).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    return _with_index(frame).to_csv(index=False, float_format="%0.6g", lineterminator="\n")
 
 
 def _html(frame, cells, caption):

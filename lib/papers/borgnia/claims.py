@@ -62,7 +62,7 @@ CLAIMS = (
                 0.6,
                 basis="ours",
                 kind="number",
-                why="the paper's own ratio is .524: a strict half would fail on its numbers",
+                why="the paper's own ratio is 0.524: a strict half would fail on its numbers",
             ),
         ),
         positive_control=PATCHED,
@@ -150,7 +150,7 @@ CLAIMS = (
         ("borgnia-T5",),
         (below("clustering", "success under AC minus none", 0),),
         (
-            above("dpsgd", "success under batch DP-SGD .01", 0.70, kind="share"),
+            above("dpsgd", "success under batch DP-SGD 0.01", 0.70, kind="share"),
             above("filters", "success under SS and deepKNN", 0.80, kind="share"),
             below("clustering-level", "success under AC", 0.40, kind="share"),
         ),
@@ -268,7 +268,7 @@ CLAIMS = (
         ),
         planned=0,
         positive_control="exact",
-        notes="true only for little noise (sigma below about .455 at k = 2): print where",
+        notes="true only for little noise (sigma below about 0.455 at k = 2): print where",
     ),
     Claim(
         "I12",

@@ -4,7 +4,7 @@ from lib.papers.hong import BINARY, PURCHASE, SHAPE
 from lib.verdicts.claim import Number, Target
 
 LF = "RAD against the share of flipped labels"
-NOISE = "noise .1, 1e-3, 1e-5, 1e-7 (six values in the text before) at C 4"
+NOISE = "noise 0.1, 1e-3, 1e-5, 1e-7 (six values in the text before) at C 4"
 RATIO = "mean over epochs of the ratio of gradient norms, poison over clean"
 
 TARGETS = (
@@ -13,7 +13,7 @@ TARGETS = (
         "figure",
         "Ratio and cosine of poison and clean gradients by epoch, three scenarios",
         "50_gradient_anatomy",
-        "mixing .1 to 1; patch 1 to 14",
+        "mixing 0.1 to 1; patch 1 to 14",
         "Fashion-MNIST; logistic regression, MLP",
         notes=(
             f"{SHAPE}; the released insertion run has a CNN and 40 epochs, the text an MLP and 20"
@@ -51,10 +51,10 @@ TARGETS = (
         "figure",
         f"{LF}, clipping norms",
         "51_indiscriminate",
-        "0 to 40%; C 8, 4, 2, 1, .1, none",
+        "0 to 40%; C 8, 4, 2, 1, 0.1, none",
         BINARY,
         (Number("vanilla at 40%", 0.028, unit=""), Number("C 4 at 40%", 0.011, unit="")),
-        "also 'about .03'",
+        "also 'about 0.03'",
     ),
     Target("hong-F4b", "figure", f"{LF}, noise", "51_indiscriminate", NOISE, BINARY, notes=SHAPE),
     Target(
@@ -72,10 +72,10 @@ TARGETS = (
         "figure",
         "RAD against the share of slab-attack poisons, clipping norms",
         "51_indiscriminate",
-        "0 to 40%; C 8, 4, 2, 1, .1, none",
+        "0 to 40%; C 8, 4, 2, 1, 0.1, none",
         BINARY,
         (Number("vanilla at 40%", 0.178, unit=""), Number("C 2 at 40%", 0.217, unit="")),
-        "also 'about .19' for vanilla",
+        "also 'about 0.19' for vanilla",
     ),
     Target(
         "hong-F4e", "figure", "The same with noise", "51_indiscriminate", NOISE, BINARY, notes=SHAPE
@@ -95,19 +95,19 @@ TARGETS = (
         "figure",
         "One-shot success and RAD against C and noise, three models",
         "52_one_shot",
-        "C 8, 4, 2, 1, .1; noise .001 to 4",
+        "C 8, 4, 2, 1, 0.1; noise 0.001 to 4",
         "Purchase-100, Fashion-MNIST, CIFAR-10; 100 targets stated",
         (
             Number("LR vanilla", 46.58, 73),
-            Number("LR C .1", 9.33, 75),
-            Number("LR C 4, noise .01", 8.97, 78),
+            Number("LR C 0.1", 9.33, 75),
+            Number("LR C 4, noise 0.01", 8.97, 78),
             Number("MLP C 1", 1.33, 75),
-            Number("MLP C 2, noise .8", 0),
+            Number("MLP C 2, noise 0.8", 0),
             Number("CNN vanilla", 50.00, 100),
-            Number("CNN C .1", 21.00, 100),
-            Number("CNN noise .4", 21.21, 33),
-            Number("CNN C .1 RAD", 0.48, unit=""),
-            Number("CNN noise .4 RAD", 0.15, unit=""),
+            Number("CNN C 0.1", 21.00, 100),
+            Number("CNN noise 0.4", 21.21, 33),
+            Number("CNN C 0.1 RAD", 0.48, unit=""),
+            Number("CNN noise 0.4 RAD", 0.15, unit=""),
             Number("MLP C 1 RAD", 0.04, unit=""),
         ),
         "n other than 73 and 78 are the smallest that give the fraction; C of the CNN's noise row"
@@ -126,22 +126,22 @@ TARGETS = (
             Number("deviation of the cosine, SGD", 0.073, unit=""),
             Number("deviation of the cosine, DP-SGD", 0.01, unit=""),
         ),
-        "C 4, noise .1",
+        "C 4, noise 0.1",
     ),
     Target(
         "hong-F6a",
         "figure",
         "Multi-poison success, poisons and RAD against C",
         "53_multi_poison",
-        "C 8, 4, 2, 1, .1",
+        "C 8, 4, 2, 1, 0.1",
         PURCHASE,
         (
             Number("least success", 94.67, 75),
             Number("poisons at C 8", 1.08, unit=""),
-            Number("poisons at C .1", 5.43, unit=""),
+            Number("poisons at C 0.1", 5.43, unit=""),
             Number("RAD", 0.011, unit=""),
         ),
-        "'smaller than .1, i.e. .4 and .01': .04 must be meant",
+        "'smaller than 0.1, i.e. 0.4 and 0.01': 0.04 must be meant",
     ),
     Target(
         "hong-F6b",
@@ -151,11 +151,11 @@ TARGETS = (
         "noise",
         PURCHASE,
         (
-            Number("noise .4", 7.14, 14),
+            Number("noise 0.4", 7.14, 14),
             Number("poisons", 27.5, unit=""),
             Number("RAD", 0.748, unit=""),
         ),
-        "n: the smallest that gives the fraction; z .1",
+        "n: the smallest that gives the fraction; z 0.1",
     ),
     Target(
         "hong-F6c",
@@ -165,7 +165,7 @@ TARGETS = (
         "noise",
         "Purchase-100, MLP",
         (Number("noise 1.0", 0), Number("RAD", 0.612, unit="")),
-        "z .25",
+        "z 0.25",
     ),
     Target(
         "hong-T3",
@@ -185,7 +185,7 @@ TARGETS = (
             Number("poisons, vanilla, with", 2.47, unit=""),
             Number("poisons, DP base, without", 3.47, unit=""),
         ),
-        "C 4, noise .01",
+        "C 4, noise 0.01",
     ),
     Target(
         "hong-F8",
@@ -221,7 +221,7 @@ TARGETS = (
             Number("slab: poison, over", 90),
             Number("slab: clean, under", 80),
         ),
-        "a test accuracy of 80 for flipped labels conflicts with RAD .028 (about 93)",
+        "a test accuracy of 80 for flipped labels conflicts with RAD 0.028 (about 93)",
     ),
     Target(
         "hong-F12",

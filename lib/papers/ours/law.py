@@ -13,7 +13,7 @@ Candidates are reckoned from the setting alone, for weights after `s` steps of r
 For averaged weights progress and noise are those of the average. Two models of one attack that are
 as accurate as each other, to a point, are in order if the one with the larger candidate leaves more
 of the trigger. `concordance` is the share of the differences in lift that are in order: 1 always,
-.5 chance, 0 never.
+0.5 chance, 0 never.
 """
 
 import functools

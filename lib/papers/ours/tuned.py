@@ -30,7 +30,7 @@ METRICS = {"lift": "lift", "effect": "backdoor effect", "trigger_auc": "trigger 
 # what the attacked rows share with the tuning rows
 SAME = (*rows.PLACE, "precision", "training.optimizer", "training.epochs", "training.batch_size",
         "training.schedule", "training.momentum", "training.weight_decay")
-WIDEST = math.sqrt(10) * 1.1  # step of a grid of rates: half a decade, as .003 and .01 are
+WIDEST = math.sqrt(10) * 1.1  # step of a grid of rates: half a decade, as 0.003 and 0.01 are
 
 
 def arms(frame: "DataFrame") -> "Series":

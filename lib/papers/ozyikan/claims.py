@@ -46,7 +46,7 @@ CLAIMS = (
         (
             below(
                 "change",
-                "median at sigma 2 minus sigma .5",
+                "median at sigma 2 minus sigma 0.5",
                 0,
                 what="median model's accuracy, noise 2 minus 0.5",
             ),
@@ -68,7 +68,7 @@ CLAIMS = (
         (
             below(
                 "change",
-                "interquartile range over models at sigma 2 minus sigma .5",
+                "interquartile range over models at sigma 2 minus sigma 0.5",
                 0,
                 what="quartile range of models, noise 2 minus 0.5",
             ),
@@ -146,7 +146,7 @@ CLAIMS = (
         positive_control=CLEAN,
         setup=SETUP,
         looked=LOOKED,
-        notes="the radius has a ceiling that falls with N: .893 sigma at 100",
+        notes="the radius has a ceiling that falls with N: 0.893 sigma at 100",
         measure=certified.hundred_models,
     ),
     Claim(
@@ -334,7 +334,7 @@ CLAIMS = (
         ),
         planned=0,
         positive_control=EXACT,
-        notes="delta .1, sigma .5, N 1000, 10,000 binary images: 3.16 against .78",
+        notes="delta 0.1, sigma 0.5, N 1000, 10,000 binary images: 3.16 against 0.78",
         measure=certified.beyond_ceiling,
         figures=("smoothing-budget",),
     ),

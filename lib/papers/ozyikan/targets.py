@@ -25,7 +25,7 @@ TARGETS = (
         "figure",
         "Certified accuracy on clean test images against the share of poison",
         "40_smoothing",
-        "2, 5, 10%; sigma .5, 1, 2; N 1000",
+        "2, 5, 10%; sigma 0.5, 1, 2; N 1000",
         RAB,
         notes=f"{SHAPE}; the radius is not stated (0 and a grid); {BINARY}",
         select=certified.share_rows,
@@ -35,7 +35,7 @@ TARGETS = (
         "figure",
         "The same on triggered test images",
         "40_smoothing",
-        "2, 5, 10%; sigma .5, 1, 2; N 1000",
+        "2, 5, 10%; sigma 0.5, 1, 2; N 1000",
         RAB,
         notes=(
             f"{SHAPE}; rises with the poison: what RAB's training script prints has labels set to"
@@ -50,7 +50,7 @@ TARGETS = (
         "40_smoothing",
         "N 100; sigma printed as 5",
         RAB,
-        notes=f"{SHAPE}; sigma 5 or .5: both are run",
+        notes=f"{SHAPE}; sigma 5 or 0.5: both are run",
         select=certified.few_rows,
     ),
     Target(
@@ -58,7 +58,7 @@ TARGETS = (
         "figure",
         "RAB on models trained with DP-SGD",
         "40_smoothing",
-        "noise .5, 1, 2 (caption) or .5, 2, 5 (text); C 1; sigma .5",
+        "noise 0.5, 1, 2 (caption) or 0.5, 2, 5 (text); C 1; sigma 0.5",
         RAB,
         notes=SHAPE,
         select=certified.private_rows,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 DPSGD, LP2ST, ALIBI, PATE = "DP-SGD", "LP-2ST", "ALIBI", "PATE with noise"
-# PATE with noise counts where it was measured: 10,000 answers can hardly cost epsilon .5
+# PATE with noise counts where it was measured: 10,000 answers can hardly cost epsilon 0.5
 REQUIRED = (DPSGD, LP2ST, ALIBI)
 NAMED_EPSILON = 0.5  # of R11
 SCORE = above("score", "accuracy minus lift, less that of the other method", 0, kind="number")
@@ -95,7 +95,7 @@ def _noiseless(attacked: "DataFrame", claim: Claim) -> Found | None:
 
 
 def sgd_at_half(frames: Frames, claim: Claim) -> Measurement:
-    """R11: DP-SGD at epsilon .5 against the other methods at that epsilon."""
+    """R11: DP-SGD at epsilon 0.5 against the other methods at that epsilon."""
     return judgement.measure(
         frames, claim, _at_half, fraction=rows.FIGURE_FRACTION, also=rows.HEADLINE_FRACTION
     )
@@ -213,8 +213,8 @@ def _score(own: "DataFrame", other: "DataFrame", passed: bool | None) -> Verdict
 
 
 def _neighbours(sgd: "DataFrame", own: "DataFrame", passed: bool | None) -> tuple:
-    """Beside R11, its other reading: that .5 is DP-SGD's best epsilon, against the next smaller and
-    the next larger one.
+    """Beside R11, its other reading: that 0.5 is DP-SGD's best epsilon, against the next smaller
+    and the next larger one.
     """
     line = own.iloc[0]
     at = {

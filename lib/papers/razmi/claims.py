@@ -152,7 +152,7 @@ CLAIMS = (
     Claim(
         "R5",
         "razmi",
-        "Slow SGD (.01) keeps more attack success at the smallest clipping norm than at C 2.",
+        "Slow SGD (0.01) keeps more attack success at the smallest clipping norm than at C 2.",
         "section 6.1, figure 1d",
         SHAPE,
         "11_dpsgd",
@@ -397,7 +397,7 @@ CLAIMS = (
     Claim(
         "R11",
         "razmi",
-        "At epsilon .5 DP-SGD beats the other methods: none is both as accurate and as free of the"
+        "At epsilon 0.5 DP-SGD beats the other methods: none is both as accurate and as free of the"
         " backdoor, and it beats each on both.",
         "section 7.1, figure 3c",
         SHAPE,
@@ -407,7 +407,7 @@ CLAIMS = (
             above(
                 "undominated",
                 "accuracy gained or lift removed, the better of them, against each method at"
-                " epsilon .5",
+                " epsilon 0.5",
                 0,
                 basis="ours",
                 why="Pareto: nothing is better on both",
@@ -418,7 +418,7 @@ CLAIMS = (
             above(
                 "dominates",
                 "accuracy gained and lift removed, the worse of them, against each method at"
-                " epsilon .5",
+                " epsilon 0.5",
                 0,
                 basis="ours",
                 why="Pareto: better on both",
@@ -432,8 +432,8 @@ CLAIMS = (
         measure=budget.sgd_at_half,
         notes=(
             "pairwise contrasts; the introduction prefers LP-2ST at low budgets; epsilons of DP and"
-            " label-DP differ in kind; the sentence can also mean that .5 is DP-SGD's best epsilon:"
-            " beside it"
+            " label-DP differ in kind; the sentence can also mean that 0.5 is DP-SGD's best"
+            " epsilon: beside it"
         ),
     ),
     Claim(

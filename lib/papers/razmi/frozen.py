@@ -201,7 +201,7 @@ def noiseless_score(frames: Frames, claim: Claim) -> Measurement:
 
 
 def half_score(frames: Frames, claim: Claim) -> Measurement:
-    """R11: the same of DP-SGD at epsilon .5, against the other methods at that epsilon."""
+    """R11: the same of DP-SGD at epsilon 0.5, against the other methods at that epsilon."""
 
     def build(attacked: "DataFrame", claim: Claim) -> Found | None:
         found = {

@@ -14,16 +14,16 @@ from lib.papers.razmi import (
 from lib.verdicts.claim import Number, Target
 
 NOISE = (
-    "noise multiplier, grid not stated (0, .5, 1, 2, 3, 4, 5.6, 8 here); RMSProp .001, SGD .1, SGD"
-    " .01; C 1.2"
+    "noise multiplier, grid not stated (0, 0.5, 1, 2, 3, 4, 5.6, 8 here); RMSProp 0.001, SGD 0.1,"
+    " SGD 0.01; C 1.2"
 )
 CLIP = (
-    "clipping norm, grid not stated (.1, .5, 1, 1.2, 2, 4, 8, 16 here); noise 5.6; the same three"
+    "clipping norm, grid not stated (0.1, 0.5, 1, 1.2, 2, 4, 8, 16 here); noise 5.6; the same three"
     " optimizers"
 )
-OPTIMISER = (
-    "Tables 4 (RMSProp .001) and 5, 6 (SGD .1, C 2) disagree on DP-SGD's optimizer: figures 3 and 4"
-    " here use SGD"
+OPTIMIZER = (
+    "Tables 4 (RMSProp 0.001) and 5, 6 (SGD 0.1, C 2) disagree on DP-SGD's optimizer: figures 3"
+    " and 4 here use SGD"
 )
 ORDER = "the caption puts MNIST on top, the text says panels a-c are CIFAR-10: the text is followed"
 SECONDS = "s"
@@ -136,7 +136,7 @@ TARGETS = (
         "epsilon",
         CIFAR,
         (Number("accuracy of LP-2ST, epsilon 1", 78, 10000),),
-        f"{ORDER}; {OPTIMISER}",
+        f"{ORDER}; {OPTIMIZER}",
         select=budget.feature_rows,
     ),
     Target(
@@ -157,7 +157,7 @@ TARGETS = (
         "13_privacy_budget",
         "epsilon",
         CIFAR,
-        notes=f"{SHAPE}; noiseless PATE said to be best, DP-SGD best at epsilon .5",
+        notes=f"{SHAPE}; noiseless PATE said to be best, DP-SGD best at epsilon 0.5",
         select=budget.feature_rows,
     ),
     Target(
@@ -241,7 +241,7 @@ TARGETS = (
         "Training settings of the four methods",
         "10_setup",
         status="set-up",
-        notes=OPTIMISER,
+        notes=OPTIMIZER,
     ),
     Target(
         "razmi-T5",
@@ -249,7 +249,7 @@ TARGETS = (
         "Chosen hyper-parameters on MNIST",
         "13_privacy_budget",
         status="set-up",
-        notes=OPTIMISER,
+        notes=OPTIMIZER,
     ),
     Target(
         "razmi-T6",
