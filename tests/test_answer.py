@@ -31,10 +31,10 @@ def test_the_words_follow_the_published_rows():
     assert f"and {line['epsilon'].mean():.2g};" in falls.note
     assert f"{100 * line['success'].mean():.0f}% [" in falls.note
     assert "the 1,000 stamped test images" in falls.note and "10 class pairs" in falls.note
-    assert "about the same without any guarantee" in matched.sentence
-    assert "leaves less at 3 of 3 noise levels and more at 0" in matched.note
+    assert "can do nearly as well, without any guarantee" in matched.sentence
+    assert "0 of 3 levels are decided" in matched.note and "−22.3 [−27.2, −17.5]" in matched.note
     assert "The learning rate decides: at epsilon 3.7 a rate of 0.1 in place" in matched.note
-    assert certified.sentence.startswith("Certificates do not reach this attack")
+    assert certified.sentence.startswith("Certificates cannot cover this attack")
     assert "RAB none of 567,504" in certified.note and "DPA none of 130,458" in certified.note
 
 
@@ -53,19 +53,19 @@ def test_sentences_change_with_the_numbers():
               ["success", "lift"]] = 0.99
     falls, matched, _ = verdicts.answer(rows | {"11_dpsgd": frame})
     assert falls.sentence.startswith("DP-SGD does not lower")
-    assert "leaves less at 0 of 3 noise levels and more at 3" in matched.note
+    assert "3 of 3 levels are decided" in matched.note
     assert "The learning rate decides" not in matched.note  # all rates leave the same now
     certified = rows["40_smoothing"].assign(**{"facts.certified_count": 2.0})
     found = verdicts.answer(rows | {"40_smoothing": certified})[2]
-    assert "RAB none" not in found.note and found.sentence.startswith("Of ")
+    assert "RAB none" not in found.note
     assert "40 or 41" in verdicts.answer(rows | {"40_smoothing": pd.DataFrame()})[2].sentence
 
 
 @pytest.mark.parametrize(
     "difference, words", [
-        ((-0.02, -0.03, -0.01), "does less"), ((0.02, 0.01, 0.03), "does more"),
+        ((-0.1, -0.2, -0.05), "does worse"), ((0.1, 0.05, 0.2), "can do better"),
         ((0.0, -0.1, 0.1), "indistinguishable"),
-        ((0.0, -0.01, 0.01), "about the same without any guarantee")])
+        ((0.0, -0.01, 0.01), "can do nearly as well")])
 def test_stopping_early_is_judged_by_its_interval(difference, words):
     mean, low, high = difference
     assert words in answer._as_good(Interval(mean, low, high, 10))

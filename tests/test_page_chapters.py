@@ -69,7 +69,7 @@ def test_a_row_is_short_and_the_rest_is_behind_a_disclosure(tmp_path):
     assert side.what == "lift" and row.href == "#11-noise"
     more = dict(row.more)
     assert more["About"] == "Judged so." and "Set-up" not in more
-    assert more["Attack instances"] == "n = 10, 12 planned beforehand, 13 would decide"
+    assert more["Attack instances"] == "n = 10, 12 planned, 13 would decide"
     words = build(tmp_path, [], verdicts=claims())
     assert re.search(r'<tr role="row" id="R0"[^>]*data-verdict="holds"', words)
 

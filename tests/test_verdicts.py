@@ -319,7 +319,7 @@ def test_what_could_not_come_out_otherwise_is_arithmetic():
 
 def test_every_inconclusive_says_why():
     for got, words in (
-        (judge(-0.1, 0.3), "too wide: ±0.20 at n 10; 40 would decide"),
+        (judge(-0.1, 0.3), "too wide: ±0.20 at n 10; about 40 would decide"),
         (judge(-0.3, -0.1, passed=False),
          "on the wrong side of the threshold, but the positive control failed"),
         (judge(-0.3, -0.1, passed=None),

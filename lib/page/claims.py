@@ -22,7 +22,7 @@ from lib.page.text import format_value, rounded, section_anchor, typeset
 _JUDGED = ("direction", "size", "measured", "interval", "n", "setup", "what", "planned", "reason",
            "as first frozen", "beside")
 _CLAIM = ("id", "paper", "claim", "published", "marks", "notebook", "figure", "figures")
-_NEEDED = re.compile(r";\s*(\d+) would decide")
+_NEEDED = re.compile(r";\s*(?:about )?(\d+) would decide")
 _SENTENCE = re.compile(r"(?<=[a-z\d)%][.?]) (?=[A-Z])")
 
 
@@ -187,7 +187,7 @@ def _instances(record, ending):
     n, planned = (_text(record.get(name + ending)) for name in ("n", "planned"))
     needed = _NEEDED.search(_text(record.get("interval" + ending)))
     texts = [f"n = {n}" if n not in ("", "0") else "",
-             f"{planned} planned beforehand" if planned not in ("", "0") else "",
+             f"{planned} planned" if planned not in ("", "0") else "",
              f"{needed[1]} would decide" if needed else ""]
     return ", ".join(text for text in texts if text) if texts[0] else ""
 

@@ -37,10 +37,15 @@ def worst(verdicts: Mapping[str, Verdict], *, corrected: bool = False) -> Verdic
     chosen = _with_p((measured or parts)[name], tested, blocked=bool(missing or untestable))
     chosen = _named(chosen, name, measured.values(), of=len(parts))
     if chosen.outcome in ("holds", "arithmetic") and missing:
-        return replace(
-            chosen, outcome="inconclusive", reason=f"not measured: {', '.join(missing)}"
-        )
+        return replace(chosen, outcome="inconclusive", reason=_missing(parts, missing))
     return _without(chosen, name, untestable) if untestable else chosen
+
+
+def _missing(parts: Mapping[str, Verdict], missing: list[str]) -> str:
+    """Which parts were not measured; why, where that is known."""
+    bare = [name for name in missing if not parts[name].reason]
+    why = dict.fromkeys(parts[name].reason for name in missing if parts[name].reason)
+    return "; ".join([*why, *([f"not measured: {', '.join(bare)}"] if bare else [])])
 
 
 def _after_parts(one: Verdict, parts: int) -> Verdict:
@@ -63,9 +68,12 @@ def _with_p(chosen: Verdict, tested: list[Verdict], *, blocked: bool) -> Verdict
 
 def _without(chosen: Verdict, name: str, untestable: Mapping[str, Verdict]) -> Verdict:
     """A claim with essential parts that cannot be tested: it can fail by the others, not hold."""
+    why = "; ".join(dict.fromkeys(v.reason for v in untestable.values()))
+    if chosen.outcome == "inconclusive" and chosen.p_for < chosen.p_against:
+        wide = chosen.reason.rpartition(";")[0] if chosen.n_needed else chosen.reason
+        return replace(chosen, n_needed=None, reason=f"{wide}; no number would decide: {why}")
     if chosen.outcome not in ("holds", "arithmetic"):
         return chosen
-    why = "; ".join(dict.fromkeys(v.reason for v in untestable.values()))
     return replace(chosen, outcome="not testable here", reason=f"{name} alone holds; {why}")
 
 
@@ -139,13 +147,15 @@ def _named(one: Verdict, name: str, measured: Iterable[Verdict], *, of: int) -> 
 
 
 def _decides_first(one: Verdict) -> tuple[int, float]:
-    """Sort key: the clearest failure, else what needs the most instances, else the narrowest
-    success.
+    """Sort key: the clearest failure, else the undecided part that is most on the wrong side, else
+    what needs the most instances, else the narrowest success.
     """
     if one.outcome == "fails":
         return 0, 0.0 if math.isnan(one.p_against) else one.p_against
     if one.outcome in ("inconclusive", *FINDINGS):
-        return 1, -math.inf if one.n_needed is None else -one.n_needed
+        if one.p_against < one.p_for:
+            return 1, one.p_against
+        return 2, -math.inf if one.n_needed is None else -one.n_needed
     if one.outcome == "holds":
-        return 2, 0.0 if math.isnan(one.p_for) else -one.p_for
-    return 3, 0.0
+        return 3, 0.0 if math.isnan(one.p_for) else -one.p_for
+    return 4, 0.0

@@ -85,8 +85,10 @@ def _planned(one: Claim, found: Verdict | None) -> Verdict | None:
         return found
     if not found.n or found.fewest >= one.planned:
         return found
+    few = f"{found.fewest} of {one.planned} planned instances"
+    unless_width = found.reason and not found.reason.startswith("too wide")
     return replace(found, outcome="inconclusive", n_needed=None,
-                   reason=f"{found.fewest} of {one.planned} planned instances")
+                   reason=f"{few}; {found.reason}" if unless_width else few)
 
 
 def _measure(one: Claim, frames: Frames) -> Measurement:

@@ -22,12 +22,13 @@ def holm(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """
     known = sorted((v.p, i) for i, v in enumerate(verdicts) if not math.isnan(v.p))
     out, running = list(verdicts), 0.0
+    stands = 0  # how many are rejected: a later word must stand the factor of the first that is not
     for rank, (p, i) in enumerate(known):
-        factor = len(known) - rank
-        running = max(running, min(1.0, p * factor))
+        running = max(running, min(1.0, p * (len(known) - rank)))
         out[i] = replace(verdicts[i], p_holm=running)
+        stands += running < LEVEL
         if verdicts[i].outcome in DECIDED and running >= LEVEL:
-            out[i] = undecided(out[i], factor=factor, after="Holm's correction")
+            out[i] = undecided(out[i], factor=len(known) - stands, after="Holm's correction")
     return out
 
 
@@ -35,7 +36,7 @@ def undecided(one: Verdict, *, factor: float, after: str) -> Verdict:
     """A word that does not stand a correction by `factor`, with the n at which it would."""
     needed = n_after(one, factor=factor)
     corrected = one.p_holm if not math.isnan(one.p_holm) else min(1.0, one.p * factor)
-    many = "" if needed is None else f"; {needed:,} would decide"
+    many = "" if needed is None else f"; about {needed:,} would decide"
     return replace(
         one,
         outcome="inconclusive",

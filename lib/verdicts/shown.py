@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 WIDTH = 98  # columns
 INDENT = " " * 6
-OURS = "ours"
 
 
 def show(notebook: str, rows: "DataFrame | Frames") -> None:
@@ -22,7 +21,7 @@ def show(notebook: str, rows: "DataFrame | Frames") -> None:
 
     `rows`: the notebook's rows, or rows by notebook as `evaluate` takes them. Holm's correction
     runs over the paper: published rows stand in for its other notebooks, so that a notebook says
-    what the page says. (Our own questions are corrected over the rows given.)
+    what the page says.
     """
     print("\n".join(lines(notebook, rows)))
 
@@ -38,7 +37,7 @@ def lines(notebook: str, rows: "DataFrame | Frames") -> list[str]:
     if not about:
         raise ValueError(f"notebook {notebook!r}: no claim names it")
     results = evaluate(frames, of=about)
-    wider = {one.claim.paper for one in results if _may_be_said(one)} - {OURS}
+    wider = {one.claim.paper for one in results if _may_be_said(one)}
     if wider:
         results = [one for one in results if one.claim.paper not in wider]
         results += evaluate(_with_published(frames, wider), of=wider)
@@ -84,6 +83,7 @@ def _claim(result: ClaimResult, targets: tuple) -> list[str]:
         number = " ".join(part for part in (one["measured"], one["interval"]) if part)
         text += _wrapped(f"{one['what']}: {number}, {_counted(result)}")
     text += _wrapped(one["reason"]) if one["reason"] else []
+    text += _wrapped(result.note) if result.note and result.claim.paper == "ours" else []
     if one["as first frozen"]:
         text += _wrapped(f"as first frozen: {one['as first frozen']}")
     return text + (_wrapped(one["marks"]) if one["marks"] else [])

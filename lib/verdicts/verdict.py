@@ -139,6 +139,10 @@ NO_SPREAD = "all instances are equal: no spread, so no interval"
 
 def _judged(found: Verdict, said: str) -> Verdict:
     """The word that an interval says, where the control allows it; else why not."""
+    if said == "inconclusive" and found.control_passed is False:
+        wide = numerals.width(found.low, found.high, found.unit)
+        return replace(found, outcome=said, reason=(
+            f"too wide: {wide} at n {found.n}, and the positive control failed"))
     if said == "inconclusive":
         needed = n_to_decide(found.limits, found.n, found.threshold, bounds=found.bounds)
         return too_wide(replace(found, n_needed=needed))
@@ -148,7 +152,7 @@ def _judged(found: Verdict, said: str) -> Verdict:
 
 def too_wide(found: Verdict) -> Verdict:
     """An interval that holds the threshold, with its width and the n that would decide."""
-    many = "no number" if found.n_needed is None else f"{found.n_needed:,}"
+    many = "no number" if found.n_needed is None else f"about {found.n_needed:,}"
     return replace(found, outcome="inconclusive", reason=(
         f"too wide: {numerals.width(found.low, found.high, found.unit)} at n {found.n}; "
         f"{many} would decide"))

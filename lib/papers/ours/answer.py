@@ -7,16 +7,16 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from lib.papers.ours import envelopes, matched, tuned
-from lib.papers.ozyikan import certified
+from lib.papers.ozyikan import certified, reach
 from lib.verdicts import judgement, rows
 from lib.verdicts.claim import Frames
 
 if TYPE_CHECKING:
-    from pandas import DataFrame, Series
+    from pandas import DataFrame
 
     from lib.metrics import Interval
 
-SAME = 0.02  # of lift: an interval around 0 within these bounds is "about the same"
+SAME = 0.03  # of lift: an interval within it is "nearly as well" (a margin chosen after the rows)
 NEAR = 0.01  # of accuracy: rates that cost no more than this count as an alternative
 UNMEASURED = "not measured: the published rows of notebook {} are missing"
 
@@ -88,25 +88,31 @@ def _matched(frames: Frames, attacked: "DataFrame", choices: "DataFrame") -> Ans
     table = table[table["difference"].notna()]
     if table.empty:
         return Answer(f"At equal clean accuracy: {UNMEASURED.format('11')}.")
-    over_all, at_top = _at_best(frames)
-    best = judgement.estimate(over_all, bounds=rows.DIFFERENCE)
-    apart = f"{abs(100 * best.mean):.1f} points"
+    least, top = _at_best(frames)
+    at_top = least[least[envelopes.LEVEL].ge(top - envelopes.UPPER[-1] - 1e-9)]
+    apart = envelopes.means(envelopes.differences(at_top))
+    plain, private = (
+        100 * at_top.loc[at_top[envelopes.FAMILY].eq(family), "lift"].mean()
+        for family in (envelopes.PLAIN, envelopes.PRIVATE))
     return Answer(
-        f"Stopping plain SGD early {_as_good(best)}: at equal accuracy, each with the settings that"
-        f" leave least, what the trigger adds differs by {apart}.",
-        f"DP-SGD minus plain SGD, lift, each with the settings that leave least:"
-        f" {judgement.points(over_all)} points over all accuracies that both reach,"
-        f" {judgement.points(at_top)} over the last five points of them."
-        f" {_as_tuned(table)} {_by_rate(attacked)}")
+        "Stopping plain SGD early"
+        f" {_as_good(judgement.estimate(apart, bounds=rows.DIFFERENCE))}, without any guarantee:"
+        f" with the settings of each that leave least, the trigger adds {plain:.1f} points in place"
+        f" of {private:.1f}.",
+        "Those settings are chosen by what they leave on other class pairs, and compared over the"
+        f" last five points of accuracy that both reach (up to {_percent(top)}%): DP-SGD minus"
+        f" plain SGD {judgement.points(apart)}; over all accuracies"
+        f" {judgement.points(envelopes.means(envelopes.differences(least)))}, but at most of them"
+        f" neither has learnt the trigger. {_as_tuned(table)} {_by_rate(attacked)}")
 
 
 def _as_good(best: "Interval") -> str:
-    """What stopping early does, by the interval of DP-SGD minus plain SGD."""
+    """What stopping early does, by DP-SGD minus plain SGD and its interval."""
+    if max(best.high, -best.low) < SAME:
+        return "can do nearly as well"
     if best.low > 0 or best.high < 0:
-        return "does more" if best.low > 0 else "does less"
-    if max(best.high, -best.low) > SAME:
-        return "is indistinguishable from it"
-    return "does about the same without any guarantee"
+        return "can do better" if best.low > 0 else "does worse"
+    return "is indistinguishable from it"
 
 
 def _as_tuned(table: "DataFrame") -> str:
@@ -114,24 +120,26 @@ def _as_tuned(table: "DataFrame") -> str:
     found = [judgement.estimate(rows.per_unit(group, "difference").to_numpy(),
                                 bounds=rows.DIFFERENCE)
              for _, group in table.groupby(matched.LEVEL)]
-    more, less = sum(one.low > 0 for one in found), sum(one.high < 0 for one in found)
     draws = [group["difference"].mean() for _, group in
              table[table[matched.LEVEL].eq(table[matched.LEVEL].min())].groupby(tuned.DRAW)]
+    anew = [tuned.over_draws(group) for _, group in table.groupby(matched.LEVEL)
+            if group[tuned.DRAW].nunique() > 1]
+    decided = sum(low > 0 or high < 0 for _, low, high in anew)
     return (
-        f"Both as tuned for accuracy, DP-SGD leaves less at {less} of {len(found)} noise levels and"
-        f" more at {more} ({_listed(map(judgement.in_points, found))} points). The size is luck: at"
+        "Both as tuned for accuracy, DP-SGD minus plain SGD is"
+        f" {_listed(map(judgement.in_points, found))} points by noise level. The size is luck: at"
         f" the first level {_points(min(draws))} to {_points(max(draws))}, by which rate of plain"
-        " SGD a tuning draw chose.")
+        f" SGD a tuning draw chose; with the draws as a second random factor {decided} of"
+        f" {len(anew)} levels are decided.")
 
 
-def _at_best(frames: Frames) -> tuple["Series", "Series"]:
-    """The mean difference between the envelopes, one value an instance: over all accuracies, as
-    D1b has it, and over the last five points."""
+def _at_best(frames: Frames) -> tuple["DataFrame", float]:
+    """The envelopes as D1b has them, and the largest accuracy that both families reach."""
     attacked = envelopes.attacked(frames["11_dpsgd"])
     curves = envelopes.paths_of(frames, "11_dpsgd", attacked[envelopes.named(attacked)])
-    found = envelopes.apart(curves)
-    top = found[envelopes.LEVEL].ge(found[envelopes.LEVEL].max() - envelopes.UPPER[-1] - 1e-9)
-    return envelopes.means(found), envelopes.means(found[top])
+    least = envelopes.least(envelopes.at_accuracies(curves))
+    both = envelopes.differences(least)[envelopes.LEVEL]
+    return least[least[envelopes.LEVEL].isin(set(both))], float(both.max())
 
 
 def _by_rate(attacked: "DataFrame") -> str:
@@ -185,13 +193,19 @@ def _certificates(frames: Frames) -> Answer:
     each = " and ".join(
         f"{name} {_some(counts[name])} of {asked[name]:,} in {len(lines[name])} ensembles"
         for name in lines)
-    total, certain = f"{sum(asked.values()):,}", sum(counts.values())
-    said = (f"Of {total} predictions {_some(certain)} are certified" if certain else
-            f"Certificates do not reach this attack: of {total} predictions none is certified")
     return Answer(
-        f"{said} against the poison itself.",
-        f"With {low:.0%} to {high:.0%} of all images poisoned: {each}. Test images count once for"
-        " each ensemble that they are put to.")
+        _reach({name: found[name] for name in lines}, float(low)),
+        f"With {low:.0%} to {high:.0%} of all images poisoned they certify: {each}. That is"
+        " arithmetic, not evidence: the attack is larger than any radius they can have.")
+
+
+def _reach(frames: Frames, share: float) -> str:
+    """How much larger the attack is than the largest radius of each certificate."""
+    rab, dpa = (frame["factor"].min() for frame in (
+        reach.smoothing(frames["RAB"], share), reach.voting(frames["DPA"], share)))
+    can = "cannot cover" if min(rab, dpa) > 1 else "can cover"
+    return (f"Certificates {can} this attack: {share:.0%} poison is {rab:.1f} times the largest"
+            f" radius that RAB can certify, and {dpa:.1f} times DPA's.")
 
 
 def _some(count: int) -> str:

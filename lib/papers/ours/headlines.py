@@ -72,11 +72,13 @@ def _clipped(published: "DataFrame", private: "DataFrame") -> "Series":
 
 
 def _least(published: "DataFrame") -> "Series":
-    """The mean difference between the envelopes, as D1b is judged."""
+    """The mean difference between the envelopes of D1b, over the last five points of accuracy."""
     from lib import study
 
     attacked = envelopes.attacked(published)
-    return envelopes.means(envelopes.apart(study.curves(attacked[envelopes.named(attacked)])))
+    found = envelopes.apart(study.curves(attacked[envelopes.named(attacked)]))
+    top = found[envelopes.LEVEL].max() - envelopes.UPPER[-1]
+    return envelopes.means(found[found[envelopes.LEVEL].ge(top - 1e-9)])
 
 
 def _long(values: dict[str, "Series"]) -> "DataFrame":

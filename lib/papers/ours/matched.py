@@ -192,7 +192,7 @@ def compared(frame: "DataFrame") -> tuple["DataFrame", "DataFrame"]:
         return attacked, attacked
     fractions = attacked["attack.fraction"].unique()
     fraction = min(fractions, key=lambda value: abs(value - HEADLINE_FRACTION))
-    attacked = rows.nearest(rows.measured(frame, fraction=fraction), Published(""))
+    attacked = rows.nearest(_seen(rows.measured(frame, fraction=fraction)), Published(""))
     noisy = attacked[
         (attacked["defence.name"] == "dpsgd")
         & attacked["defence.clip"].eq(True)

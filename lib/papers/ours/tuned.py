@@ -195,7 +195,8 @@ def measure(frames: Frames, claim: Claim) -> Measurement:
     beside += _draws_beside(tables["lift"], claim, passed)
     return Measurement(judgement.combined(claim.direction, judge, "lift"), None, tuple(beside),
                        envelopes.described(attacked), attacked["key"].nunique(),
-                       "; ".join(filter(None, (_rates(choices), _left_out(tables["lift"])))))
+                       "; ".join(filter(None, (_anew(beside), _rates(choices),
+                                               _left_out(tables["lift"])))))
 
 
 def control(attacked: "DataFrame", choices: "DataFrame", least: float) -> bool | None:
@@ -224,6 +225,15 @@ def _problem(choices: "DataFrame") -> str:
 
 def _at(found: "DataFrame", part: Part) -> "DataFrame":
     return found[found[LEVEL].eq(float(part.name.split()[-1])) & found["difference"].notna()]
+
+
+def _anew(beside: list[Beside]) -> str:
+    """What is left of the word where the tuning draws are a second random factor."""
+    words = [found.outcome for name, found, _ in beside if name.startswith("draws drawn anew")
+             and found is not None]
+    if not words:
+        return ""
+    return f"with the tuning draws drawn anew, by noise level: {', '.join(words)}"
 
 
 def _draws_beside(found: "DataFrame", claim: Claim, passed: bool | None) -> list[Beside]:

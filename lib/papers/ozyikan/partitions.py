@@ -12,7 +12,7 @@ from lib.verdicts import contrasts, judgement, rows
 from lib.verdicts.claim import Claim, Frames, Measurement, Part
 from lib.verdicts.combining import worst
 from lib.verdicts.judgement import Found, Judge
-from lib.verdicts.verdict import NOT_MEASURED, Verdict, arithmetic
+from lib.verdicts.verdict import NOT_MEASURED, Verdict
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -222,7 +222,7 @@ def _rab_flips(part: Part, frame: "DataFrame") -> tuple:
         passed = bool(frame[certified.FLIPS].sum() + frame[certified.OTHER_FLIPS].sum() > 0)
         found = judgement.exact(part, beyond, n=rows.unit(frame).nunique(), passed=passed)
         if found is not NOT_MEASURED:
-            lines.append((name, arithmetic(found, part.arithmetic), None))
+            lines.append((name, found, None))
     return tuple(lines)
 
 

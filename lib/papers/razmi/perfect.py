@@ -8,6 +8,7 @@ and its accuracy read on this one.
 """
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lib.papers import razmi
@@ -72,18 +73,31 @@ def _stopped(attacked: "DataFrame", claim: Claim) -> Found | None:
     def judge(part: Part, column: str) -> Verdict:
         if part.name == "time":
             return _time(part, found)
-        first, second = (
-            accuracy_when_stopped(found[name], column) for name in CONTRASTS[part.name]
-        )
-        both = pd.DataFrame({"own": first, "other": second})
-        values = both["own"] - both["other"]
-        return judgement.guarded(part, values, passed=passed, column="accuracy")
+        stopped = {
+            name: accuracy_when_stopped(found[name], column) for name in CONTRASTS[part.name]
+        }
+        never = [name for name, values in stopped.items() if len(values) and values.isna().all()]
+        if never:
+            return replace(NOT_MEASURED, reason=f"no setting of {never[0]} stops the attack")
+        first, second = stopped.values()
+        values = pd.DataFrame({"own": first, "other": second}).eval("own - other")
+        judged = judgement.guarded(part, values, passed=passed, column="accuracy")
+        return _of_some(judged, values) if values.isna().any() else judged
 
     return Found(
         judge,
         rows.together(found.values()),
         note="; ".join(f"{name}: {_words(group)}" for name, group in found.items()),
     )
+
+
+def _of_some(found: Verdict, values: "Series") -> Verdict:
+    """Nothing is decided on the pairs that a setting stops: they are chosen by the outcome."""
+    if not found.n:
+        return found
+    return replace(found, outcome="inconclusive", n_needed=None, p_for=math.nan, p_against=math.nan,
+                   reason=f"only {values.notna().sum()} of {len(values)} pairs have a setting that"
+                          " stops the attack: chosen by the outcome")
 
 
 def accuracy_when_stopped(group: "DataFrame", column: str) -> "Series":
