@@ -275,8 +275,9 @@ figures.show(
 # ## Published against measured
 # Each verdict compares a statistic and its 95% interval over attack instances with a threshold.
 # *Fails* needs the interval on the other side and the positive control (the undefended backdoor)
-# passed. Holm's correction covers all decided verdicts of the paper. R9, R10 and R11 were **amended** on 2026-11-21, when some of the study's rows existed: the
-# verdict as first frozen, on today's rows, stands beside them.
+# passed. Holm's correction covers all decided verdicts of the paper. R9, R10 and R11 were
+# **amended** on 2026-11-21, when some of the study's rows existed: the verdict as first frozen, on
+# today's rows, stands beside them.
 
 # %% tags=["nbval-check-output"]
 verdicts.show("13_privacy_budget", study.together([tuning, *by_dataset.values(), tenth]))
@@ -319,8 +320,8 @@ verdicts.show("13_privacy_budget", study.together([tuning, *by_dataset.values(),
 # noise is 89% accurate with an attack success of 77%, of which 45 points need no trigger.
 #
 # What differs from the paper: frozen features fitted on 10,000 public images instead of ImageNet's,
-# 40,000 private images, 20 epochs in figure 3, settings tuned on clean held-out data. PATE's epsilon
-# counts every query, and its selection: 40 at the paper's noises and 10,000 queries.
+# 40,000 private images, 20 epochs in figure 3, settings tuned on clean held-out data. PATE's
+# epsilon counts every query, and its selection: 40 at the paper's noises and 10,000 queries.
 #
 # ## What to try next
 # Change `levels`, `threshold` or `fraction` in the parameters cell and run again: known rows are

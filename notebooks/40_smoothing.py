@@ -411,8 +411,8 @@ verdicts.show("40_smoothing", study.together([
 # **No certificate reaches the attack.** With 2% poison, 80 of 4,000 images, the patterns together
 # have a norm of 17.4 between features; the ceiling of a thousand models is 0.78 at noise 0.5 and
 # 3.13 at noise 2. It scales with the noise: at noise 13 it would reach the 2% on every pair, if the
-# models still saw anything. So O11 and O12 are *arithmetic*. What figure 3 calls certified accuracy is ordinary accuracy under
-# another name.
+# models still saw anything. So O11 and O12 are *arithmetic*. What figure 3 calls certified accuracy
+# is ordinary accuracy under another name.
 #
 # **Figure 4 is attack success.** The number that RAB's script prints goes with attack success in
 # every pair: their correlation is 0.99 [0.99, 1.00]. True-label accuracy falls while it rises, from

@@ -347,10 +347,10 @@ verdicts.show("41_partition", study.together([
 # **Figure 7 shows no certificates (O10, arithmetic).** What it calls certified accuracy cannot be a
 # certificate: 200 poisoned images are 400 changes, and k/2 ends at 250.
 #
-# **Whether RAB is more accurate on the same data (O8) is inconclusive.** At noise 0.5 and 10% poison
-# it is 7.1 points [1.3, 13.0] more accurate than 50 parts. That holds by its own interval, but with
-# three target classes not after Holm's correction. It is no wonder: each of RAB's models sees all
-# images.
+# **Whether RAB is more accurate on the same data (O8) is inconclusive.** At noise 0.5 and 10%
+# poison it is 7.1 points [1.3, 13.0] more accurate than 50 parts. That holds by its own interval,
+# but with three target classes not after Holm's correction. It is no wonder: each of RAB's models
+# sees all images.
 #
 # **Whether DPA is "prone to backdoors" is open.** At 10% poison RAB at noise 0.5 has 16.4 points
 # [10.9, 21.9] more lift than 50 parts. That does not refute the paper's suggestion: the attack
