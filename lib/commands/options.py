@@ -134,8 +134,8 @@ def _add_options(report, plan, notebooks, export):
         "abandon training that does, and list on the page what is left")
     report.add_argument(
         "--cluster", type=address, metavar="tcp://HOST:PORT",
-        help="train on the workers of the Dask cluster with this scheduler (README, Many "
-        "machines); --jobs then sets the number of notebooks only")
+        help="train on the workers of the Dask cluster with this scheduler (README, Run "
+        "many); --jobs then sets the number of notebooks only")
     report.add_argument("--out", type=place, metavar="DIR",
                         help="folder for the page (default: build/PROFILE)")
     known = report.add_mutually_exclusive_group()

@@ -51,6 +51,6 @@ def check_cluster(options: Namespace) -> None:
         except OSError as error:
             if time.monotonic() > deadline:
                 raise Problem(f"--cluster {options.cluster}: no Dask scheduler answers there "
-                              f"({error.strerror or error}); start one (README, Many machines), "
+                              f"({error.strerror or error}); start one (README, Run many), "
                               "or correct the address") from None
         time.sleep(0.5)

@@ -36,15 +36,16 @@ class Comparison(NamedTuple):
 
 def contrasts(frame: "DataFrame", *, by: str, value: str = "difference", better: str = "lower",
               xlabel: str = "difference", unit: str = "points",
-              sides: tuple[str, str] | None = None) -> "Figure":
+              sides: tuple[str, str] | None = None, dots: str = "pairs") -> "Figure":
     """A forest of comparisons: for each the pairs, their mean, its 95% t interval, in numbers too.
 
     frame: a row a pair and comparison. by: the column of the comparisons; its texts stand at the
     left, in the order of the table. value: the difference, a share if `unit` is "points" (drawn
     times 100), else in `unit` as it is. better: "lower" or "higher", the side of zero that is
     better; the other side is shaded. sides: what the left and the right of zero mean, in words,
-    as ("less of the backdoor is left", "more is left"); arrows are added. A comparison without
-    a value reads "not measured". Raises ValueError for another `better`.
+    as ("less of the backdoor is left", "more is left"); arrows are added. dots: what a dot
+    is, in small print. A comparison without a value reads "not measured". Raises ValueError for
+    another `better`.
     """
     from matplotlib.figure import Figure
 
@@ -63,7 +64,7 @@ def contrasts(frame: "DataFrame", *, by: str, value: str = "difference", better:
         draw_sides(axes, better)
         name_sides(axes, sides, better, size=TEXT,
                    room=WIDTH * (1 - axes.get_position().x0) - MARGIN)
-        _head(axes)
+        _head(axes, dots)
     return figure
 
 
@@ -167,8 +168,8 @@ def _name_axis(axes, label):
     axes.set_xlabel(textwrap.fill(label, room), fontsize=TEXT, loc="left", labelpad=5)
 
 
-def _head(axes: "Axes") -> None:
+def _head(axes: "Axes", dots: str) -> None:
     """What the numbers and the faint dots are, where both are small print."""
     at = 1 + 2 * MARGIN / _inches(axes)
-    axes.annotate("dots: pairs", (at, 0), (0, -5), xycoords=axes.transAxes, ha="left", va="top",
+    axes.annotate(f"dots: {dots}", (at, 0), (0, -5), xycoords=axes.transAxes, ha="left", va="top",
                   textcoords="offset points", fontsize=TEXT - 1, color=FAINT)

@@ -70,7 +70,7 @@ def _connected(address: str) -> "Client":
         return answer.result(timeout=ANSWER_TIMEOUT + 2)
     except OSError:  # TimeoutError is an OSError
         raise ClusterProblem(
-            f"no Dask scheduler answers at {address}; start one there (README, Many machines), or "
+            f"no Dask scheduler answers at {address}; start one there (README, Run many), or "
             "correct the address") from None
 
 
@@ -105,7 +105,7 @@ class Workers:
         while not (usable := self._usable()):
             if time.monotonic() > limit:
                 raise ClusterProblem(
-                    f"no worker at {self.address}; start some (README, Many machines) and run the "
+                    f"no worker at {self.address}; start some (README, Run many) and run the "
                     "command again; finished rows are kept")
             self._report_once(f"no worker at {self.address} yet: waiting")
             time.sleep(1)
