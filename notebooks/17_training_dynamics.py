@@ -92,7 +92,8 @@ figures.show(
                                       "loss_base", "loss_clean"]),
     caption=("Figure 7 of Razmi et al.: mean cross-entropy on backdoored samples (with the target's"
              " label), untouched samples of the base class, and clean samples of the other classes,"
-             f" by epoch; {fraction:.0%} of the base class poisoned, {len(figure_pairs)} pairs."),
+             f" by epoch; {fraction:.0%} of the base class poisoned, {len(figure_pairs)} pairs"
+             " (faint)."),
     alt="Six panels, three methods by two budgets: three lines of training loss by epoch.",
 )
 
@@ -155,7 +156,7 @@ verdicts.show("17_training_dynamics", rows)
 # the trigger speaks for the wrong ones. This is a hypothesis; nothing here tests it.
 #
 # **Stopping early trades accuracy for lift like anything else.** Near epoch 2, DP-SGD at epsilon 1
-# has a lift of 4.6 points [-4.1, 13.3] at 43% accuracy. Without noise LP-2ST has 71 [62, 80] by
+# has a lift of 4.6 points [-4.1, 13.2] at 43% accuracy. Without noise LP-2ST has 71 [61, 80] by
 # then, at 66%. Notebooks 11 and 13 compare at equal accuracy.
 #
 # ## What to try next

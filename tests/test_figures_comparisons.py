@@ -54,6 +54,19 @@ def test_both_sides_are_named_and_the_worse_one_is_shaded(better, shaded):
     assert zero.get_linewidth() == max(line.get_linewidth() for line in axes.get_lines())
 
 
+def test_shares_have_no_sign_and_their_range_and_the_line_stands_where_it_is_asked_for():
+    frame = pairs({"attacked": 0.9}).rename(columns={"difference": "success"})
+    frame["success"] = frame["success"].clip(0, 1)
+    axes = figures.contrasts(frame, by="comparison", value="success", unit="%", at=1.0).axes[0]
+    found = mean_interval(100 * frame["success"], bounds=(0, 100))
+    written = {text.get_text() for text in axes.texts}
+    assert {f"{found.mean:.1f}", f"[{found.low:.1f}, {found.high:.1f}]"} <= written
+    assert any(set(line.get_xdata()) == {1.0} for line in axes.get_lines())
+    patch, = axes.patches
+    assert patch.get_x() == pytest.approx(1.0) and axes.get_xlim()[0] < 1.0
+    assert axes.get_xlabel().endswith("[%]")
+
+
 def test_the_axis_ends_where_the_data_end_and_zero_is_inside():
     for shift in (-0.6, 0.6):
         frame = pairs().assign(difference=lambda f, by=shift: f.difference + by)

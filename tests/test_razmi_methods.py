@@ -179,7 +179,8 @@ def test_r13_takes_the_most_accurate_setting_that_stops_the_attack():
     assert "DP-SGD: epsilon 2" in note and "PATE: no guarantee, accuracy 5" in note
     never = STOPPING | {"lpmst": ((0.3, 0.2), (0.45, 0.3), (0.6, 0.4))}
     got = result("R13", perfect_defence(points=never))
-    assert got.direction.outcome == "inconclusive" and "no setting of LP-2ST stops the attack" in got.direction.reason
+    assert got.direction.outcome == "inconclusive"
+    assert "no setting of LP-2ST stops the attack" in got.direction.reason
     assert "LP-2ST: no setting stops the attack" in got.note
     assert perfect.most_accurate([0.5, 0.6, 0.7], [0.0, 0.01, 0.02]) == 1 and perfect.most_accurate(
         [0.5], [0.5]) is None

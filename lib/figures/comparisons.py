@@ -26,58 +26,62 @@ SIDE = 0.1  # of the axis, at least, on either side of zero
 
 
 class Comparison(NamedTuple):
-    """A row: its label, the difference of each pair, their mean and interval."""
+    """A row: its label, the difference of each pair, their mean and interval, how to write them."""
 
     label: str
     values: list[float]
     found: "Interval"
     decimals: int
+    sign: str
 
 
 def contrasts(frame: "DataFrame", *, by: str, value: str = "difference", better: str = "lower",
               xlabel: str = "difference", unit: str = "points",
-              sides: tuple[str, str] | None = None, dots: str = "pairs") -> "Figure":
+              sides: tuple[str, str] | None = None, at: float = 0.0, dots: str = "pairs"
+              ) -> "Figure":
     """A forest of comparisons: for each the pairs, their mean, its 95% t interval, in numbers too.
 
     frame: a row a pair and comparison. by: the column of the comparisons; its texts stand at the
     left, in the order of the table. value: the difference, a share if `unit` is "points" (drawn
-    times 100), else in `unit` as it is. better: "lower" or "higher", the side of zero that is
-    better; the other side is shaded. sides: what the left and the right of zero mean, in words,
-    as ("less of the backdoor is left", "more is left"); arrows are added. dots: what a dot
-    is, in small print. A comparison without a value reads "not measured". Raises ValueError for
-    another `better`.
+    times 100), else in `unit` as it is; "%" is for a share that is no difference, and has no sign.
+    better: "lower" or "higher", the side of zero that is better; the other side is shaded. sides:
+    what the left and the right of zero mean, in words, as ("less of the backdoor is left", "more
+    is left"); arrows are added. at: where the thick line stands in place of zero, as drawn. dots:
+    what a dot is, in small print. A comparison without a value reads "not measured". Raises
+    ValueError for another `better`.
     """
     from matplotlib.figure import Figure
 
     check_better(better)
     require(frame, [by, value])
-    rows = _comparisons(frame, by, value, points=unit == "points")
+    rows = _comparisons(frame, by, value, unit)
     with styled():
         figure = Figure(figsize=(WIDTH, TOP + BOTTOM + ROW * max(len(rows), 1)))
         axes = figure.add_axes(_frame(figure, rows))
-        axes.set_xlim(*_limits(rows))
+        axes.set_xlim(*_limits(rows, at))
         axes.set_ylim(max(len(rows), 1) - 0.5, -0.5)
         for place, row in enumerate(rows):
             _draw(axes, row, place)
         _name_rows(axes, rows)
-        _name_axis(axes, f"{xlabel} [{unit}]" if unit else xlabel)
-        draw_sides(axes, better)
-        name_sides(axes, sides, better, size=TEXT,
+        _name_axis(axes, f"{xlabel} [{unit}]" if unit else xlabel, sign=_sign(unit))
+        draw_sides(axes, better, at=at)
+        name_sides(axes, sides, better, size=TEXT, at=at,
                    room=WIDTH * (1 - axes.get_position().x0) - MARGIN)
         _head(axes, dots)
     return figure
 
 
-def _comparisons(frame, by, value, *, points):
+def _comparisons(frame, by, value, unit):
     import pandas as pd
 
+    points = unit in ("points", "%")
     values = (100 if points else 1) * pd.to_numeric(frame[value])
     within = limits(value) if points else (-math.inf, math.inf)
     rows = []
     for label in dict.fromkeys(frame[by].dropna()):
         pairs = values[frame[by].eq(label)].dropna().tolist()
         rows.append(Comparison(str(label), pairs, interval(pairs, within=within),
-                               1 if points else 2))
+                               1 if points else 2, _sign(unit)))
     return rows
 
 
@@ -101,13 +105,13 @@ def _wrapped(label):
     return textwrap.wrap(label, width, break_long_words=False)
 
 
-def _limits(rows):
-    """From the least to the greatest of pairs and intervals, with zero inside of them."""
-    ends = [0.0, *(end for row in rows for end in (*row.values, row.found.low, row.found.high)
+def _limits(rows, at):
+    """From the least to the greatest of pairs and intervals, with the thick line inside of them."""
+    ends = [at, *(end for row in rows for end in (*row.values, row.found.low, row.found.high)
                    if end == end)]
     low, high = min(ends), max(ends)
     span = high - low or 1.0
-    return min(low - 0.04 * span, -SIDE * span), max(high + 0.04 * span, SIDE * span)
+    return min(low - 0.04 * span, at - SIDE * span), max(high + 0.04 * span, at + SIDE * span)
 
 
 def _draw(axes, row, place):
@@ -124,21 +128,29 @@ def _draw(axes, row, place):
                   solid_capstyle="butt", zorder=4)
     axes.plot(found.mean, place - 0.06, marker="o", markersize=9, color=BETTER,
               markeredgecolor="white", markeredgewidth=1.2, zorder=5)
-    axes.text(at, place - 0.04, signed(found.mean, row.decimals), va="bottom", fontweight="bold",
-              color=INK, **write | {"fontsize": TEXT + 1})
+    axes.text(at, place - 0.04, signed(found.mean, row.decimals, row.sign), va="bottom",
+              fontweight="bold", color=INK, **write | {"fontsize": TEXT + 1})
     axes.text(at, place + 0.01, _bounds(row), va="top", color=FAINT, **write)
 
 
 def _bounds(row):
     if row.found.n < 2:
         return "n = 1" if row.values else "not measured"
-    return f"[{signed(row.found.low, row.decimals)}, {signed(row.found.high, row.decimals)}]"
+    low, high = (signed(end, row.decimals, row.sign) for end in (row.found.low, row.found.high))
+    return f"[{low}, {high}]"
 
 
-def signed(value: float, decimals: int) -> str:
-    """A difference as text, with its sign; a difference that rounds to zero has none."""
-    text = f"{value:+.{decimals}f}"
-    return (text if float(text) else text[1:]).replace("-", "−")
+def signed(value: float, decimals: int, sign: str = "+") -> str:
+    """A difference as text, with its sign; a difference that rounds to zero has none.
+
+    sign: "" for a level, which has one only if it is negative.
+    """
+    text = f"{value:{sign}.{decimals}f}"
+    return (text if float(text) else text.lstrip("+-")).replace("-", "−")
+
+
+def _sign(unit):
+    return "" if unit == "%" else "+"
 
 
 def _inches(axes):
@@ -156,13 +168,13 @@ def _name_rows(axes, rows):
                   color=FAINT, fontsize=TEXT, style="italic")
 
 
-def _name_axis(axes, label):
-    """Signed ticks, and the label from the axis's left end on, below the numbers too."""
+def _name_axis(axes, label, *, sign):
+    """Ticks, and the label from the axis's left end on, below the numbers too."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(
-        lambda value, _: f"{value:+.4g}".replace("-", "−") if value else "0"))
+        lambda value, _: f"{value:{sign}.4g}".replace("-", "−") if value else "0"))
     axes.tick_params(axis="x", labelsize=TEXT - 0.5)
     room = int((WIDTH - MARGIN) * (1 - axes.get_position().x0) / LETTER)
     axes.set_xlabel(textwrap.fill(label, room), fontsize=TEXT, loc="left", labelpad=5)

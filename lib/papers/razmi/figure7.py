@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 FREE = "no noise"
 EARLY = 2.0  # the epoch at which the table looks, beside the last one
+COLUMNS = {"accuracy, %": "accuracy", "lift, points": "lift"}
 OTHERS, OWN = "other classes", "base class"  # untouched samples that backdoored ones are held to
 NAMES = {dynamics.CLEAN: OTHERS, dynamics.BASE: OWN}
 
@@ -93,7 +94,6 @@ def table(recorded: "DataFrame") -> "DataFrame":
             gap = (at[dynamics.POISON] - at[dynamics.CLEAN]).astype(float)
             lines.append({"method": method, "budget": budget, "epoch": at["epoch"].mean(),
                           "gap to other classes": words(gap.groupby(rows.unit(at)).mean())} | {
-                f"{name}, points": judgement.points(rows.per_unit(at, name), sign="")
-                for name in ("accuracy", "lift")})
+                text: judgement.level(at, name) for text, name in COLUMNS.items()})
     return pd.DataFrame(lines, columns=["method", "budget", "epoch", "gap to other classes",
-                                        "accuracy, points", "lift, points"])
+                                        *COLUMNS])

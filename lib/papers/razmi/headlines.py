@@ -37,7 +37,7 @@ def setup(published: "DataFrame") -> Headline:
     at = {share: setups.blind_share(found, share) for share in (weak, strong)}
     return Headline(
         "setup-headline",
-        figures.contrasts(data, by="model", value="success", better="lower",
+        figures.contrasts(data, by="model", value="success", better="lower", unit="%",
                           xlabel="stamped images called target",
                           sides=("none", "more of the class is called target")),
         data[["model", "pair", "success"]],
@@ -81,21 +81,22 @@ def attack_strength(published: "DataFrame") -> Headline:
 
 
 def perfect_defence(published: "DataFrame") -> Headline:
-    """Notebook 15: attack success minus the paper's 1%, with and without an attack, for the setting
-    of each method that leaves least."""
+    """Notebook 15: attack success beside the paper's 1%, with and without an attack, for the
+    setting of each method that leaves least."""
     found = table2.judged(rows.measured(published, world=None))
     found = table2.strictest(found[found[table2.CLEAN].notna()])
-    data = _with_criterion(found)
+    data = _with_and_without(found)
     clean = {name: judgement.points(group[table2.CLEAN], sign="", bounds=(0, 1))
              for name, group in found.groupby("method")}
     return Headline(
         "perfect-headline",
-        figures.contrasts(data, by="model", better="lower",
-                          xlabel=f"stamped images called target, minus {perfect.STOPPED:.0%}",
+        figures.contrasts(data, by="model", value="success", better="lower", unit="%",
+                          at=100 * perfect.STOPPED, xlabel="stamped images called target",
                           sides=("met", "the paper's criterion is missed")),
         data.assign(model=data["model"].str.replace("\n", ", ")),
-        "Attack success minus the 1% that the paper asks for, and the same count for models of the"
-        " same defence that were never attacked: of each method the setting that leaves least."
+        f"Attack success beside the {perfect.STOPPED:.0%} that the paper asks for (line), and the"
+        " same count for models of the same defence that were never attacked: of each method the"
+        " setting with the least attack success."
         f" {rows.HEADLINE_FRACTION:.0%} of the base class poisoned, {found['pair'].nunique()} pairs"
         " (dots), mean and 95% t interval.",
         "Forest plot: for four methods, stamped images called target by attacked models and by"
@@ -104,14 +105,15 @@ def perfect_defence(published: "DataFrame") -> Headline:
         + ", ".join(f"{name} {text}" for name, text in clean.items()) + ".")
 
 
-def _with_criterion(found: "DataFrame") -> "DataFrame":
-    """Two rows a run: what the attacked model and its clean twin call target, less the 1%."""
+def _with_and_without(found: "DataFrame") -> "DataFrame":
+    """Two rows a run: what the attacked model and its clean twin call target."""
     long = found.melt(id_vars=["method", "setting", "pair"], value_vars=[table2.CLEAN, "success"],
-                      var_name="of", value_name="difference")
+                      var_name="of", value_name="called")
     named = long["method"] + " " + long["setting"] + long["of"].map(
         {table2.CLEAN: "\nnever attacked", "success": "\nattacked"})
-    return long.assign(model=named, difference=long["difference"] - perfect.STOPPED).sort_values(
-        ["method", "of", "pair"], ascending=[True, False, True])[["model", "pair", "difference"]]
+    return long.assign(model=named).sort_values(
+        ["method", "of", "pair"], ascending=[True, False, True]).rename(
+        columns={"called": "success"})[["model", "pair", "success"]]
 
 
 def training_dynamics(published: "DataFrame") -> Headline:

@@ -21,6 +21,7 @@ METHODS = ("DP-SGD", "PATE", "ALIBI", "LP-2ST")  # in the order of the paper's t
 ABOVE = "above natural"
 CRITERIA = {"success": "attack success", ABOVE: ABOVE, "lift": "lift"}
 CLEAN = "success, never attacked"  # stamped images that the clean twin calls target
+RANGES = {CLEAN: (0.0, 1.0), "success": (0.0, 1.0), ABOVE: (-1.0, 1.0), "lift": (-1.0, 1.0)}
 # epsilon and learning rate of the trainings that are timed; neither changes the time
 TIMED = {UNDEFENDED: (None, 0.01), "DP-SGD": (2.0, 0.03)}
 TIMED_EPSILON = 1.0  # of the label-private methods
@@ -84,12 +85,13 @@ def summary(found: "DataFrame") -> "DataFrame":
 
 
 def table(found: "DataFrame") -> "DataFrame":
-    """`summary` for a reader: criteria in points with their 95% t intervals."""
+    """`summary` for a reader: criteria in points with their 95% t intervals, each made for the
+    range of its column."""
     lines = summary(found)
     groups = dict(iter(found.groupby(["method", "setting"])))
     keys = list(zip(lines["method"], lines["setting"], strict=True))
-    texts = {heading: [judgement.points(rows.per_unit(groups[key], column), sign="")
-                       for key in keys]
+    texts = {heading: [judgement.points(
+        rows.per_unit(groups[key], column), sign="", bounds=RANGES[column]) for key in keys]
              for column, heading in {CLEAN: CLEAN, **CRITERIA}.items()}
     return lines[["method", "setting", "epsilon", "accuracy"]].assign(**texts)
 
