@@ -8,8 +8,8 @@
 
 # %% [markdown]
 # # DP-SGD against a backdoor
-# *DP-SGD takes attack success from 66 to 13% for two points of accuracy; plain SGD stopped early can
-# leave nearly as little, 1.2 points more [0.2, 2.2], without any guarantee.*
+# *DP-SGD takes attack success from 66 to 13% for two points of accuracy; plain SGD stopped early
+# can leave nearly as little, 1.2 points more [0.2, 2.1], without any guarantee.*
 #
 # Razmi et al., section 6.1 and figure 1: claims R1 to R5. Our own question, claims D1a and D1b:
 # what does DP-SGD leave of a backdoor **at equal clean accuracy**?
@@ -372,10 +372,10 @@ verdicts.show("11_dpsgd", study.together([figure1a, figure1c, plain50, older_row
 # three times the rate leaves 17.0 [11.8, 22.2] points more. Notebook 64 says why: of models that
 # are equally accurate, those that went further keep more of the trigger.
 #
-# **At their best settings the two are nearly equal.** In the last five points of accuracy, where the
-# trigger has been learnt, DP-SGD leaves a little less: -1.2 [-2.2, -0.2] points. These settings are
-# chosen by what they leave on other pairs, which nobody can do who does not know the attack. D1b
-# averages over all accuracies that both reach, at most of which neither has learnt the trigger
+# **At their best settings the two are nearly equal.** In the last five points of accuracy, where
+# the trigger has been learnt, DP-SGD leaves a little less: -1.2 [-2.1, -0.2] points. These settings
+# are chosen by what they leave on other pairs, which nobody can do who does not know the attack.
+# D1b averages over all accuracies that both reach, at most of which neither has learnt the trigger
 # (-0.2 [-0.7, 0.2]): inconclusive.
 #
 # **As tuned, DP-SGD leaves less (D1a), by an amount that is luck.** Plain SGD is as accurate at

@@ -135,7 +135,8 @@ figures.show(
                                          "success", "lift"]),
     caption=("Figure 2 of Razmi et al.: accuracy, attack success and lift of PATE's student,"
              f" {figure_fraction:.0%} of the base class poisoned, {len(figure_pairs)} pairs"
-             f" (faint); other settings: {teachers} teachers, {public} queries, no noise, no threshold."),
+             f" (faint); other settings: {teachers} teachers, {public} queries, no noise, no"
+             " threshold."),
     alt=("Ten panels: accuracy with attack success, and lift, over teachers, queries, threshold,"
          " selection noise and result noise."),
 )
