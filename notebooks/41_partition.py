@@ -30,7 +30,7 @@ papers.headline("41_partition")
 # certified against as many changes as half of its gap; $n_c$ are the votes for class $c$, $c_1$ is
 # the winner, and a tie goes to the smaller class:
 #
-# $$\text{radius}(x) = \left\lfloor\tfrac12\min_{c \ne c_1}\left(n_{c_1} - n_c -
+# $$\text{radius}(x) = \left\lfloor\tfrac{1}{2}\min_{c \ne c_1}\left(n_{c_1} - n_c -
 # \mathbf{1}[c < c_1]\right)\right\rfloor \le \lfloor k/2 \rfloor$$
 #
 # An image that the attacker stamps in place leaves one part and enters another: it costs *two*. The
