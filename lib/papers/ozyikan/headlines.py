@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from lib import figures
 from lib.papers import Headline
 from lib.papers.ozyikan import reach
 
@@ -17,8 +18,8 @@ def rab(published: "DataFrame") -> Headline:
     """Notebook 40: the largest radius that RAB can certify, beside the norm of the poison."""
     found = reach.smoothing(published, SHARE)
     found = found.assign(note=[f"{_count(value)} certified" for value in found["certified"]])
-    figure = reach.bars(found, attack=f"all patterns, {SHARE:.0%} poisoned",
-                        unit="l2 norm between features")
+    figure = figures.reaches(found, attack=f"all patterns, {SHARE:.0%} poisoned",
+                              unit="l2 norm between features")
     first, last = found.iloc[0], found.iloc[-1]
     return Headline(
         "smoothing-headline", figure, found.drop(columns=["label", "note"]),
@@ -37,8 +38,8 @@ def dpa(published: "DataFrame") -> Headline:
     """Notebook 41: the largest radius that DPA can certify, beside the images that are changed."""
     found = reach.voting(published, SHARE)
     found = found.assign(note=[f"{value:.0%} withstand 1" for value in found["certified at all"]])
-    figure = reach.bars(found, attack=f"{SHARE:.0%} poisoned in place",
-                        unit="training images inserted or deleted")
+    figure = figures.reaches(found, attack=f"{SHARE:.0%} poisoned in place",
+                              unit="training images inserted or deleted")
     last = found.iloc[-1]
     return Headline(
         "partition-headline", figure, found.drop(columns=["label", "note"]),
