@@ -369,8 +369,8 @@ verdicts.show("11_dpsgd", study.together([figure1a, figure1c, plain50, older_row
 # 66% [59, 72], at 78% accuracy in place of 80.
 #
 # **The learning rate decides what is left.** At the same epsilon, and within a point of accuracy,
-# three times the rate leaves 17.0 [11.8, 22.2] points more. Notebook 64 says why: of models that
-# are equally accurate, those that went further keep more of the trigger.
+# three times the rate leaves 17.0 [11.8, 22.2] points more. Notebook 64 looks for the reason: on
+# these features, of models that are equally accurate, those that went further keep more of it.
 #
 # **At their best settings the two are nearly equal.** In the last five points of accuracy, where
 # the trigger has been learnt, DP-SGD leaves a little less: -1.2 [-2.1, -0.2] points. These settings

@@ -34,7 +34,7 @@ def test_the_words_follow_the_published_rows():
     assert "can do nearly as well, without any guarantee" in matched.sentence
     assert "0 of 3 levels are decided" in matched.note and "−22.3 [−27.2, −17.5]" in matched.note
     assert "The learning rate decides: at epsilon 3.7 a rate of 0.1 in place" in matched.note
-    assert certified.sentence.startswith("Certificates cannot cover this attack")
+    assert certified.sentence.startswith("Certificates do not cover this attack")
     assert "RAB none of 567,504" in certified.note and "DPA none of 130,458" in certified.note
 
 

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from test_razmi_dpsgd import FLAT, NOISES, NORMS, figure_1, result
 
-from lib import papers, verdicts
+from lib import papers, study, verdicts
+from lib.paths import RESULTS
 from lib.verdicts.claim import Claim, Number, Target, above
 
 # ---------------------------------------------------------------- what is there
@@ -418,12 +419,8 @@ def test_show_prints_the_verdicts_of_one_notebook(capsys):
 
 def published():
     """The published rows by notebook, of every notebook but the largest."""
-    from lib.study.runs import from_dict
-    from lib.study.table import table
-    from lib.verdicts.shown import _published_runs
-
-    return {name: table([from_dict(run) for run in runs])
-            for name, runs in _published_runs().items() if name != "64_why"}
+    return {path.stem: study.published(path.stem) for path in sorted(RESULTS.glob("*.jsonl"))
+            if path.stem != "64_why"}
 
 
 def test_published_verdicts_say_why_and_stay_in_their_range():

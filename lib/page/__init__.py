@@ -14,7 +14,7 @@ from lib.page.limits import NOTEBOOK_LIMIT, SIZE_LIMIT, too_large
 from lib.page.scoreboard import badge, records_of, scoreboard
 from lib.page.scrub import PathScrubber
 from lib.page.sections import Section, read_section
-from lib.page.styles import share_markers, share_styles, share_symbols, without_quotes
+from lib.page.styles import share_styles, share_symbols, without_quotes
 from lib.page.text import duration
 
 QUESTION = ("Does differential privacy stop backdoor and poisoning attacks, "
@@ -89,7 +89,6 @@ def _page(sections, profile, context, *, scrubber, ids, records):
     headline = headline_of(clean.get("headline"), ids)
     drawn, rules = share_styles([*(section.body for section in sections), headline])
     drawn, symbols = share_symbols(drawn)
-    drawn, markers = share_markers(drawn)
     *bodies, headline = map(without_quotes, drawn)
     titles = _titles() if records else {}
     return template.render(
@@ -103,7 +102,7 @@ def _page(sections, profile, context, *, scrubber, ids, records):
                     notes=bool(clean.get("notes") or any(s.flags for s in sections))),
         scoreboard=scoreboard(records, titles),
         verdicts=verdict_table(records, profile=profile, ids=ids, titles=titles),
-        style=(here / "style.css").read_text(encoding="utf-8") + rules + markers,
+        style=(here / "style.css").read_text(encoding="utf-8") + rules,
         symbols=symbols,
         script=(here / "script.js").read_text(encoding="utf-8"),
         flags=[(section, flag) for section in sections for flag in section.flags],

@@ -6,8 +6,7 @@ import re
 
 _SVG = re.compile(r"<svg\b.*?</svg>", re.DOTALL)
 _STYLED = re.compile(r'(<[A-Za-z][^<>]*?) style="([^"<>]*)"')
-_SYMBOL = re.compile(r'<(marker|path) id="([^"]+)"([^>]*?)(/>|>(?:(?!<marker).)*?</marker>)')
-_MARKED = re.compile(r' class="at"( d="[^"]*") style="marker: url\(#(\w+)\)"')
+_SYMBOL = re.compile(r'<path id="([^"]+)"([^>]*?/>)')
 _PLAIN = re.compile(r' (class|x|y|width|height|id)="([\w.-]+)"(?=[ >/])')
 _PATH = re.compile(r' d="([^"]+)"(?=[ >/])')
 _CLOSED = re.compile(r"(=[\w.,-]+)/>")  # the slash would be read as part of the value
@@ -39,30 +38,15 @@ def share_symbols(parts: list[str]) -> tuple[list[str], str]:
         names: dict[str, str] = {}
 
         def take(symbol):
-            tag, name, attributes, rest = symbol.groups()
-            text = f"{attributes}{rest}"
-            names[name] = symbols.setdefault(f"<{tag}{text}", f"s{len(symbols)}")
+            names[symbol[1]] = symbols.setdefault(symbol[2], f"s{len(symbols)}")
             return ""
         text = _SYMBOL.sub(take, match[0])
         text = _REFERENCE.sub(lambda link: f"{link[1]}#{names.get(link[2], link[2])}", text)
         return re.sub(r"<defs\s*/>|<defs></defs>", "", text)
     parts = [_SVG.sub(drawing, part) for part in parts]
-    shapes = "".join(re.sub(r"^<(\w+)", rf'<\1 id="{name}"', shape)
-                     for shape, name in symbols.items())
+    shapes = "".join(f'<path id="{name}"{shape}' for shape, name in symbols.items())
     hidden = f'<svg class="symbols" width="0" height="0" aria-hidden="true">{shapes}</svg>'
     return parts, hidden if shapes else ""
-
-
-def share_markers(parts: list[str]) -> tuple[list[str], str]:
-    """(pieces of HTML with a class for each marker that stands at points, the classes' rules)."""
-    names: dict[str, None] = {}
-
-    def named(match):
-        names.setdefault(match[2])
-        return f'{match[1]} class="m{match[2]}"'
-    parts = [_SVG.sub(lambda drawing: _MARKED.sub(named, drawing[0]), part) for part in parts]
-    return parts, "\n".join(
-        f".m{name} {{ fill: none; stroke: none; marker: url(#{name}) }}" for name in names)
 
 
 def without_quotes(part: str) -> str:

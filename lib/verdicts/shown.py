@@ -1,6 +1,5 @@
 """The verdicts of one notebook as lines of text: what its verdict cell prints."""
 
-import json
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -53,26 +52,13 @@ def _may_be_said(one: ClaimResult) -> bool:
 
 def _with_published(frames: Frames, of: set[str]) -> dict[str, "DataFrame"]:
     """The rows given, and the published ones of the other notebooks of these papers."""
-    from lib import papers
-    from lib.study.runs import from_dict
-    from lib.study.table import table
+    from lib import papers, study
 
-    found, published = dict(frames), _published_runs()
+    found = dict(frames)
     for one in papers.claims():
-        if one.paper in of and one.notebook not in found and one.notebook in published:
-            found[one.notebook] = table([from_dict(run) for run in published[one.notebook]])
+        if one.paper in of and one.notebook not in found:
+            found[one.notebook] = study.published(one.notebook)
     return found
-
-
-def _published_runs() -> dict[str, list[dict]]:
-    """The runs of the published rows, by notebook."""
-    from lib.paths import RESULTS
-
-    return {
-        path.stem: [json.loads(text)["run"] for text in path.read_text("utf-8").splitlines()
-                    if text.strip()]
-        for path in sorted(RESULTS.glob("*.jsonl"))
-    }
 
 
 def _claim(result: ClaimResult, targets: tuple) -> list[str]:

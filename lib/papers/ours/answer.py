@@ -196,16 +196,19 @@ def _certificates(frames: Frames) -> Answer:
     return Answer(
         _reach({name: found[name] for name in lines}, float(low)),
         f"With {low:.0%} to {high:.0%} of all images poisoned they certify: {each}. That is"
-        " arithmetic, not evidence: the attack is larger than any radius they can have.")
+        " arithmetic, not evidence: at these settings no radius can be as large as the attack;"
+        " RAB's grows with its noise.")
 
 
 def _reach(frames: Frames, share: float) -> str:
-    """How much larger the attack is than the largest radius of each certificate."""
-    rab, dpa = (frame["factor"].min() for frame in (
+    """How much larger the attack is than the largest radius that each certificate can have, at the
+    setting that reaches furthest."""
+    rab, dpa = (frame.loc[frame["factor"].idxmin()] for frame in (
         reach.smoothing(frames["RAB"], share), reach.voting(frames["DPA"], share)))
-    can = "cannot cover" if min(rab, dpa) > 1 else "can cover"
-    return (f"Certificates {can} this attack: {share:.0%} poison is {rab:.1f} times the largest"
-            f" radius that RAB can certify, and {dpa:.1f} times DPA's.")
+    do = "do not cover" if min(rab["factor"], dpa["factor"]) > 1 else "can cover"
+    return (f"Certificates {do} this attack: {share:.0%} poison is {rab['factor']:.1f} times the"
+            f" largest radius of RAB at noise {rab['noise']:g}, and {dpa['factor']:.1f} times that"
+            f" of DPA with {dpa['k']:g} parts.")
 
 
 def _some(count: int) -> str:
