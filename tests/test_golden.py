@@ -63,6 +63,9 @@ def test_steps_and_checkpoints():
     assert training.steps(40_000) == 3906 and Training(epochs=2.0, batch_size=64,
                                                        sampling="shuffle").steps(100) == 4
     assert training.snapshots(40_000) == (8, 37, 175, 826, 3906)
+    epochs = Training(epochs=2.5, batch_size=100, every=1.0)
+    assert epochs.snapshots(1000) == (10, 20, 25)
+    assert Training(epochs=1.0, batch_size=100, every=0.25).snapshots(1000) == (2, 5, 8, 10)
 
 
 def test_metrics_version_1():

@@ -341,6 +341,7 @@ def _shape_of(values: dict) -> str:
                 for name in ("optimizer", "epochs", "batch_size", "sampling", "checkpoints")}
     # Older rows lack these settings, and did not use them.
     training |= {name: values["training"].get(name, ()) for name in ("transforms", "averages")}
+    training["every"] = values["training"].get("every", 0.0)
     names = ("dataset", "train_size", "test_size", "public", "features", "model", "precision",
              "split")
     defence = {name: value for name, value in values["defence"].items()

@@ -31,8 +31,10 @@ class Training:
     assume) or "shuffle". schedule of the learning rate: "constant"; "step" (multiplied by 0.1 at
     half and at three quarters); "ramp" (rising for 60% of the steps, then a tenth, then a
     hundredth); "linear" (falling to 0 in twenty stairs). checkpoints: number of geometrically
-    spaced steps at which the model is measured; 0 for the end alone. averages: further weights of
-    the same run to measure, "tail" and "ema" (with ema_decay), see `lib.training.averages`.
+    spaced steps at which the model is measured; 0 for the end alone. every: measure it every so
+    many epochs as well, as papers do that report a best epoch; 0 for never. averages: further
+    weights of the same run to measure, "tail" and "ema" (with ema_decay), see
+    `lib.training.averages`.
     transforms: applied in turn to every batch; each an object of `lib.training.transforms` or a
     mapping such as {name: crop, padding: 4}.
 
@@ -56,6 +58,7 @@ class Training:
     ema_decay: float = 0.9999
     transforms: tuple[Transform, ...] = ()
     appended: str = "nominal"
+    every: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "averages", tuple(self.averages))
@@ -75,11 +78,11 @@ class Training:
         for name in ("lr", "epochs", "batch_size"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"training {name} {getattr(self, name)}: expected above 0")
-        if not 0 <= self.momentum < 1 or self.weight_decay < 0 or self.checkpoints < 0:
-            raise ValueError(
-                f"training momentum {self.momentum}, weight_decay {self.weight_decay}, "
-                f"checkpoints {self.checkpoints}: "
-                "expected momentum in [0, 1), the others 0 or more")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"training momentum {self.momentum}: expected 0 or more and below 1")
+        for name in ("weight_decay", "checkpoints", "every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"training {name} {getattr(self, name)}: expected 0 or more")
         if self.nesterov and not (self.optimizer == "sgd" and self.momentum):
             raise ValueError(f"training nesterov with optimizer {self.optimizer!r} and momentum "
                              f"{self.momentum}: expected optimizer 'sgd' with momentum above 0")
@@ -90,12 +93,16 @@ class Training:
         return max(1, round(self.epochs * per_epoch))
 
     def snapshots(self, n: int) -> tuple[int, ...]:
-        """Steps at which the model is measured: geometrically spaced, ending with the last step."""
-        if not self.checkpoints:
-            return ()
-        steps = self.steps(n)
-        spaced = np.geomspace(max(1, steps / 500), steps, self.checkpoints)
-        return tuple(sorted({steps} | {round(step) for step in spaced}))
+        """Steps at which the model is measured, ending with the last step; none if not asked for.
+        """
+        steps, found = self.steps(n), set()
+        if self.checkpoints:
+            spaced = np.geomspace(max(1, steps / 500), steps, self.checkpoints)
+            found |= {steps} | {round(step) for step in spaced}
+        if self.every:
+            points = np.arange(self.every, self.epochs, self.every)
+            found |= {steps} | {max(1, round(steps * at / self.epochs)) for at in points}
+        return tuple(sorted(found))
 
     def plan(self, n: int, precision: str, *, labels: str = "targets") -> Schedule:
         """The schedule of this training for a group on `n` records."""
