@@ -19,6 +19,7 @@ import torch
 
 from lib import ledger, parts, paths, privacy, study
 from lib.attacks.badnets import BadNets
+from lib.attacks.feature_collision import FeatureCollision
 from lib.attacks.four_pixel import FourPixel
 from lib.data import DataNotFound
 from lib.defences.alibi import ALIBI
@@ -139,7 +140,8 @@ def test_golden_defaults():
     A new field is added here; nothing that stands here ever changes.
     """
     made = [Run(), BadNets(), FourPixel(), DPSGD(), LabelNoise(), ALIBI(), LPMST(), PATE(),
-            Partition(), Smoothing(), OutputNoise(1.0), Training(), Flip(), Crop()]
+            Partition(), Smoothing(), OutputNoise(1.0), Training(), Flip(), Crop(),
+            FeatureCollision()]
     found = {type(one).__name__: json.loads(json.dumps(parts.plain(one))) for one in made}
     assert found == json.loads((pathlib.Path(__file__).parent / "defaults.json").read_text())
 

@@ -6,9 +6,9 @@ attackers want and how success is counted; `lib.lab.Lab` holds what they work wi
 """
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ class Poisoned:
     controls may use. public: the public records under the same attack, for a defence that asks for
     them. pixels: the same set as uint8 images, for a defence that asks for them. encode: from
     images (0 to 255, uint8 or float) to features, for a defence that takes images. start: the
-    initial weights, None to draw them.
+    initial weights, None to draw them. facts: numbers about the poison, by name, for the row.
     """
 
     clean: Tensor
@@ -48,6 +48,7 @@ class Poisoned:
     pixels: "Poisoned | None" = None
     encode: Callable[[Tensor], Tensor] | None = None
     start: Tensor | None = None
+    facts: Mapping[str, float] = field(default_factory=dict)
 
     def records(self, appended: str) -> int:
         """The number of records that determines sample rate, steps and expected batch size.
@@ -107,6 +108,21 @@ class Attack(Protocol):
 
     def craft(self, data: Labelled, *, seed: int, lab: "Lab") -> Poisoned:
         """Poison a training set; the same seed makes the same poison."""
+        ...
+
+
+@runtime_checkable
+class Search(Protocol):
+    """An attack that tries several training sets in turn, each on a training of its own.
+
+    most_tries: number of tries if all of them can be made; the clean world has as many.
+    """
+
+    @property
+    def most_tries(self) -> int: ...
+
+    def tries(self, data: Labelled, *, seed: int, lab: "Lab") -> list[Poisoned]:
+        """The training sets of all tries, in their order."""
         ...
 
 
