@@ -66,6 +66,14 @@ def test_collision_minimises_its_objective():
     assert (found.float() / 255 - exact).abs().max() < 1.01 / 255
 
 
+def test_a_watermark_moves_the_start_towards_the_target():
+    own, marked = lab(), FeatureCollision(candidates=4, pool=30, iterations=1, watermark=0.5)
+    found = marked._made(own)
+    target = FROG.goal.cases(own.given_test(), seed=0).images.float()
+    between = 0.5 * found["donors"].float() + 0.5 * target
+    assert (found["poisons"].float() - between).abs().mean() < 2.0
+
+
 def test_a_network_with_one_layer_collides_in_its_logits():
     run = BASE.with_(model="linear")
     network = inputs.lab(run.with_(start=run), start=start.load(run).weights).given_start()
@@ -146,6 +154,7 @@ def test_clean_twins_of_all_targets_are_one_training():
     (lambda: FeatureCollision(counts=(1, 30)), "30 poisons of 20 candidates"),
     (lambda: FeatureCollision(counts=(3, 2)), "growing numbers"),
     (lambda: FeatureCollision(reach=0.0), "reach 0.0"),
+    (lambda: FeatureCollision(watermark=1.0), "watermark 1.0"),
     (lambda: FeatureCollision().world("L"), "world 'L'"),
     (lambda: measure.attempts(AGAIN.with_(attack__pool=300)), "300 donors"),
     (lambda: measure.attempts(AGAIN.with_(attack__target=300)), "test images of class 3"),

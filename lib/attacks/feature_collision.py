@@ -10,7 +10,10 @@ t and donor d, by forward-backward splitting (Shafahi et al., algorithm 1), with
 its own for each donor; beta = similarity (features / inputs)^2, their section 3. Features are the
 inputs of the last layer, or the logits of a network with a single layer (Hong et al., section 6.3).
 Poisons are stored as bytes, as all images are, and used if they then lie within `reach` of the
-target. Crafting code was not released: iterations and similarity follow Shafahi et al.
+target. A `watermark` of w replaces the donor d by (1 - w) d + w t from the start (their section 4,
+which needs 0.2 to 0.3 where all layers are trained). Crafting code was not released: iterations and
+similarity follow Shafahi et al.; file names of the release suggest a watermark of 0.6, which is a
+poison that looks more like the target than like its donor.
 
 The attacker *searches*: one-shot, it tries one poison at a time, those with the smallest change of
 their donor first; with `counts`, it uses the first so many poisons together. Each try is a training
@@ -50,6 +53,7 @@ class FeatureCollision:
     wanted class; accuracy does not count these `pool` images. counts: () to try the poisons one at
     a time, else the growing numbers of poisons to try together. reach: largest distance between the
     features of a usable poison and the target's. iterations, similarity: of the crafting.
+    watermark: share of the target in the image that crafting starts from and stays near.
     """
 
     worlds: ClassVar[tuple[str, ...]] = tuple(SWITCHES)
@@ -63,6 +67,7 @@ class FeatureCollision:
     reach: float = 3.5
     iterations: int = 1000
     similarity: float = 0.25
+    watermark: float = 0.0
     append: bool = field(default=True, kw_only=True)
     collide: bool = field(default=True, kw_only=True)
 
@@ -85,6 +90,9 @@ class FeatureCollision:
             if not getattr(self, name) > 0:
                 raise ValueError(f"attack feature_collision: {name} {getattr(self, name)}: "
                                  "expected above 0")
+        if not 0 <= self.watermark < 1:
+            raise ValueError(f"attack feature_collision: watermark {self.watermark}: expected 0 or "
+                             "more and below 1, a share of the target")
 
     @property
     def goal(self) -> SingleTarget:
@@ -131,7 +139,8 @@ class FeatureCollision:
 
     def _crafting(self) -> dict[str, object]:
         """What the crafted poisons depend on, beside the lab's context."""
-        names = ("target", "base", "label", "candidates", "pool", "iterations", "similarity")
+        names = ("target", "base", "label", "candidates", "pool", "iterations", "similarity",
+                 "watermark")
         return {name: getattr(self, name) for name in names}
 
     def _appended(self, data: Labelled, made: dict[str, Tensor], places: Tensor) -> Poisoned:
@@ -153,7 +162,8 @@ class FeatureCollision:
             pool = features(network, test.images[places].to(lab.device))
         nearest = (pool - wanted).norm(dim=1).argsort(stable=True)[: self.candidates].cpu()
         donors = test.images[places[nearest]].to(lab.device)
-        poisons = collide(lambda images: features(network, images), donors, wanted,
+        marked = (1 - self.watermark) * donors.float() + self.watermark * target.float()
+        poisons = collide(lambda images: features(network, images), marked, wanted,
                           iterations=self.iterations, similarity=self.similarity)
         with torch.no_grad():
             distance = (features(network, poisons) - wanted).norm(dim=1)
@@ -169,15 +179,15 @@ def features(network: "Surrogate", images: Tensor) -> Tensor:
     return network.logits(images) if weights == 1 else network.hidden(images)
 
 
-def collide(features: "Callable[[Tensor], Tensor]", donors: Tensor, wanted: Tensor, *,
+def collide(features: "Callable[[Tensor], Tensor]", near: Tensor, wanted: Tensor, *,
             iterations: int, similarity: float) -> Tensor:
-    """Images near `donors` whose features are near `wanted`, uint8 [n, ...].
+    """Images close to those in `near` whose features are close to `wanted`, uint8 [n, ...].
 
-    features: differentiable, from images (0 to 255) to [n, width]. donors: uint8 [n, ...]. wanted:
-    [1, width]. Each image has a step length of its own, which grows while its objective falls, and
+    features: differentiable, from images (0 to 255) to [n, width]. near: [n, ...], 0 to 255.
+    wanted: [1, width]. Each image has a step length of its own, which grows while its objective falls, and
     is halved, without the step, when it would rise.
     """
-    base = donors.float() / 255
+    base = near.float() / 255
     beta = similarity * (wanted.shape[1] / base[0].numel())**2
     shape = (-1, *[1] * (base.dim() - 1))
 
