@@ -21,6 +21,8 @@ from lib import ledger, parts, paths, privacy, study
 from lib.attacks.badnets import BadNets
 from lib.attacks.feature_collision import FeatureCollision
 from lib.attacks.four_pixel import FourPixel
+from lib.attacks.label_flip import LabelFlip
+from lib.attacks.slab import Slab
 from lib.data import DataNotFound
 from lib.defences.alibi import ALIBI
 from lib.defences.dpsgd import DPSGD
@@ -141,7 +143,7 @@ def test_golden_defaults():
     """
     made = [Run(), BadNets(), FourPixel(), DPSGD(), LabelNoise(), ALIBI(), LPMST(), PATE(),
             Partition(), Smoothing(), OutputNoise(1.0), Training(), Flip(), Crop(),
-            FeatureCollision()]
+            FeatureCollision(), LabelFlip(), Slab()]
     found = {type(one).__name__: json.loads(json.dumps(parts.plain(one))) for one in made}
     assert found == json.loads((pathlib.Path(__file__).parent / "defaults.json").read_text())
 

@@ -184,8 +184,8 @@ def collide(features: "Callable[[Tensor], Tensor]", near: Tensor, wanted: Tensor
     """Images close to those in `near` whose features are close to `wanted`, uint8 [n, ...].
 
     features: differentiable, from images (0 to 255) to [n, width]. near: [n, ...], 0 to 255.
-    wanted: [1, width]. Each image has a step length of its own, which grows while its objective falls, and
-    is halved, without the step, when it would rise.
+    wanted: [1, width]. Each image has a step length of its own, which grows while its objective
+    falls, and is halved, without the step, when it would rise.
     """
     base = near.float() / 255
     beta = similarity * (wanted.shape[1] / base[0].numel())**2
