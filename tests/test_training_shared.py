@@ -212,6 +212,9 @@ def test_the_gram_form_is_kept_where_it_is_cheaper(monkeypatch):
 def test_widths_follow_the_memory_of_a_model(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     pool, members = problem(40)
+    monkeypatch.setattr(sizes, "MAX_SHARED", 30)
+    assert list(map(len, forms(pool, members, Schedule(5)))) == [20, 20]
+    monkeypatch.setattr(sizes, "MAX_SHARED", 128)
     assert list(map(len, forms(pool, members, Schedule(5)))) == [40]
     monkeypatch.setattr(sizes, "SHARED_NUMBERS", 1)
     assert list(map(len, forms(pool, members, Schedule(5)))) == [8] * 5

@@ -5,6 +5,7 @@ rates would need a hundred groups and, on a GPU, a hundred times as many launche
 [models, parameters].
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -73,9 +74,12 @@ class Optimizer:
         second = self._moment("second", self.second)
         first.lerp_(gradients, 0.1)
         second.mul_(0.999).addcmul_(gradients, gradients, value=0.001)
-        scale = torch.div(second, 1 - 0.999**self.step_count, out=self.scale).sqrt_().add_(1e-8)
+        # Both bias corrections on the rates, instead of one on every second moment.
+        correction = math.sqrt(1 - 0.999**self.step_count)
+        scale = torch.sqrt(second, out=self.scale).add_(1e-8 * correction)
         update = torch.div(first, scale, out=gradients)
-        self.parameters.addcmul_(update, rates / (1 - 0.9**self.step_count), value=-1)
+        rates = rates * (correction / (1 - 0.9**self.step_count))
+        self.parameters.addcmul_(update, rates, value=-1)
 
     def _moment(self, name: str, state: Tensor | None) -> Tensor:
         if state is None:

@@ -69,10 +69,12 @@ def models_at_once(module: nn.Module, pool: Tensor, members: Sequence[Member],
 
 
 def _shared_on_cpu(parameters: int, members: int) -> int:
-    """Number of models with shared batches to train together: a group for every thread at least."""
-    fitting = CPU_SHARED_BYTES // (4 * 6 * parameters)
-    wanted = min(MAX_SHARED, max(MIN_SHARED, SHARED_NUMBERS // parameters))
-    return max(1, min(fitting, wanted, -(-members // torch.get_num_threads())))
+    """Number of models with shared batches to train together: groups of equal size, and one for
+    every thread at least."""
+    fitting = max(1, CPU_SHARED_BYTES // (4 * 6 * parameters))
+    wanted = min(fitting, MAX_SHARED, max(MIN_SHARED, SHARED_NUMBERS // parameters))
+    groups = max(-(-members // wanted), torch.get_num_threads())
+    return -(-members // groups)
 
 
 def samples_at_once(module: nn.Module, device: torch.device, *, models: int, numbers: int) -> int:

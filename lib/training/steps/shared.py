@@ -22,6 +22,7 @@ from lib.training.schedule import Member, Schedule
 from lib.training.steps import closed_form, coefficients
 
 MAX_OWN = 0.5  # share of rows in which models may differ
+ONE_BY_ONE = 128  # outputs of the first layer from which a CPU multiplies for each model in turn
 LEAST = {"cpu": 2, "cuda": 16}  # models, to be worth a group apart from other batches
 
 
@@ -69,20 +70,23 @@ class Inputs:
 
     def outputs(self, weight: Tensor) -> Tensor:
         """Products with weights [models, outputs, features]: [batch, models, outputs]."""
-        shared = (self.common @ weight.flatten(0, 1).T).unflatten(1, weight.shape[:2])
+        shared = _products(self.common, weight)
         if not self.own.shape[1]:
             return shared
         apart = closed_form.product(self.own, weight.transpose(1, 2))
         return torch.cat([shared, apart.transpose(0, 1)])
 
-    def gradient(self, errors: Tensor, out: Tensor) -> Tensor:
-        """Sum of errors [batch, models, outputs] times inputs [models, outputs, features]; `out` is
-        a buffer for it."""
-        count = len(self.common)
-        torch.mm(errors[:count].flatten(1).T, self.common, out=out.flatten(0, 1))
+    def add_gradient(self, errors: Tensor, out: Tensor, *, beta: int) -> None:
+        """out = beta out + the sum of errors [batch, models, outputs] times inputs [models,
+        outputs, features]."""
+        shared, apart = errors.permute(1, 2, 0).tensor_split([len(self.common)], 2)
+        if _one_by_one(out):
+            add_product(out, shared, self.common.expand(len(out), -1, -1), beta=beta)
+        else:
+            found = (errors[: len(self.common)].flatten(1).T @ self.common).view(out.shape)
+            _add(out, found, beta=beta)
         if self.own.shape[1]:
-            out += closed_form.product(errors[count:].permute(1, 2, 0), self.own)
-        return out
+            add_product(out, apart, self.own, beta=1)
 
     def squared_norms(self) -> Tensor:
         """Of every input [batch, 1] or, if models have records of their own, [batch, models]."""
@@ -117,8 +121,6 @@ class Shared:
         self.labels = labels[:1] if bool((labels == labels[:1]).all()) else labels
         self.total = torch.empty_like(self.coordinates)
         self.views = list(unflatten(module, self.total).values())
-        # The first weights, and their gradients, in one block: a single matrix for all models.
-        self.weight, self.product = torch.empty(2, *self.views[0].shape, device=pool.device)
         numbers = sizes.sample_numbers(module, tuple(pool.shape[1:])) - pool[0].numel()
         self.chunk = sizes.samples_at_once(module, pool.device, models=len(members),
                                            numbers=numbers)
@@ -134,39 +136,41 @@ class Shared:
     def gradient_sums(self, indices: Tensor, present: Tensor, resting: Sequence[int] = (),
                       draws: Sequence[dict[str, Tensor]] = ()) -> Tensor:
         """Sums of gradients over the batch [models, parameters], clipped if a member clips."""
-        first, bias = list(unflatten(self.module, self.coordinates).values())[:2]
-        weight, size = self.weight.copy_(first), self.chunk
-        rest = self.coordinates[:, weight[0].numel() + bias.shape[1] :]
-        parameters, started = unflatten(self.rest, rest), False
-        for index, there in zip(indices[0].split(size), present[0].split(size)):
-            for view, part in zip(self.views, self._sums(weight, bias, parameters, index, there)):
-                view.add_(part) if started else view.copy_(part)
-            started = True
+        first = self.first.weight.numel() + self.first.bias.numel()
+        parameters = unflatten(self.rest, self.coordinates[:, first:])
+        chunks = zip(indices[0].split(self.chunk), present[0].split(self.chunk))
+        for number, (index, there) in enumerate(chunks):
+            self._add_sums(parameters, index, there, beta=min(number, 1))
         return self.total
 
-    def _sums(self, weight: Tensor, bias: Tensor, parameters: dict[str, Tensor], index: Tensor,
-              present: Tensor) -> list[Tensor]:
-        """Sums over a part of the batch, one tensor [models, ...] per parameter."""
+    def _add_sums(self, parameters: dict[str, Tensor], index: Tensor, present: Tensor, *,
+                  beta: int) -> None:
+        """total = beta total + the sums over this part of the batch."""
+        first, bias, *_ = unflatten(self.module, self.coordinates).values()
         x, labels, present = self._records(index, present)
         tapes: list[closed_form.Tape] = []
-        z = x.outputs(weight).add_(bias).requires_grad_()  # [batch, models, outputs]
+        z = x.outputs(first).add_(bias).requires_grad_()  # [batch, models, outputs]
         logits = closed_form.forward(self.rest, parameters, z.transpose(0, 1), tapes=tapes)
         total = losses(logits.transpose(0, 1).flatten(0, 1), labels.flatten(0, 1), self.kind).sum()
-        first, *errors = torch.autograd.grad(total, [z, *(tape.outputs for tape in tapes)])
+        error, *errors = torch.autograd.grad(total, [z, *(tape.outputs for tape in tapes)])
         parts = [closed_form.LinearPart(tape.inputs, error) for tape, error in zip(tapes, errors)]
         scales = present[:, None]  # [batch, models], or for all models alike [batch, 1]
         if self.bounds is not None:
-            squares = _squared_norms(first) * (x.squared_norms() + 1.0)
+            squares = _squared_norms(error) * (x.squared_norms() + 1.0)
             norms = sum((part.squared_norms.T for part in parts), squares).sqrt()
             scales = scales * (self.bounds / norms.clamp_min(1e-30)).clamp_max(1.0)
             finite = norms.isfinite()
             if not finite.all():
-                x, first = x.finite(), first.where(finite[:, :, None], 0.0)
+                x, error = x.finite(), error.where(finite[:, :, None], 0.0)
                 parts = [part.without(finite.T) for part in parts]
                 scales = scales.where(finite, 0.0)
-        scaled = first * scales[:, :, None]
-        others = [gradient for part in parts for gradient in part.sums(scales.T)]
-        return [x.gradient(scaled, self.product), scaled.sum(0), *others]
+        scaled, (weight, bias, *others) = error * scales[:, :, None], self.views
+        x.add_gradient(scaled, weight, beta=beta)
+        _add(bias, scaled.sum(0), beta=beta)
+        for part, weight, bias in zip(parts, others[::2], others[1::2]):
+            scaled = part.errors * scales.T[:, :, None]
+            add_product(weight, scaled.transpose(1, 2), part.inputs, beta=beta)
+            _add(bias, scaled.sum(1), beta=beta)
 
     def _records(self, index: Tensor, present: Tensor) -> tuple[Inputs, Tensor, Tensor]:
         """Inputs, labels [batch, models, ...] and present of the records at these places; shared
@@ -182,6 +186,38 @@ class Shared:
         inputs = Inputs(as_input(common).flatten(1), as_input(own).flatten(2))
         labels = self.labels.index_select(1, index).transpose(0, 1)
         return inputs, labels.expand(-1, len(self.rows), *labels.shape[2:]), present
+
+
+def _one_by_one(weight: Tensor) -> bool:
+    """Whether a product for each model [models, outputs, features] is as fast as a joint one.
+
+    Joint products need a copy of the weights in one block, which costs more for larger layers.
+    """
+    return weight.device.type == "cpu" and weight.shape[1] >= ONE_BY_ONE
+
+
+def _products(x: Tensor, weight: Tensor) -> Tensor:
+    """Products of x [batch, features] with weights [models, outputs, features]."""
+    if not _one_by_one(weight):
+        return (x @ weight.flatten(0, 1).T).unflatten(1, weight.shape[:2])
+    found = x.new_empty(len(x), *weight.shape[:2])
+    for model, own in enumerate(weight):
+        torch.mm(x, own.T, out=found[:, model])
+    return found
+
+
+def add_product(out: Tensor, a: Tensor, b: Tensor, *, beta: int) -> None:
+    """out = beta out + a b, batched over models; where `closed_form.product` goes one by one, in
+    place."""
+    if not closed_form.one_by_one(a, b):
+        _add(out, torch.bmm(a, b), beta=beta)
+        return
+    for own, left, right in zip(out, a, b):
+        own.addmm_(left, right, beta=beta)
+
+
+def _add(out: Tensor, part: Tensor, *, beta: int) -> None:
+    out.add_(part) if beta else out.copy_(part)
 
 
 def _squared_norms(x: Tensor) -> Tensor:
