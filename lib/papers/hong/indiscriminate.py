@@ -17,7 +17,11 @@ from lib.attacks import Attack
 from lib.attacks.label_flip import LabelFlip
 from lib.attacks.slab import Slab
 from lib.defences import Defence
+from lib.defences.alibi import ALIBI
 from lib.defences.dpsgd import DPSGD
+from lib.defences.lpmst import LPMST
+from lib.defences.partition import Partition
+from lib.defences.pate import PATE
 from lib.study.runs import Run
 from lib.training import Training
 
@@ -113,6 +117,37 @@ def variants(start: Run, settings: Iterable[Mapping[str, Any]], *, draws: int) -
     own = _of(start, VANILLA, vanilla()[VANILLA])
     return [drawn(own.with_(attack=attack(SLAB, LARGEST, **one)), draw)
             for one in settings for draw in range(draws)]
+
+
+def others(start: Run, *, epsilon: float, partitions: int, teachers: int, queries: int,
+           result_noise: float, public: int) -> dict[str, Run]:
+    """Defences that were made for other attacks, by name, at the end of their training.
+
+    epsilon: of ALIBI and LP-2ST, which protect labels alone. PATE has `public` further records, of
+    which it asks about `queries`, and its student small batches. partitions: models of DPA.
+    """
+    end = start.with_(training__every=0.0)
+    shuffled = replace(end.training, sampling="shuffle")
+    pate = PATE(teachers, queries=queries, result_noise=float(result_noise), pool="clean",
+                teacher=replace(shuffled, batch_size=min(end.training.batch_size, 20)))
+    size = None if start.train_size is None else start.train_size + public
+    return {"ALIBI": end.with_(defence=ALIBI(float(epsilon))),
+            "LP-2ST": end.with_(defence=LPMST(float(epsilon))),
+            "PATE": end.with_(defence=pate, public=public, train_size=size,
+                              training__batch_size=min(end.training.batch_size, 20)),
+            "DPA": end.with_(defence=Partition(partitions, twin=True), training=shuffled)}
+
+
+def against_others(runs: Mapping[str, Run], *, shares: Iterable[float], draws: int) -> list[Run]:
+    """Each of `others` under both attacks and in the world that its guarantee compares with: T for
+    labels alone, else C; and clean."""
+    found = [drawn(run.with_(attack=attack(kind, share)), draw)
+             for kind in ATTACKS for share in shares for run in runs.values()
+             for draw in range(draws)]
+    controls = [one.in_world("T") for one in found if isinstance(one.defence, ALIBI | LPMST)]
+    cleaned = [drawn(run.with_(attack=LabelFlip(LARGEST)).in_world("C"), draw)
+               for run in runs.values() for draw in range(draws)]
+    return [*found, *controls, *cleaned]
 
 
 def drawn(run: Run, draw: int) -> Run:
