@@ -8,6 +8,7 @@ import torch
 from lib import study
 from lib.attacks import feature_collision
 from lib.attacks.feature_collision import FeatureCollision, collide, features
+from lib.defences import members
 from lib.defences.dpsgd import DPSGD
 from lib.study import Run, inputs, measure, start
 from lib.training import Training
@@ -175,3 +176,15 @@ def test_donors_leave_the_accuracy():
 
 def test_version():
     assert feature_collision.VERSION == 1
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn", "linear"])
+def test_models_predict_together_as_they_do_alone(model):
+    run = BASE.with_(model=model, training__epochs=0.5)
+    made = [measure.trained([run.with_(init_seed=seed)])[0] for seed in (0,)]
+    group = measure.trained([run.with_(init_seed=seed) for seed in range(3)])
+    images = inputs.private_and_test(run)[1].images[:50]
+    alone = [each.predict(images) for each in (*group, *made)]
+    shared = list(members.together([each.predict for each in (*group, *made)], images))
+    for one, other in zip(alone, shared, strict=True):
+        assert torch.allclose(one, other, atol=1e-4)

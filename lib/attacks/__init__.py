@@ -20,6 +20,7 @@ from lib.training import as_input
 
 if TYPE_CHECKING:
     from lib.goals import Goal
+    from lib.goals.single_target import SingleTarget
     from lib.lab import Lab
 
 
@@ -131,8 +132,12 @@ class Attack(Protocol):
 class Search(Protocol):
     """An attack that tries several training sets in turn, each on a training of its own.
 
-    most_tries: number of tries if all of them can be made; the clean world has as many.
+    most_tries: number of tries if all of them can be made; the clean world has as many. Its goal is
+    a single target, so that a try succeeds or fails.
     """
+
+    @property
+    def goal(self) -> "SingleTarget": ...
 
     @property
     def most_tries(self) -> int: ...

@@ -86,6 +86,18 @@ class SingleTarget:
                              f"of class {self.label}")
         return found[:self.donors]
 
+    def counted(self, labels: Tensor) -> Tensor:
+        """Which test images accuracy counts: all but the donors, bool [test]."""
+        kept = torch.ones(len(labels), dtype=torch.bool)
+        kept[self.donated(labels)] = False
+        return kept
+
+    def hits(self, logits: Tensor) -> Tensor:
+        """Which cases are classified as the wanted label, bool [cases]; none without finite logits.
+        """
+        own, other = _split(torch.where(logits.isfinite(), logits, 0.0), self.label)
+        return (own > other) & logits.isfinite().all(1)
+
     def everyone(self, test: Labelled, *, seed: int) -> Cases:
         """Every test image, stamped if the goal has a trigger."""
         images = test.images
@@ -102,11 +114,10 @@ class SingleTarget:
         logits = predictions.cases.double()
         finite = logits.isfinite().all(1)
         own, other = _split(torch.where(finite[:, None], logits, 0.0), self.label)
-        success = ((own > other) & finite).double().mean()
+        success = self.hits(logits).double().mean()
         probability = torch.softmax(torch.where(finite[:, None], logits, 0.0), 1)[:, self.label]
         margin = (own - other).mean() if bool(finite.all()) else torch.tensor(torch.nan)
-        counted = torch.ones(len(predictions.labels), dtype=torch.bool)
-        counted[self.donated(predictions.labels)] = False
+        counted = self.counted(predictions.labels)
         return clean_part(predictions.clean[counted], predictions.labels[counted]) | {
             "success": success.item(), "margin": margin.item(),
             "probability": torch.where(finite, probability, 0.0).mean().item(),

@@ -130,13 +130,18 @@ def _measured(run: Run, models: list[tuple[Trained, Poisoned]]) -> dict:
 
 def _searched(run: Run, models: list[tuple[Trained, Poisoned]]) -> dict:
     """The measured part of a row of an attack that searches: means over its tries, and each try."""
-    found = [searches.Try(training_set.facts, _score(run, model.predict),
-                       [{"epoch": epoch, **_score(run, predict)}
-                        for _, epoch, predict in _epochs(run, model.path, training_set)])
-             for model, training_set in models]
-    row = {"status": "ok", "metrics": searches.means(found), "curve": [], "privacy": {},
-           "facts": {}, "tries": searches.packed(found)}
-    return row | ({"privacy": _privacy(run, models[0][0])} if models else {})
+    ends = [_score(run, model.predict) for model, _ in models]
+    facts = [training_set.facts for _, training_set in models]
+    row = {"status": "ok", "metrics": searches.means(ends), "curve": [], "privacy": {},
+           "facts": {}, "tries": {"epoch": [], "each": []}}
+    if not models:
+        return row
+    paths = [model.path for model, _ in models]
+    epochs = [epoch for _, epoch, _ in _epochs(run, paths[0], models[0][1])]
+    points = [searches.point(run, [path[place][1] for path in paths])
+              for place in range(len(epochs))]
+    return row | {"privacy": _privacy(run, models[0][0]),
+                  "tries": searches.packed(facts, ends, epochs, points)}
 
 
 def measure(run: Run, model: Trained, training_set: Poisoned) -> dict:

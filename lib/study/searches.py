@@ -6,44 +6,63 @@ count. Accuracies keep four digits, because there are many.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lib import ledger
+from lib.defences import Predict, members
+from lib.goals.single_target import SingleTarget
+from lib.study import inputs
+from lib.study.runs import Run
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
 
 LAST = ("success", "accuracy", "margin", "probability")  # scores that a try keeps of its end
 PATH = ("success", "accuracy")  # and of each point
 DIGITS = 4
 
 
-@dataclass(frozen=True)
-class Try:
-    """One try: facts about its poison, scores at the end, and {"epoch", scores} at each point."""
-
-    facts: Mapping[str, float]
-    scores: Mapping[str, float]
-    points: Sequence[Mapping[str, float]]
-
-
-def means(tries: Sequence[Try]) -> dict[str, float]:
+def means(ends: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Mean over the tries of each score at the end; empty without tries."""
-    names = list(tries[0].scores) if tries else []
-    return {name: sum(float(each.scores[name]) for each in tries) / len(tries) for name in names}
+    names = list(ends[0]) if ends else []
+    return {name: sum(float(each[name]) for each in ends) / len(ends) for name in names}
 
 
-def packed(tries: Sequence[Try]) -> dict:
-    """The tries as plain values: {"epoch": of the points, "each": a mapping per try}."""
-    epochs = [point["epoch"] for point in tries[0].points] if tries else []
-    return {"epoch": epochs, "each": [_plain(each) for each in tries]}
+def point(run: Run, predicts: Sequence[Predict]) -> list[dict[str, float]]:
+    """Success and accuracy of every try at one point of its path."""
+    goal = run.attack.goal
+    if not isinstance(goal, SingleTarget):
+        raise TypeError(f"goal {goal.name!r} of an attack that searches: expected single_target")
+    labels = inputs.private_and_test(run)[1].labels
+    test, shown = inputs.shared(run)[1], inputs.cases(run)[1]
+    kept = goal.counted(labels).to(test.device)
+    counted, images = labels.to(test.device)[kept], test[kept]
+    right = [_accuracy(logits.to(test.device), counted)
+             for logits in members.together(predicts, images)]
+    hits = [goal.hits(logits).double().mean().item()
+            for logits in members.together(predicts, shown)]
+    return [{"success": hit, "accuracy": share} for hit, share in zip(hits, right, strict=True)]
 
 
-def _plain(each: Try) -> dict:
-    path = {name: [round(float(point[name]), DIGITS) for point in each.points] for name in PATH}
-    last = {name: each.scores[name] for name in LAST if name in each.scores}
-    return {"facts": dict(each.facts), "last": last, "path": path}
+def _accuracy(logits: "Tensor", labels: "Tensor") -> float:
+    """Share classified correctly; logits that are not finite are no answer."""
+    right = (logits.argmax(1) == labels) & logits.isfinite().all(1)
+    return right.double().mean().item()
+
+
+def packed(facts: Sequence[Mapping[str, float]], ends: Sequence[Mapping[str, float]],
+           epochs: Sequence[float], points: Sequence[Sequence[Mapping[str, float]]]) -> dict:
+    """The tries as plain values: {"epoch": of the points, "each": a mapping per try}.
+
+    facts, ends: for each try. points: for each epoch and try.
+    """
+    each = []
+    for number, (own, end) in enumerate(zip(facts, ends, strict=True)):
+        path = {name: [round(scores[number][name], DIGITS) for scores in points] for name in PATH}
+        each.append({"facts": dict(own), "path": path,
+                     "last": {name: end[name] for name in LAST if name in end}})
+    return {"epoch": list(epochs), "each": each}
 
 
 def table(frame: "pd.DataFrame") -> "pd.DataFrame":

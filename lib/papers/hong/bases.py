@@ -32,6 +32,8 @@ CASES = {
     "location": Case("location-30", "linear", "adam", 0.01, 100.0, PURCHASE_LR),
     "baskets": Case("baskets", "linear", "adam", 0.01, 100.0, PURCHASE_LR),
     "purchase": Case("purchase-100", "linear", "adam", 0.01, 100.0, PURCHASE_LR, 10_000),
+    "location-mlp": Case("location-30", "mlp-256-256", "sgd", 0.04, 100.0,
+                         "Purchase-100, MLP: 0.001, with DP 0.002 (released code)"),
     "fashion-mlp": Case("fashion-mnist", "mlp-256-256", "sgd", 0.04, 20.0,
                         "Fashion-MNIST, MLP: SGD 0.08, 100 epochs"),
     "cifar-cnn": Case("cifar10-jpeg", "cnn-16-32", "sgd", 0.02, 20.0,
