@@ -19,7 +19,7 @@ from lib.defences import Certify, Predict, Trained
 from lib.defences.certificates import Examples
 from lib.goals import Cases, Predictions
 from lib.parts import digest, name_of
-from lib.study import inputs, scores, searches, start, traces
+from lib.study import inputs, maps, scores, searches, start, traces
 from lib.study.runs import Run
 
 # Errors that are this machine's fault, not the run's.
@@ -29,7 +29,7 @@ FAULTS = (data.DataNotFound, MemoryError, OSError, torch.OutOfMemoryError)
 def identity(run: Run) -> str:
     """A digest that is equal for runs that train the same model, such as clean twins of different
     attacks."""
-    values = run.to_dict() | {"scores": False}
+    values = run.to_dict() | {"scores": False, "maps": False}
     if run.attack.in_world == "C":
         values["attack"], values["attack_seed"] = "clean", None
         if isinstance(run.attack, Search):
@@ -54,6 +54,7 @@ def attempts(run: Run) -> list[Attempt]:
     an attacker would. There is none if the attack made no usable poison.
     """
     start.check(run)
+    maps.check(run)
     begun = None if run.start is None else start.load(run.start).weights
     sets = inputs.poisoned(run, start=begun)
     if not isinstance(run.attack, Search):
@@ -206,7 +207,7 @@ def _point(run: Run, predict: Predict, training_set: Poisoned) -> dict:
     """Scores, losses and effect of the trigger at one step of the training."""
     found, goal = _logits(run, predict), run.attack.goal
     return {**goal.score(*found), **traces.losses(predict, training_set, goal.base),
-            **traces.trigger(*found, goal.base)}
+            **traces.trigger(*found, goal.base), **maps.point(run, predict)}
 
 
 def _certified(run: Run, certify: Certify) -> tuple[Mapping[str, float | None], list[dict]]:

@@ -214,6 +214,11 @@ class Step:
                         for member in members]
         self.noisy = _by_noise(members, device)
         self.draw = states.new_zeros(sum(self.sizes))
+        # Draw per parameter, as Opacus does; a frozen parameter gets no noise. On a GPU, where each
+        # call costs, draw for all at once.
+        whole = device.type == "cuda" and all(self.trained)
+        self.parts = [self.draw] if whole else list(
+            itertools.compress(self.draw.split(self.sizes), self.trained))
         # In an exact schedule, a batch has the same length alone and in a group.
         self.longest = members[0].shuffled_batch if schedule.exact else None
 
@@ -237,8 +242,7 @@ class Step:
     def _add_noise(self, sums: Tensor, noise: list[torch.Generator]) -> None:
         """Add each model's noise; models of one noise seed share one draw, each at its scale."""
         for models, scales in self.noisy:
-            # Draw per parameter, as Opacus does; a frozen parameter gets no noise.
-            for part in itertools.compress(self.draw.split(self.sizes), self.trained):
+            for part in self.parts:
                 part.normal_(generator=noise[models[0]])
             if len(models) == 1:
                 sums[models[0]].addcmul_(self.draw, scales[0])

@@ -7,6 +7,7 @@ script divides it by C before it calls TF-Privacy), so the noise multiplier is z
 from dataclasses import dataclass
 from typing import Any
 
+from lib.attacks.label_flip import LabelFlip
 from lib.defences.dpsgd import DPSGD
 from lib.study import Run
 from lib.training import Training
@@ -58,7 +59,7 @@ def base(case: str, *, max_grad_norm: float | None = None, noise: float = 0.0,
         optimizer=chosen.optimizer, lr=chosen.lr, momentum=0.0, epochs=chosen.epochs,
         batch_size=100, every=chosen.epochs / POINTS)
     run = Run(dataset=chosen.dataset, train_size=chosen.train_size, model=chosen.model,
-              attack=_no_attack(), defence=defence(max_grad_norm, noise), training=training,
+              attack=no_attack(), defence=defence(max_grad_norm, noise), training=training,
               precision="fast")
     return run.with_(**changes)
 
@@ -76,7 +77,6 @@ def defence(max_grad_norm: float | None, noise: float = 0.0) -> DPSGD:
     return DPSGD(noise_multiplier=noise / max_grad_norm, max_grad_norm=max_grad_norm)
 
 
-def _no_attack():
+def no_attack() -> LabelFlip:
     """Nothing is poisoned, and every test record counts."""
-    from lib.attacks.label_flip import LabelFlip
     return LabelFlip(fraction=0.0)
