@@ -18,7 +18,7 @@ from lib.defences import Certify, Predict, Trained
 from lib.defences.certificates import Examples
 from lib.goals import Cases, Predictions
 from lib.parts import digest, name_of
-from lib.study import inputs, scores, start, traces
+from lib.study import inputs, poison_gradients, scores, start, traces
 from lib.study.runs import Run
 
 # Errors that are this machine's fault, not the run's.
@@ -28,7 +28,7 @@ FAULTS = (data.DataNotFound, MemoryError, OSError, torch.OutOfMemoryError)
 def identity(run: Run) -> str:
     """A digest that is equal for runs that train the same model, such as clean twins of different
     attacks."""
-    values = run.to_dict() | {"scores": False}
+    values = run.to_dict() | {"scores": False, "anatomy": False}
     if run.attack.in_world == "C":
         values["attack"], values["attack_seed"] = "clean", None
     return digest(values)
@@ -39,6 +39,7 @@ def identity(run: Run) -> str:
 def poisoned(run: Run) -> Poisoned:
     """The run's poisoned training set, with the weights that it starts from."""
     start.check(run)
+    poison_gradients.check(run)
     found = inputs.poisoned(run)
     return found if run.start is None else replace(found, start=start.load(run.start).weights)
 
@@ -100,7 +101,7 @@ def measure(run: Run, model: Trained, training_set: Poisoned) -> dict:
     own = model.privacy
     begun = None if run.start is None else start.load(run.start)
     row = {"status": "ok", "metrics": _score(run, model.predict),
-           "curve": _path(run, model.path, training_set),
+           "curve": _path_with_anatomy(run, model, training_set),
            "privacy": start.composed(own, begun).as_dict(), "facts": dict(model.facts)}
     if begun is not None:
         row["privacy"]["given_start"] = own.as_dict()
@@ -132,6 +133,13 @@ def _path(run: Run, path: list[tuple[int, Predict]], training_set: Poisoned) -> 
     per_epoch = run.training.steps(n) / run.training.epochs
     return [{"step": step, "epoch": step / per_epoch, **_point(run, predict, training_set)}
             for step, predict in path]
+
+
+def _path_with_anatomy(run: Run, model: Trained, training_set: Poisoned) -> list[dict]:
+    """The path of the last weights; with `Run.anatomy`, its points hold `columns.ANATOMY` too."""
+    anatomy = poison_gradients.along(run, model, training_set)
+    return [point | own for point, own in
+            zip(_path(run, model.path, training_set), anatomy, strict=True)]
 
 
 def _point(run: Run, predict: Predict, training_set: Poisoned) -> dict:

@@ -125,6 +125,39 @@ def curves(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=[*kept, *names])
 
 
+def anatomy(frame: pd.DataFrame, *, by_epoch: bool = False) -> pd.DataFrame:
+    """One line per run and point of its path, of the runs with `anatomy=True` and their last
+    weights.
+
+    Columns: the run's, step, epoch, and `lib.study.columns.ANATOMY`. by_epoch: one line per run and
+    epoch instead, with means over its points; epoch e has the points after e - 1, up to e. Hong et
+    al. average gradients over the batches of an epoch, which several points an epoch come close to;
+    their scalar is the mean of these epochs' ratios.
+    """
+    kept = [name for name in frame.columns if name not in MEASURED]
+    names = ["step", "epoch", *columns.ANATOMY]
+    lines = []
+    for _, line in frame[frame["anatomy"].astype(bool) & frame["weights"].eq("last")].iterrows():
+        points = (ledger.find(line["key"])[0] or {}).get("curve", [])
+        own = {name: line[name] for name in kept}
+        lines += [own | point for point in (_by_epoch if by_epoch else _as_measured)(points, names)]
+    return pd.DataFrame(lines, columns=[*kept, *names])
+
+
+def _as_measured(points: list[dict], names: list[str]) -> list[dict]:
+    return [{name: _value(point.get(name)) for name in names} for point in points]
+
+
+def _by_epoch(points: list[dict], names: list[str]) -> list[dict]:
+    """Means over the points of each epoch; a value that is missing somewhere counts nowhere."""
+    found = pd.DataFrame(_as_measured(points, names), columns=names, dtype=float)
+    # Points lie at whole steps, which can be just past the end of their epoch.
+    slack = found["epoch"].diff().min() / 2 if len(found) > 1 else 0.5
+    epochs = (found["epoch"] - slack).apply(math.ceil)
+    means = found.groupby(epochs).mean()
+    return means.assign(epoch=means.index).to_dict("records")
+
+
 def certified(frame: pd.DataFrame) -> pd.DataFrame:
     """One line per run, kind of images ("clean", "triggered"), rule of the certificate and radius.
 
