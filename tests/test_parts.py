@@ -111,7 +111,8 @@ def test_one_file_is_enough(added, store):
 
 
 def test_names_are_those_of_the_files(added):
-    assert parts.names("attack") == ("badnets", "four_pixel", "stripe")
+    assert parts.names("attack") == ("badnets", "four_pixel", "insertion", "interpolation",
+                                     "stripe")
     assert "half" in parts.names("defence") and parts.names("transform") == ("crop", "dim", "flip")
 
 

@@ -20,6 +20,8 @@ import torch
 from lib import ledger, parts, paths, privacy, study
 from lib.attacks.badnets import BadNets
 from lib.attacks.four_pixel import FourPixel
+from lib.attacks.insertion import Insertion
+from lib.attacks.interpolation import Interpolation
 from lib.data import DataNotFound
 from lib.defences.alibi import ALIBI
 from lib.defences.dpsgd import DPSGD
@@ -139,7 +141,8 @@ def test_golden_defaults():
     A new field is added here; nothing that stands here ever changes.
     """
     made = [Run(), BadNets(), FourPixel(), DPSGD(), LabelNoise(), ALIBI(), LPMST(), PATE(),
-            Partition(), Smoothing(), OutputNoise(1.0), Training(), Flip(), Crop()]
+            Partition(), Smoothing(), OutputNoise(1.0), Training(), Flip(), Crop(),
+            Interpolation(), Insertion()]
     found = {type(one).__name__: json.loads(json.dumps(parts.plain(one))) for one in made}
     assert found == json.loads((pathlib.Path(__file__).parent / "defaults.json").read_text())
 
