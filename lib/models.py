@@ -20,12 +20,19 @@ def cnn(shape: tuple[int, ...], classes: int) -> nn.Sequential:
 
     TensorFlow's "same" padding of the first convolution is 3 on each side for an even input.
     """
+    _check_images("cnn", shape)
     convolutions = [
         nn.Conv2d(shape[0], 16, 8, stride=2, padding=3), nn.ReLU(), nn.MaxPool2d(2, stride=1),
         nn.Conv2d(16, 32, 4, stride=2), nn.ReLU(), nn.MaxPool2d(2, stride=1), nn.Flatten(),
     ]
     width = _width(shape)
     return nn.Sequential(*convolutions, nn.Linear(width, 32), nn.ReLU(), nn.Linear(32, classes))
+
+
+def _check_images(name: str, shape: tuple[int, ...]) -> None:
+    if len(shape) != 3:
+        raise ValueError(f"model {name}: inputs of shape {tuple(shape)}: expected images (channels,"
+                         " height, width); for records or features use linear, mlp or mlp-256-256")
 
 
 def _width(shape: tuple[int, ...]) -> int:
@@ -54,6 +61,31 @@ def linear(shape: tuple[int, ...], classes: int) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), nn.Linear(torch.Size(shape).numel(), classes))
 
 
+def mlp_256_256(shape: tuple[int, ...], classes: int) -> nn.Sequential:
+    """Two hidden layers of 256 (Hong et al., released code; their table 4 shows one of the two)."""
+    inputs = torch.Size(shape).numel()
+    return nn.Sequential(nn.Flatten(), nn.Linear(inputs, 256), nn.ReLU(), nn.Linear(256, 256),
+                         nn.ReLU(), nn.Linear(256, classes))
+
+
+def cnn_16_32(shape: tuple[int, ...], classes: int) -> nn.Sequential:
+    """The CNN of Hong et al. (table 4): two 3x3 convolutions of 16 and 32 filters that keep the
+    size, max-pooling, and a layer of 64.
+
+    Without dropout, as in the released code; the table's "p: 0.5" seems to mean it.
+    """
+    _check_images("cnn-16-32", shape)
+    channels, height, width = shape
+    if min(height, width) < 2:
+        raise ValueError(f"model cnn-16-32: inputs of shape {tuple(shape)} are too small; expected "
+                         "images of at least 2x2 pixels")
+    pooled = 32 * (height // 2) * (width // 2)
+    return nn.Sequential(
+        nn.Conv2d(channels, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(pooled, 64), nn.ReLU(),
+        nn.Linear(64, classes))
+
+
 class Unit(nn.Module):
     """A pre-activation residual unit (He et al. 2016): two 3x3 convolutions, each after a
     normalisation and a ReLU, added to the unit's input.
@@ -80,6 +112,7 @@ def resnet(shape: tuple[int, ...], classes: int, *, units: int = 5) -> nn.Sequen
 
     The papers' batch normalisation would mix samples, and the models of a group. Meant for a GPU.
     """
+    _check_images("resnet", shape)
     layers: list[nn.Module] = [nn.Conv2d(shape[0], 16, 3, padding=1, bias=False)]
     for before, width, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2)):
         layers += [Unit(before, width, stride), *(Unit(width, width, 1) for _ in range(units - 1))]
@@ -88,7 +121,8 @@ def resnet(shape: tuple[int, ...], classes: int, *, units: int = 5) -> nn.Sequen
 
 
 MODELS: dict[str, Callable] = {
-    "cnn": cnn, "head": head, "mlp": mlp, "linear": linear, "resnet": resnet}
+    "cnn": cnn, "head": head, "mlp": mlp, "linear": linear, "resnet": resnet,
+    "mlp-256-256": mlp_256_256, "cnn-16-32": cnn_16_32}
 
 
 def version(name: str) -> int | str:

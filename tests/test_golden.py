@@ -42,7 +42,8 @@ def test_models_version_1():
         for name in models.MODELS
     }
     assert (models.VERSION, counts) == (1, {
-        "cnn": 26010, "head": 203530, "mlp": 50890, "linear": 7850, "resnet": 466426
+        "cnn": 26010, "head": 203530, "mlp": 50890, "linear": 7850, "resnet": 466426,
+        "mlp-256-256": 269322, "cnn-16-32": 406922
     })
 
 

@@ -90,6 +90,14 @@ def stamp(images: Tensor, patch: Tensor, *, position: str, margin: int, amplitud
     return stamped
 
 
+def check_images(images: Tensor) -> None:
+    """Raise ValueError for tabular records, which a trigger cannot be stamped on."""
+    if images.ndim != 4:
+        raise ValueError(f"trigger on records of shape {tuple(images.shape[1:])}: expected images "
+                         "[channels, height, width]; for tabular data use an attack without a "
+                         "trigger")
+
+
 class Trigger(Protocol):
     """Anything that stamps images. Equal triggers should compare equal, so that runs share work."""
 
@@ -111,6 +119,7 @@ class Patch:
 
     def __call__(self, images: Tensor, *, seed: int) -> Tensor:
         """A stamped copy of `images`."""
+        check_images(images)
         patch = pattern(self.pattern, self.size, images.shape[1], seed=seed)
         return stamp(images, patch, position=self.position, margin=self.margin,
                      amplitude=self.amplitude)
@@ -141,6 +150,7 @@ class FourPixels:
 
     def __call__(self, images: Tensor, *, seed: int) -> Tensor:
         """A stamped copy of `images`; `seed` has no effect."""
+        check_images(images)
         height, width = images.shape[2:]
         if min(height, width) <= max(max(pixel) for pixel in FOUR_PIXELS):
             raise ValueError(f"attack four_pixel: an image of {height}x{width} has no pixel "

@@ -19,8 +19,8 @@ TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """The decoded tensors of a data set: images uint8 [n, channels, height, width] and labels int64
-    [n].
+    """The decoded tensors of a data set: images uint8 [n, channels, height, width], or tabular
+    records [n, columns], and labels int64 [n].
     """
 
     train_images: torch.Tensor

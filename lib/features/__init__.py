@@ -102,6 +102,10 @@ def _raw(name: str, fitted: dict[str, torch.Tensor], shape: torch.Size,
 def _fitted(name: str, dataset: Dataset, public: int, device: torch.device
            ) -> dict[str, torch.Tensor]:
     """The extractor's tensors, with `mean` [d] and `scale` [d] that bring its features to NORM."""
+    if dataset.train_images.ndim != 4:
+        raise ValueError(f"features {name!r} of {dataset.name}, whose records have shape "
+                         f"{tuple(dataset.train_images.shape[1:])}: expected images; use features "
+                         "none")
     path = _place(name, _fit_key(name, dataset, public))
     images = dataset.train_images[:public].to(device)
     if _named(name)[0] in FITTED:
