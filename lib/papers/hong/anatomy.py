@@ -8,17 +8,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lib.attacks import Attack
-from lib.attacks.insertion import Insertion
 from lib.attacks.interpolation import Interpolation
 from lib.defences.dpsgd import DPSGD
 from lib.study import Run, grid
 from lib.training import Training
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 SCRATCH, RETRAINED, INSERTED = "from scratch, blends", "re-training, blends", "re-training, patches"
 VANILLA = "not clipped"
+KEYS = ["scenario", "norm", "level", "draw"]  # of a run
+MEASURES = ["ratio", "cosine", "ratio_all", "cosine_all"]
 
 
 def victim(dataset: str, model: str, attack: Attack, training: Mapping[str, Any], **fields: Any
@@ -58,3 +59,63 @@ def _drawn(runs: Sequence[Run], draws: int) -> list[Run]:
 def clipped(runs: Sequence[Run], norms: Sequence[float]) -> list[Run]:
     """The same runs with every record's gradient clipped at each norm, without noise."""
     return [run.with_(defence=DPSGD(0.0, max_grad_norm=norm)) for norm in norms for run in runs]
+
+
+# ---------------------------------------------------------------- frames
+
+def named(frame: "DataFrame") -> "DataFrame":
+    """The probes' rows with `scenario`, `level` (mixing, or side of the square), `draw` and `norm`
+    (the clipping norm in words). Other rows are left out."""
+    probes = frame[frame["attack.name"].isin(["interpolation", "insertion"])]
+    blended = probes["attack.name"].eq("interpolation")
+    scenario = blended.map({True: SCRATCH, False: INSERTED}).mask(
+        blended & probes["start"].ne(""), RETRAINED)
+    level = _column(probes, "attack.mixing").where(blended, _column(probes, "attack.size"))
+    return probes.assign(scenario=scenario, level=level.astype(float),
+                         draw=probes["attack_seed"], norm=norms(probes))
+
+
+def norms(frame: "DataFrame") -> "Series":
+    """The clipping norm of each row, in words."""
+    own = frame["defence.max_grad_norm"].map("C {:g}".format)
+    return own.where(frame["defence.clip"].astype(bool), VANILLA)
+
+
+def _column(frame: "DataFrame", name: str) -> "Series":
+    return frame[name] if name in frame else frame["attack_seed"] * float("nan")
+
+
+def epochs(frame: "DataFrame") -> "DataFrame":
+    """The rows of `named`, one line a run and epoch: means over the epoch's points."""
+    from lib import study
+
+    return study.anatomy(frame, by_epoch=True)
+
+
+def means(paths: "DataFrame", keys: Sequence[str] = KEYS) -> "DataFrame":
+    """The paper's scalar: means over the epochs, one line a run (`keys`).
+
+    `log ratio` is that of the mean ratio. `log odds` is that of poison's part of the gradient over
+    the clean part. `balance` is the number of clean records over that of poisons: the ratio where
+    both parts cancel, as they do wherever training has converged.
+    """
+    import numpy as np
+
+    odds = paths["share"] / (1 - paths["share"])
+    found = paths.assign(odds=odds, balance=paths["ratio_all"] / odds).groupby(
+        list(keys), sort=False)[[*MEASURES, "odds", "balance"]].mean()
+    return found.assign(**{"log ratio": np.log(found["ratio"]),
+                           "log odds": np.log(found["odds"])}).reset_index()
+
+
+def change(paths: "DataFrame", *, window: int = 5) -> "DataFrame":
+    """Last epochs minus first epochs of ratio and absolute cosine, one line a run.
+
+    window: epochs on either side, fewer where the two would overlap.
+    """
+    paths = paths.assign(absolute=paths["cosine"].abs())
+    wide = min(window, max(1, paths["epoch"].nunique() // 2)) if len(paths) else window
+    last = paths["epoch"] > paths["epoch"].max() - wide
+    early, late = (paths[side].groupby(KEYS, sort=False)[["ratio", "absolute"]].mean()
+                   for side in (paths["epoch"] <= wide, last))
+    return (late - early).rename(columns={"absolute": "cosine"}).reset_index()
