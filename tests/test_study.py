@@ -22,6 +22,8 @@ from lib.attacks.badnets import BadNets
 from lib.attacks.four_pixel import FourPixel
 from lib.attacks.insertion import Insertion
 from lib.attacks.interpolation import Interpolation
+from lib.attacks.label_flip import LabelFlip
+from lib.attacks.slab import Slab
 from lib.data import DataNotFound
 from lib.defences.alibi import ALIBI
 from lib.defences.dpsgd import DPSGD
@@ -142,7 +144,7 @@ def test_golden_defaults():
     """
     made = [Run(), BadNets(), FourPixel(), DPSGD(), LabelNoise(), ALIBI(), LPMST(), PATE(),
             Partition(), Smoothing(), OutputNoise(1.0), Training(), Flip(), Crop(),
-            Interpolation(), Insertion()]
+            Interpolation(), Insertion(), LabelFlip(), Slab()]
     found = {type(one).__name__: json.loads(json.dumps(parts.plain(one))) for one in made}
     assert found == json.loads((pathlib.Path(__file__).parent / "defaults.json").read_text())
 

@@ -6,8 +6,8 @@ attackers want and how success is counted; `lib.lab.Lab` holds what they work wi
 """
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lib import parts, typed
 from lib.data import Labelled
+from lib.training import as_input
 
 if TYPE_CHECKING:
     from lib.goals import Goal
@@ -27,14 +28,16 @@ class Poisoned:
     """A poisoned training set, as places in a pool, so that many attacked sets share their images.
 
     clean: the clean images or their features [n, ...], shared. stamped: the images (or features)
-    that the attack made [poisons, ...]. rows: int64 [records], places in clean followed by stamped;
+    that the attack made [poisons, ...]; floats beside uint8 images are already divided by 255, and
+    may leave [0, 1]. rows: int64 [records], places in clean followed by stamped;
     n of them if poisons replace records, more if they are appended. labels: int64 [records]. mask:
     bool [records], True for attacked records, even if only the label or only the image changed.
     classes: number of classes. truth: int64 [records], the labels before the attack, which only
     controls may use. public: the public records under the same attack, for a defence that asks for
     them. pixels: the same set as uint8 images, for a defence that asks for them. encode: from
     images (0 to 255, uint8 or float) to features, for a defence that takes images. start: the
-    initial weights, None to draw them.
+    initial weights, None to draw them. facts: numbers about the poison for the row, by name; the
+    attack lists their names in its class attribute `FACTS`.
     """
 
     clean: Tensor
@@ -48,6 +51,7 @@ class Poisoned:
     pixels: "Poisoned | None" = None
     encode: Callable[[Tensor], Tensor] | None = None
     start: Tensor | None = None
+    facts: Mapping[str, float] = field(default_factory=dict)
 
     def records(self, appended: str) -> int:
         """The number of records that determines sample rate, steps and expected batch size.
@@ -64,7 +68,7 @@ class Poisoned:
 
     def images(self) -> Tensor:
         """The training images as the victim sees them [records, ...] (a copy)."""
-        return torch.cat([self.clean, self.stamped])[self.rows]
+        return joined(self.clean, self.stamped)[self.rows]
 
     def given_public(self) -> "Poisoned":
         """The public records; ValueError if this set has none."""
@@ -81,11 +85,24 @@ class Poisoned:
         return self.pixels
 
 
+def joined(*parts: Tensor) -> Tensor:
+    """Images one after the other; floats in the unit of the victim's inputs if any of them are."""
+    if len({part.dtype for part in parts}) > 1:
+        parts = tuple(as_input(part) for part in parts)
+    return torch.cat(parts)
+
+
+def facts(attack: "Attack") -> tuple[str, ...]:
+    """The names of the facts that an attack adds to a row."""
+    return tuple(getattr(attack, "FACTS", ()))  # most attacks add none
+
+
 class Attack(Protocol):
     """What an attack must define; `lib.attacks.dirty_label.DirtyLabel` implements most of it.
 
     worlds: names of the training worlds that it can make, the attacked one first. Every attack has
-    C, the clean one; its module explains the others.
+    C, the clean one; its module explains the others. It may also have a class attribute `FACTS`,
+    the names of the facts in its `Poisoned`.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]  # a frozen dataclass

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lib import models, training
-from lib.attacks import Poisoned
+from lib.attacks import Poisoned, joined
 from lib.defences import Averaged, Predict, Trained
 from lib.privacy import Guarantee
 
@@ -66,8 +66,8 @@ def _member(run: "Run", data: Poisoned, rows: Tensor, change: dict) -> training.
 def pooled(poisoned: list[Poisoned]) -> tuple[Tensor, list[Tensor]]:
     """One pool of images for several runs, and each run's rows in it.
 
-    The pool holds the shared clean images, then each run's stamped ones. Raises ValueError if the
-    runs do not share their clean images.
+    The pool holds the shared clean images, then each run's stamped ones; all are floats if some
+    are. Raises ValueError if the runs do not share their clean images.
     """
     clean = poisoned[0].clean
     if any(data.clean is not clean for data in poisoned):
@@ -77,7 +77,7 @@ def pooled(poisoned: list[Poisoned]) -> tuple[Tensor, list[Tensor]]:
     for data in poisoned:
         places.append(torch.where(data.rows >= len(clean), data.rows + shift, data.rows))
         shift += len(data.stamped)
-    return (torch.cat([clean, *(data.stamped for data in poisoned)]) if shift else clean), places
+    return (joined(clean, *(data.stamped for data in poisoned)) if shift else clean), places
 
 
 def predictor(group: training.Ensemble, model: int, *, step: int | None = None,

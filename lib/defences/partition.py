@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lib import models, training
-from lib.attacks import Poisoned
+from lib.attacks import Poisoned, joined
 from lib.defences import Trained, certificates, smoothing
 from lib.defences.certificates import Certified, Examples
 from lib.privacy import Guarantee
@@ -181,7 +181,7 @@ class Voters:
                  only: list[int] | None = None) -> None:
         self.defence, self.classes = defence, data.classes
         self.count, self.precision = len(parts), run.precision
-        pool = torch.cat([data.clean, data.stamped]) if len(data.stamped) else data.clean
+        pool = joined(data.clean, data.stamped) if len(data.stamped) else data.clean
         chosen = range(len(parts)) if only is None else only
         self.numbers = [number for number in chosen if len(parts[number])]
         numbered = [defence.member(run, data, parts[number].to(data.rows.device), number, copy)
@@ -259,7 +259,8 @@ def contents(data: Poisoned) -> list[tuple[int, int]]:
     Only the hash determines the part, so a changed label moves no record.
     """
     pixels = data.given_pixels()
-    images = torch.cat([pixels.clean, pixels.stamped]).numpy()
+    # One list, not one tensor: the bytes of clean images must not depend on the type of the others.
+    images = [*pixels.clean.numpy(), *pixels.stamped.numpy()]
     hashes = [int.from_bytes(hashlib.sha256(images[row].tobytes()).digest()[:8], "big")
               for row in pixels.rows.tolist()]
     return list(zip(hashes, pixels.labels.tolist()))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lib import models, parts, paths
 from lib import training as trainer
-from lib.attacks import Poisoned
+from lib.attacks import Poisoned, joined
 from lib.data import cache
 from lib.training import Ensemble, Member, Training, fit, generator, products
 
@@ -74,7 +74,7 @@ def ask(run: "Run", private: Poisoned, *, teachers: int, training: Training, ver
 
 
 def _train(run: "Run", private: Poisoned, teachers: int, training: Training) -> Ensemble:
-    pool = torch.cat([private.clean, private.stamped]) if len(private.stamped) else private.clean
+    pool = joined(private.clean, private.stamped) if len(private.stamped) else private.clean
     blocks = _blocks(len(private.rows), private.records("nominal"), teachers)
     members = [_teacher(run, private, block, number, training)
                for number, block in enumerate(blocks)]

@@ -1,7 +1,7 @@
 """The columns of the tables that `lib.study` makes; there is no other list of them.
 
 Further columns are the fields of `Run`, nested ones with a dot ("training.lr"), and the facts that
-a defence adds, with the prefix "facts.".
+an attack or a defence adds, with the prefix "facts.".
 """
 
 from collections.abc import Iterable
@@ -49,6 +49,8 @@ PATH = {
     "loss_poison": "mean cross-entropy of attacked training samples",
     "loss_base": "mean cross-entropy of untouched training samples of the base class",
     "loss_clean": "mean cross-entropy of untouched training samples of the other classes",
+    "accuracy_poison": "share of attacked training samples classified as they are labelled",
+    "accuracy_clean": "the same of the untouched samples of loss_clean",
     "trigger_signal": "mean change of target minus base logit when the trigger is stamped",
     "trigger_noise": "sd over uninvolved classes of the mean change of their logits",
     "gap": "mean target minus base logit of the cases without their trigger",
@@ -97,7 +99,8 @@ TWINS = {
 }
 SHARES = (
     "accuracy", "floor", "success", "trigger_auc", "base_recall", "probability", "best_accuracy",
-    "correct", "called target", "natural", "blind", "auc_clean", "rad_best",
+    "correct", "called target", "natural", "blind", "auc_clean", "rad_best", "accuracy_poison",
+    "accuracy_clean",
 )
 DIFFERENCES = ("lift", "collateral", "excess")  # of two shares
 BOUNDS = {

@@ -195,6 +195,9 @@ def _public(run: Run) -> attacks.Poisoned:
 
 def _with_inputs(run: Run, images: attacks.Poisoned, clean: Tensor) -> attacks.Poisoned:
     """The attacked set on the device, as features if the run uses them."""
+    if images.stamped.dtype != torch.uint8 and run.features != "none":
+        raise ValueError(f"features {run.features!r} with an attack whose pixels may leave [0, 1]: "
+                         "expected none, or an attack that makes images (for slab, clip_pixels)")
     stamped = encoded(run, images.stamped) if len(images.stamped) else clean[:0]
     moved = {name: getattr(images, name).to(clean.device)
              for name in ("rows", "labels", "mask", "truth")}

@@ -6,6 +6,7 @@ import platform
 import subprocess
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -102,7 +103,8 @@ def measure(run: Run, model: Trained, training_set: Poisoned) -> dict:
     begun = None if run.start is None else start.load(run.start)
     row = {"status": "ok", "metrics": _score(run, model.predict),
            "curve": _path_with_anatomy(run, model, training_set),
-           "privacy": start.composed(own, begun).as_dict(), "facts": dict(model.facts)}
+           "privacy": start.composed(own, begun).as_dict(),
+           "facts": {**training_set.facts, **model.facts}}
     if begun is not None:
         row["privacy"]["given_start"] = own.as_dict()
     if model.averaged:
@@ -112,7 +114,10 @@ def measure(run: Run, model: Trained, training_set: Poisoned) -> dict:
                            for name, averaged in model.averaged.items()}
     if run.scores:
         row["scores"] = scores.keep(run, *_logits(run, model.predict))
-    return row if model.certify is None else row | _certified(run, model, model.certify)
+    if model.certify is not None:
+        facts, row["certified"] = _certified(run, model.certify)
+        row["facts"] |= facts
+    return row
 
 
 def _logits(run: Run, predict: Predict) -> tuple[Predictions, Cases]:
@@ -149,14 +154,13 @@ def _point(run: Run, predict: Predict, training_set: Poisoned) -> dict:
             **traces.trigger(*found, goal.base)}
 
 
-def _certified(run: Run, model: Trained, certify: Certify) -> dict:
+def _certified(run: Run, certify: Certify) -> tuple[Mapping[str, float | None], list[dict]]:
     """The facts and the certified shares that the defence's certificate yields."""
     test, wanted = inputs.private_and_test(run)[1], run.attack.goal.wanted
     counted = torch.zeros(len(test.labels), dtype=torch.bool)
     counted[inputs.cases(run)[0].rows] = True
-    facts, curves = certify(Examples(
+    return certify(Examples(
         inputs.shared(run)[1], inputs.everyone(run)[1], test.labels, counted, wanted))
-    return {"facts": {**model.facts, **facts}, "certified": curves}
 
 
 # ---------------------------------------------------------------- provenance

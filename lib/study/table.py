@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from lib import ledger
+from lib import attacks, ledger
 from lib.defences import asks
 from lib.study import columns
 from lib.study.columns import bounds
@@ -75,7 +75,8 @@ def _cost(row: dict) -> dict:
 
 def _facts(run: Run, row: dict) -> dict:
     found = row.get("facts", {})
-    return {f"{columns.FACT}{name}": _value(found.get(name)) for name in asks(run.defence).facts}
+    names = dict.fromkeys((*asks(run.defence).facts, *attacks.facts(run.attack)))
+    return {f"{columns.FACT}{name}": _value(found.get(name)) for name in names}
 
 
 def flatten(run: Run) -> dict:

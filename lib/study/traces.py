@@ -1,11 +1,11 @@
-"""Measurements along a training: losses on attacked and on untouched training samples (Razmi et
-al., figure 7), and how far the trigger moves logits.
+"""Measurements along a training: losses and accuracies on attacked and on untouched training
+samples (Razmi et al., figure 7; Hong et al., figure 11), and how far the trigger moves logits.
 """
 
 import torch
 import torch.nn.functional as F
 
-from lib.attacks import Poisoned
+from lib.attacks import Poisoned, joined
 from lib.defences import Predict
 from lib.goals import Cases, Predictions
 
@@ -13,26 +13,41 @@ MAX_SAMPLES = 2000  # of each kind; enough to know their mean loss to a few per 
 
 
 def losses(predict: Predict, data: Poisoned, base: int | None) -> dict[str, float | None]:
-    """Mean cross-entropy of the first `MAX_SAMPLES` training samples of each kind.
+    """Mean cross-entropy and accuracy of the first `MAX_SAMPLES` training samples of each kind.
 
     loss_poison: attacked samples, with the labels that the attack gave them. loss_base: untouched
     samples of the base class. loss_clean: untouched samples of the other classes; without a base
-    class, of all. None if there are no such samples.
+    class, of all. accuracy_poison, accuracy_clean: the share of the same samples that the model
+    gives their labels in the training set. None if there are no such samples.
     """
     of_base = data.truth == base if base is not None else torch.zeros_like(data.mask)
-    kinds = {"loss_poison": data.mask, "loss_base": of_base & ~data.mask,
-             "loss_clean": ~of_base & ~data.mask}
-    return {name: _loss(predict, data, kind.nonzero().flatten()[:MAX_SAMPLES])
-            for name, kind in kinds.items()}
+    kinds = {"poison": data.mask, "base": of_base & ~data.mask, "clean": ~of_base & ~data.mask}
+    found = {name: _fit(predict, data, kind.nonzero().flatten()[:MAX_SAMPLES])
+             for name, kind in kinds.items()}
+    accuracies = {f"accuracy_{name}": found[name][1] for name in ("poison", "clean")}
+    return {f"loss_{name}": loss for name, (loss, _) in found.items()} | accuracies
 
 
-def _loss(predict: Predict, data: Poisoned, records: torch.Tensor) -> float | None:
+def _fit(predict: Predict, data: Poisoned, records: torch.Tensor
+         ) -> tuple[float | None, float | None]:
+    """Mean cross-entropy and accuracy of a model on these records."""
     if not len(records):
-        return None
-    rows, stamped = data.rows[records], data.rows[records] >= len(data.clean)
-    inputs = data.clean[rows.where(~stamped, 0)]
-    inputs[stamped] = data.stamped[rows[stamped] - len(data.clean)]
-    return F.cross_entropy(predict(inputs), data.labels[records].cpu()).item()
+        return None, None
+    logits, labels = predict(_inputs(data, data.rows[records])), data.labels[records].cpu()
+    accuracy = (logits.argmax(1).cpu() == labels).double().mean().item()
+    return F.cross_entropy(logits, labels).item(), accuracy
+
+
+def _inputs(data: Poisoned, rows: torch.Tensor) -> torch.Tensor:
+    """The training inputs at these places of the pool [rows, ...], without copying the pool."""
+    own, made = rows[rows < len(data.clean)], rows[rows >= len(data.clean)] - len(data.clean)
+    if not len(made):
+        return data.clean[own]
+    both = joined(data.clean[own], data.stamped[made])
+    found = torch.empty_like(both)
+    found[rows < len(data.clean)], found[rows >= len(data.clean)] = both.split(
+        [len(own), len(made)])
+    return found
 
 
 def trigger(predictions: Predictions, cases: Cases, base: int | None) -> dict[str, float | None]:

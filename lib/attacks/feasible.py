@@ -1,0 +1,245 @@
+"""The feasible set of an indiscriminate attack: points that pass outlier filters, and the ones that
+hurt a linear classifier most (Steinhardt, Koh and Liang 2017, section 3 and appendix).
+
+The filters are those of a defender who knows which records are clean only from their distances: a
+record passes if it lies within a sphere around the mean of its class, and within a slab across the
+line between both means. The means are those of the *poisoned* set, so that poison which moves a
+mean moves the filter with it. That makes the set of feasible points not convex; but their Gram
+matrix, together with the class means and the classifier, obeys linear and second-order constraints,
+so the best points follow from a small semidefinite program.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lib.data import DataNotFound
+from lib.data.cache import one_line
+
+Array = NDArray[np.float64]
+
+CLASSES = np.array([0, 0, 1, 1])  # of the four points: two for each class
+SIGNS = np.array([1.0, -1.0])  # of the classes, as the hinge loss takes them
+SPAN = 3  # both class means and the classifier
+POINTS = len(CLASSES)
+SIZE = POINTS + SPAN  # of the Gram matrix
+COLUMNS, ROWS = np.tril_indices(SIZE)  # the upper triangle, column by column
+SCALES = np.where(ROWS == COLUMNS, 1.0, math.sqrt(2.0))  # inner products of triangles are traces
+LOSS = "hinge loss"
+LARGEST_GAP = 1e-5
+TOLERANCE = 1e-6  # of a constraint, relative to its radius
+
+
+@dataclass(frozen=True, eq=False)
+class Filters:
+    """What clean data say about the filters.
+
+    means: of both classes [2, d]. shares: of both classes among the records [2]. spheres, slabs:
+    the filters' radii for both classes [2].
+    """
+
+    means: Array
+    shares: Array
+    spheres: Array
+    slabs: Array
+
+    def poisoned(self, points: Array, weights: Array) -> Array:
+        """The class means of the poisoned set [2, d].
+
+        points: [4, d]. weights: copies of each point per clean record [4].
+        """
+        total = [weights[own] @ points[own] for own in (CLASSES == 0, CLASSES == 1)]
+        mass = self.shares + [weights[CLASSES == 0].sum(), weights[CLASSES == 1].sum()]
+        return (self.shares[:, None] * self.means + total) / mass[:, None]
+
+    def excess(self, points: Array, weights: Array) -> float:
+        """How far the points lie outside of the filters, relative to the radii; 0 or less inside.
+
+        Points without weight do not count.
+        """
+        means = self.poisoned(points, weights)
+        away, across = points - means[CLASSES], means[0] - means[1]
+        sphere = np.linalg.norm(away, axis=1) / self.spheres[CLASSES]
+        slab = np.abs(away @ across) / np.linalg.norm(across) / self.slabs[CLASSES]
+        return float(np.maximum(sphere, slab)[weights > 0].max() - 1)
+
+
+def filters(inputs: Array, labels: NDArray[np.int64], quantile: float) -> Filters:
+    """The filters that keep this share of the clean records of each class; inputs: [n, d].
+
+    Raises ValueError for one of them without width, through which nothing but the mean passes.
+    """
+    means = np.stack([inputs[labels == name].mean(0) for name in (0, 1)])
+    across = (means[0] - means[1]) / np.linalg.norm(means[0] - means[1])
+    away = inputs - means[labels]
+    found = Filters(means, np.bincount(labels, minlength=2) / len(labels),
+                    _radii(np.linalg.norm(away, axis=1), labels, quantile),
+                    _radii(np.abs(away @ across), labels, quantile))
+    for name, radii in (("sphere", found.spheres), ("slab", found.slabs)):
+        if not (radii > 0).all():
+            raise ValueError(f"attack slab: quantile {quantile} gives the {name} a radius of "
+                             f"{radii.min()}: expected above 0; raise the quantile")
+    return found
+
+
+def _radii(distances: Array, labels: NDArray[np.int64], quantile: float) -> Array:
+    return np.array([np.quantile(distances[labels == name], quantile) for name in (0, 1)])
+
+
+@dataclass(frozen=True, eq=False)
+class Worst:
+    """The points that hurt most [4, d], their weighted hinge loss (points 0 and 2), and the
+    relative duality gap with which this is known."""
+
+    points: Array
+    loss: float
+    gap: float
+
+
+def worst(given: Filters, theta: Array, bias: float, weights: Array,
+          directions: Array) -> Worst:
+    """The feasible points with the largest hinge loss under a linear classifier.
+
+    Points 0 and 2, one for each class, carry the loss; 1 and 3 may move the means to make room for
+    them. weights: copies of each per clean record [4]. directions: orthonormal, orthogonal to the
+    means and to theta [4, d]; points leave the span along them only where they must. Raises
+    ValueError if no point of a class has a hinge loss, or if the solver does not converge.
+    """
+    basis = np.linalg.qr(np.stack([*given.means, theta], axis=1))[0]  # [d, 3]
+    unit = float(given.spheres.max())  # lengths of about 1 suit the solver
+    problem = _problem(given, basis, theta * unit, bias, weights, unit)
+    gram, gap = problem.solve()
+    inside = unit * gram[:POINTS, POINTS:] @ basis.T
+    margins = SIGNS[CLASSES] * (inside @ theta + bias)
+    loss = float(weights[[0, 2]] @ (1 - margins[[0, 2]]))
+    if given.excess(inside, weights) <= TOLERANCE:
+        return Worst(inside, loss, gap)
+    return Worst(inside + unit * _outside(gram) @ directions, loss, gap)
+
+
+def directions(given: Filters, random: np.random.RandomState, thetas: Array) -> Array:
+    """Random orthonormal directions that are orthogonal to the means and to theta [4, d]."""
+    drawn = random.normal(size=(given.means.shape[1], POINTS))
+    known = np.stack([*given.means, thetas], axis=1)
+    return np.linalg.qr(np.hstack([known, drawn]))[0][:, SPAN:].T
+
+
+def _outside(gram: Array) -> Array:
+    """What the points need orthogonally to the span: a root of the Schur complement [4, 4]."""
+    inside = gram[:POINTS, POINTS:]
+    values, vectors = np.linalg.eigh(gram[:POINTS, :POINTS] - inside @ inside.T)
+    return vectors * np.sqrt(np.maximum(values, 0))
+
+
+# ---------------------------------------------------------------- the semidefinite program
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Maximise `objective` over Gram matrices, given as scaled triangles [28].
+
+    at_most: named constraints (form, bound): form @ triangle <= bound. cones: (square, root, limit)
+    for (root @ triangle)^2 <= limit x (square @ triangle).
+    """
+
+    objective: Array
+    at_most: dict[str, tuple[Array, float]]
+    cones: list[tuple[Array, Array, float]]
+
+    def solve(self) -> tuple[Array, float]:
+        """The Gram matrix [7, 7] and the relative duality gap; ValueError without a solution."""
+        solution = self._solution(self.at_most)
+        if str(solution.status) != "Solved":
+            raise ValueError(f"attack slab: {self._reason(str(solution.status))}")
+        gap = abs(solution.obj_val - solution.obj_val_dual) / max(1.0, abs(solution.obj_val))
+        if not gap <= LARGEST_GAP:
+            raise ValueError(f"attack slab: the solver stopped with a relative duality gap of "
+                             f"{gap:.1e}: expected at most {LARGEST_GAP}")
+        return _matrix(np.array(solution.x)), gap
+
+    def _reason(self, status: str) -> str:
+        """Which constraints make the problem infeasible, or how the solver failed."""
+        # The mean of a class always passes its own filters; a point with a loss may not.
+        losses = [name for name in self.at_most if name.startswith(LOSS)]
+        rest = {name: held for name, held in self.at_most.items() if name not in losses}
+        refused = [name for name in losses if "PrimalInfeasible" in str(
+            self._solution(rest | {name: self.at_most[name]}).status)]
+        if refused:
+            return (f"no point within the sphere and the slab has a {' and a '.join(refused)}: the "
+                    "filters are too narrow; raise the quantile")
+        return f"the solver stopped with {status!r}: expected 'Solved'"
+
+    def _solution(self, at_most: dict[str, tuple[Array, float]]) -> Any:
+        clarabel = _clarabel()
+        from scipy import sparse
+        span = [(_form(POINTS + i, POINTS + j), float(i == j))
+                for i in range(SPAN) for j in range(i + 1)]
+        blocks, limits = [*span, *at_most.values()], np.zeros(SIZE * (SIZE + 1) // 2)
+        for square, root, limit in self.cones:
+            # (limit + square) / 2 >= |((limit - square) / 2, root)|
+            blocks += [(-square / 2, limit / 2), (square / 2, limit / 2), (-root, 0.0)]
+        rows = np.vstack([*(form for form, _ in blocks), -np.eye(len(limits))])
+        bounds = np.concatenate([[bound for _, bound in blocks], limits])
+        cones = [clarabel.ZeroConeT(len(span)), clarabel.NonnegativeConeT(len(at_most)),
+                 *(clarabel.SecondOrderConeT(3) for _ in self.cones),
+                 clarabel.PSDTriangleConeT(SIZE)]
+        settings = clarabel.DefaultSettings()
+        settings.verbose, settings.max_threads = False, 1
+        return clarabel.DefaultSolver(sparse.csc_matrix((len(limits),) * 2), -self.objective,
+                                      sparse.csc_matrix(rows), bounds, cones, settings).solve()
+
+
+def _problem(given: Filters, basis: Array, theta: Array, bias: float, weights: Array,
+             unit: float) -> Problem:
+    """The problem in units of `unit`; vectors are weights of the four points and of the basis."""
+    points = np.eye(SIZE)[:POINTS]
+    known = np.hstack([np.zeros((2, POINTS)), given.means @ basis / unit])
+    moved = given.shares[:, None] * known
+    for point, weight, own in zip(points, weights, CLASSES, strict=True):
+        moved[own] += weight * point
+    mass = given.shares + np.bincount(CLASSES, weights)
+    means = moved / mass[:, None]  # [2, 7]
+    across, classifier = means[0] - means[1], np.append(np.zeros(POINTS), basis.T @ theta)
+    at_most, cones, objective = {}, [], np.zeros(len(ROWS))
+    for number, own in enumerate(CLASSES):
+        away = points[number] - means[own]
+        at_most[f"sphere of point {number}"] = (
+            _product(away, away), (given.spheres[own] / unit)**2)
+        cones.append((_product(across, across), _product(away, across),
+                      (given.slabs[own] / unit)**2))
+    for number in (0, 2):
+        sign = SIGNS[CLASSES[number]]
+        score = sign * _product(points[number], classifier)
+        at_most[f"{LOSS} of class {CLASSES[number]}"] = (score, 1 - sign * bias)
+        objective -= weights[number] * score
+    return Problem(objective, at_most, cones)
+
+
+def _product(one: Array, other: Array) -> Array:
+    """The form whose product with a scaled triangle is the inner product of two vectors."""
+    outer = np.outer(one, other)
+    return ((outer + outer.T) / 2)[ROWS, COLUMNS] * SCALES
+
+
+def _form(row: int, column: int) -> Array:
+    """The form that reads one entry of the Gram matrix."""
+    return _product(np.eye(SIZE)[row], np.eye(SIZE)[column])
+
+
+def _matrix(triangle: Array) -> Array:
+    """The symmetric matrix of a scaled triangle."""
+    found = np.zeros((SIZE, SIZE))
+    found[ROWS, COLUMNS] = found[COLUMNS, ROWS] = triangle / SCALES
+    return found
+
+
+def _clarabel() -> Any:
+    """Import Clarabel; raises DataNotFound, in one line, if it is not installed."""
+    try:
+        import clarabel
+    except ImportError as error:
+        raise DataNotFound("attack slab needs the package clarabel; run `pip install clarabel` "
+                           f"({one_line(error)})") from error
+    return clarabel
