@@ -1,6 +1,6 @@
 """What notebook 50 draws of the rows of `anatomy.named`: figure 1, single records, clipped sums."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lib.papers.hong import anatomy
@@ -41,10 +41,25 @@ def pictures(images: "Tensor", labels: "Tensor", classes: Sequence[int], mixings
     from lib.attacks.interpolation import Interpolation
 
     beneath, above = (images[labels == name][:1] for name in classes)
-    blends = [Interpolation(*classes, mixing).blend(beneath, above) for mixing in mixings]
+    blends = [Interpolation(mixing=mixing).blend(beneath, above) for mixing in mixings]
     patched = [Insertion(size=size).trigger(beneath, seed=0) for size in sizes]
     titles = [f"mixing {mixing:g}" for mixing in mixings] + [f"patch {size}" for size in sizes]
     return torch.cat([*blends, *patched]), titles
+
+
+def covered(sizes: Sequence[int], images: "Tensor") -> str:
+    """What share of an image the smallest and the largest patch cover."""
+    pixels = images[0, 0].numel()
+    least, most = (100 * size**2 / pixels for size in (min(sizes), max(sizes)))
+    return f"The patches cover {least:.1f} to {most:.0f}% of an image."
+
+
+def toy_finding() -> str:
+    """Where the three descents of the sketch end, by the loss of clean data there."""
+    from lib.figures import sketches
+
+    ends = "; ".join(f"{value:.2f} {name}" for name, value in sketches.final_losses().items())
+    return f"Loss of the clean data at the end, on the toy: {ends}."
 
 
 # ---------------------------------------------------------------- ratios, draw by draw
@@ -184,3 +199,19 @@ def share_finding(summed: "DataFrame") -> str:
 
 def _points(values: "Series") -> str:
     return f"{judgement.points(values.dropna(), bounds=(-1.0, 1.0))} points"
+
+
+# ---------------------------------------------------------------- data of the figures
+
+def thin(frame: "DataFrame", by: Sequence[str], values: Sequence[str]) -> "DataFrame":
+    """Means over the draws, for the data of a figure."""
+    return frame.groupby(list(by), sort=False)[list(values)].mean().reset_index()
+
+
+def drawn(probes: Mapping[str, "DataFrame"]) -> "DataFrame":
+    """What figure 1 shows: means over the draws by scenario, series and epoch."""
+    import pandas as pd
+
+    columns = ["scenario", "series", "epoch"]
+    parts = [thin(group, columns, [ORDERS, "cosine"]) for group in probes.values()]
+    return pd.concat(parts) if parts else pd.DataFrame(columns=[*columns, ORDERS, "cosine"])

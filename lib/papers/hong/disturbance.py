@@ -40,20 +40,18 @@ FLIPPED, SLAB = "label_flip", "slab"
 # ---------------------------------------------------------------- figure 1
 
 def vanilla(frames: Frames, claim: Claim, *scenarios: str) -> "DataFrame":
-    """The undefended poisoned rows of these scenarios, each in the set-up nearest to the paper's.
-    """
+    """The undefended poisoned rows of these scenarios, each in the set-up nearest to the paper's;
+    without the harmless copies (mixing 0)."""
     named = anatomy.named(rows.undefended(rows.measured(frames[claim.notebook])))
-    named = named[named["anatomy"].astype(bool)]
+    named = named[named["anatomy"].astype(bool) & named["level"].gt(0)]
     return rows.together(rows.nearest(named[named["scenario"].eq(name)], PLACES[name])
                          for name in scenarios)
 
 
 def paths(frames: Frames, claim: Claim, frame: "DataFrame") -> "DataFrame":
-    """One line a run and epoch; `frames` may hold them as "NAME/anatomy"."""
+    """One line a run and epoch; `frames` may hold what was measured as "NAME/anatomy", by key."""
     known = frames.get(f"{claim.notebook}/anatomy")
-    if known is None:
-        return anatomy.epochs(frame)
-    return known[known["key"].isin(frame["key"])]
+    return anatomy.epochs(frame) if known is None else frame.merge(known, on="key")
 
 
 def collision(frames: Frames, claim: Claim) -> Measurement:
@@ -204,12 +202,14 @@ def _stationary(found: "DataFrame", by: str = "scenario") -> str:
 
 # ---------------------------------------------------------------- figures 4c and 4f
 
-def figure4(frame: "DataFrame", *, fraction: float = FRACTION) -> "DataFrame":
+def figure4(frame: "DataFrame", *, fraction: float = FRACTION,
+            paths: "DataFrame | None" = None) -> "DataFrame":
     """Ratio and cosine by epoch under flipped labels and the slab attack, one line a run and epoch.
 
-    frame: rows of `51_indiscriminate` with anatomy=True, clipped or not, without noise. Columns:
-    the run's, `attack`, `norm` ("not clipped", "C 4"), `draw`, epoch, `lib.study.columns.ANATOMY`,
-    and `balance`, the ratio of any poison where training has converged.
+    frame: rows of `51_indiscriminate` with anatomy=True, clipped or not, without noise. paths: what
+    their epochs measured, by key, where that is known. Columns: the run's, `attack`, `norm` ("not
+    clipped", "C 4"), `draw`, epoch, `lib.study.columns.ANATOMY`, and `balance`, the ratio of any
+    poison where training has converged.
     """
     from lib import study
 
@@ -218,10 +218,11 @@ def figure4(frame: "DataFrame", *, fraction: float = FRACTION) -> "DataFrame":
     own = own[(own["attack.fraction"].astype(float) - fraction).abs() < 1e-9]
     own = own[~own["defence.clip"].astype(bool) | own["defence.noise_multiplier"].eq(0)]
     own = rows.nearest(own, DRAWS)
-    own = rows.together(_most_drawn(group) for _, group in own.groupby("attack.name"))
-    named = own.assign(attack=own["attack.name"].map({FLIPPED: "flipped", SLAB: "slab"}),
-                       norm=anatomy.norms(own), draw=own["attack_seed"])
-    found = study.anatomy(named, by_epoch=True)
+    own = rows.together([own.iloc[:0], *(
+        _most_drawn(group) for _, group in own.groupby("attack.name"))])
+    own = own.assign(attack=own["attack.name"].map({FLIPPED: "flipped", SLAB: "slab"}),
+                     norm=anatomy.norms(own), draw=own["attack_seed"])
+    found = study.anatomy(own, by_epoch=True) if paths is None else own.merge(paths, on="key")
     return found.assign(balance=found["ratio_all"] * (1 - found["share"]) / found["share"])
 
 
@@ -259,7 +260,7 @@ def _costs(frame: "DataFrame") -> bool | None:
 def clipping(frames: Frames, claim: Claim) -> Measurement:
     """G9: the mean ratio at C 4 minus that of the vanilla model, draw by draw, under flipped labels
     and under the slab attack. Of several settings of an attack, the one with the most draws."""
-    by_epoch = figure4(frames[claim.notebook])
+    by_epoch = figure4(frames[claim.notebook], paths=frames.get(f"{claim.notebook}/anatomy"))
     if by_epoch.empty:
         return judgement.unmeasured(claim)
     found = anatomy.means(by_epoch, ["attack", "norm", "draw"])
