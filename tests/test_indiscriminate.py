@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize
 
-from lib import attacks, ledger, study
+from lib import attacks, ledger, privacy, study
 from lib.attacks import Poisoned, feasible, slab
 from lib.attacks.badnets import BadNets
 from lib.attacks.feasible import CLASSES, SIGNS
@@ -19,7 +19,10 @@ from lib.attacks.slab import Slab
 from lib.data import Labelled
 from lib.defences import members
 from lib.defences.dpsgd import DPSGD
+from lib.defences.partition import Partition, contents
+from lib.defences.smoothing import Smoothing
 from lib.lab import Lab
+from lib.papers.hong import indiscriminate
 from lib.study import Run, measure, traces
 from lib.training import Training, as_input
 
@@ -328,6 +331,58 @@ def test_paths_hold_training_accuracies(store):
 def test_facts_of_an_attack_and_a_defence_share_a_row():
     assert attacks.facts(Slab()) == ("kinds", "largest_share", "duality_gap")
     assert attacks.facts(BadNets()) == () and Poisoned.__dataclass_fields__["facts"].init
+
+
+# ---- other defences
+
+OTHERS = indiscriminate.others(TINY.with_(train_size=300), epsilon=1.0, partitions=15, teachers=10,
+                               queries=60, result_noise=5.0, public=100)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4])
+@pytest.mark.parametrize("attack", [LabelFlip(), QUICK, replace(QUICK, clip_pixels=False)])
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_defences_take_appended_records(store, name, attack, share):
+    """Each with the guarantee that holds for records that are added."""
+    one = OTHERS[name].with_(attack=replace(attack, fraction=share))
+    dirty, clean = (measure.train_rows([run])[0] for run in (one, one.in_world("C")))
+    assert [ledger.reason(row) for row in (dirty, clean)] == ["", ""]
+    assert dirty["metrics"]["tested"] == 200 and dirty["privacy"] == clean["privacy"]
+    found, facts = dirty["privacy"], dirty["facts"]
+    if name in ("ALIBI", "LP-2ST"):  # the same records with other labels: world T
+        control = measure.train_rows([one.in_world("T")])[0]
+        assert found["adjacency"] == "label" and found["epsilon"] == 1.0
+        assert control["privacy"] == found and control["status"] == "ok"
+    elif name == "PATE":  # an added record changes one teacher
+        assert found["adjacency"] == "replace-one" and facts["queries"] == 60
+        assert found["epsilon"] == pytest.approx(privacy.pate_epsilon(
+            np.tile([10, 0], (60, 1)), threshold=None, selection_noise=0.0, result_noise=5.0,
+            delta=1e-5))
+    else:  # each added record counts once against the vote gap
+        poisons = round(share * 300)
+        assert facts["budget"] == facts["poisons"] == poisons and facts["flips_certified"] == 0
+        assert clean["facts"]["budget"] == 0 and found["adjacency"] == "none"
+        copies = isinstance(attack, Slab)
+        assert facts["touched"] <= (facts["kinds"] if copies else 15)
+        assert dirty["certified"] and (not copies or facts["kinds"] <= 4)
+
+
+@pytest.mark.parametrize("defence,says", [
+    (Smoothing(3, 0.5), "expected an attack that replaces records"),
+    (Partition(5, by="index"), "expected by 'content'")])
+def test_certificates_that_know_no_insertion_refuse_the_attacks(store, defence, says):
+    for attack in (LabelFlip(), QUICK):
+        row = measure.train_rows([OTHERS["DPA"].with_(defence=defence, attack=attack)])[0]
+        assert row["status"] == "failed" and says in ledger.reason(row)
+
+
+def test_float_poisons_leave_clean_records_in_their_parts():
+    sets = [replace(data, pixels=data) for data in mixed()]
+    parts = [Partition(4).assign(data) for data in sets]
+    own = [[sorted(place for place in part.tolist() if place < 12) for part in found]
+           for found in parts]
+    assert own[0] == own[1]
+    assert len(set(contents(sets[0])[12:])) == 3  # three kinds of floats
 
 
 @pytest.mark.slow

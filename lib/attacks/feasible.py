@@ -29,8 +29,11 @@ SIZE = POINTS + SPAN  # of the Gram matrix
 COLUMNS, ROWS = np.tril_indices(SIZE)  # the upper triangle, column by column
 SCALES = np.where(ROWS == COLUMNS, 1.0, math.sqrt(2.0))  # inner products of triangles are traces
 LOSS = "hinge loss"
+# By the solver's own measure; what it returns is checked by its gap and by the filters.
+CONVERGED = ("Solved", "AlmostSolved")
 LARGEST_GAP = 1e-5
-TOLERANCE = 1e-6  # of a constraint, relative to its radius
+TOLERANCE = 1e-6  # of a filter, relative to its radius
+LARGEST_EXCESS = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +109,8 @@ def worst(given: Filters, theta: Array, bias: float, weights: Array,
     Points 0 and 2, one for each class, carry the loss; 1 and 3 may move the means to make room for
     them. weights: copies of each per clean record [4]. directions: orthonormal, orthogonal to the
     means and to theta [4, d]; points leave the span along them only where they must. Raises
-    ValueError if no point of a class has a hinge loss, or if the solver does not converge.
+    ValueError if no point of a class has a hinge loss, if the solver does not converge, or if the
+    points do not pass the filters.
     """
     basis = np.linalg.qr(np.stack([*given.means, theta], axis=1))[0]  # [d, 3]
     unit = float(given.spheres.max())  # lengths of about 1 suit the solver
@@ -117,7 +121,12 @@ def worst(given: Filters, theta: Array, bias: float, weights: Array,
     loss = float(weights[[0, 2]] @ (1 - margins[[0, 2]]))
     if given.excess(inside, weights) <= TOLERANCE:
         return Worst(inside, loss, gap)
-    return Worst(inside + unit * _outside(gram) @ directions, loss, gap)
+    points = inside + unit * _outside(gram) @ directions
+    excess = given.excess(points, weights)
+    if not excess <= LARGEST_EXCESS:
+        raise ValueError(f"attack slab: a point lies outside of its filters by {excess:.1e} of the "
+                         f"radius: expected at most {LARGEST_EXCESS}")
+    return Worst(points, loss, gap)
 
 
 def directions(given: Filters, random: np.random.RandomState, thetas: Array) -> Array:
@@ -151,7 +160,7 @@ class Problem:
     def solve(self) -> tuple[Array, float]:
         """The Gram matrix [7, 7] and the relative duality gap; ValueError without a solution."""
         solution = self._solution(self.at_most)
-        if str(solution.status) != "Solved":
+        if str(solution.status) not in CONVERGED:
             raise ValueError(f"attack slab: {self._reason(str(solution.status))}")
         gap = abs(solution.obj_val - solution.obj_val_dual) / max(1.0, abs(solution.obj_val))
         if not gap <= LARGEST_GAP:
