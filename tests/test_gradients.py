@@ -160,6 +160,17 @@ def test_a_run_keeps_its_anatomy_at_every_point_of_its_path(store):
     assert first == pytest.approx(own["ratio"][:2].mean())
 
 
+def test_further_checkpoints_do_not_weigh_in_an_epoch(store):
+    more = TINY.with_(training__checkpoints=6)
+    frame = study.run([TINY, more])
+    assert len(study.anatomy(frame)) > 2 * 4
+    epochs = study.anatomy(frame, by_epoch=True)
+    assert epochs.groupby("key", sort=False)["epoch"].apply(list).tolist() == [[1, 2], [1, 2]]
+    plain, dense = (epochs.loc[epochs["key"].eq(run.key), "ratio"].to_numpy()
+                    for run in (TINY, more))
+    assert plain == pytest.approx(dense)
+
+
 def test_the_anatomy_changes_nothing_else_in_a_row(store):
     plain, kept = measure.train_rows([TINY.with_(anatomy=False), TINY])
     assert plain["metrics"] == kept["metrics"] and plain["key"] != kept["key"]

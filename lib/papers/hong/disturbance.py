@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from lib import goals
 from lib.papers.hong import anatomy
 from lib.verdicts import judgement, rows
 from lib.verdicts.claim import Claim, Frames, Measurement, Part, Published
@@ -249,12 +248,14 @@ def ratio_change(found: "DataFrame") -> "DataFrame":
 
 
 def _costs(frame: "DataFrame") -> bool | None:
-    """Whether flipped labels cost the vanilla model accuracy; None without its clean twins."""
-    plain = rows.undefended(goals.parts(rows.measured(frame, world=None)))
-    flipped = plain[plain["attack.name"].eq(FLIPPED)
+    """Whether flipped labels cost the vanilla model accuracy; None without a clean vanilla model,
+    of which there is one for all draws."""
+    plain = rows.nearest(rows.undefended(rows.measured(frame, world=None)), DRAWS)
+    flipped = plain[plain["world"].eq("P") & plain["attack.name"].eq(FLIPPED)
                     & (plain["attack.fraction"].astype(float) - FRACTION).abs().lt(1e-9)]
-    values = flipped.groupby("attack_seed")["rad"].mean().dropna()
-    return _lies_above(values, 0) if len(values) else None
+    clean = plain.loc[plain["world"].eq("C"), "accuracy"].mean()
+    lost = (clean - flipped.groupby("attack_seed")["accuracy"].mean()).dropna()
+    return _lies_above(lost, 0) if len(lost) else None
 
 
 def clipping(frames: Frames, claim: Claim) -> Measurement:
