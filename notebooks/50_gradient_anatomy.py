@@ -124,19 +124,15 @@ paths = anatomy.epochs(anatomy.named(rows))
 # worse: the figure describes an attack.
 
 # %%
-probes = {name: anatomy_figures.labelled(group)
-          for name, group in paths.groupby("scenario", sort=False)}
-figure = figures.panels([
-    dict(frame=group, x="epoch", y=y, series="series", xlabel="epoch", ylabel=text, title=name,
-         instance="draw", spread="none")
-    for y, text in (("log10 ratio", "ratio of norms [powers of 10]"), ("cosine", "cosine"))
-    for name, group in probes.items()
-], columns=3)
+probes = anatomy_figures.labelled(paths)
+measures = {"log10 ratio": "ratio of norms [powers of 10]", "cosine": "cosine"}
 figures.show(
-    figure, id="hong-F1", data=anatomy_figures.drawn(probes),
+    figures.panels(anatomy_figures.panels(probes, measures, series="series"), columns=3),
+    id="hong-F1", data=anatomy_figures.thin(probes, ["scenario", "series", "epoch"], measures),
     caption=("Figure 1 of Hong et al.: norm of the mean poison gradient over that of the mean clean"
              " one, and their cosine, last layer, by epoch; means over"
-             f" {draws} draws (from scratch) and {network_draws} (re-training)."),
+             f" {draws} draws of the poison (from scratch) and {network_draws} (re-training), with"
+             " the same initial weights and batches."),
     alt="Six panels: ratio and cosine by epoch in three scenarios, a line a strength of the probe.",
 )
 
@@ -162,15 +158,11 @@ figures.table(
 strong = anatomy_figures.strongest(anatomy.named(rows))
 points = anatomy.epochs(strong)
 single = anatomy_figures.records(points)
-figure = figures.panels([
-    dict(frame=group, x="epoch", y=y, series="series", xlabel="epoch", ylabel=text, title=name,
-         instance="draw", spread="none")
-    for y, text in (("norm", "norm [powers of 10]"), ("cosine", "cosine with mean clean gradient"))
-    for name, group in single.groupby("scenario", sort=False)
-], columns=3)
+measures = {"norm": "norm [powers of 10]", "cosine": "cosine with mean clean gradient"}
 figures.show(
-    figure, id="anatomy-records", finding=anatomy_figures.longer(points),
-    data=anatomy_figures.thin(single, ["scenario", "series", "epoch"], ["norm", "cosine"]),
+    figures.panels(anatomy_figures.panels(single, measures, series="series"), columns=3),
+    id="anatomy-records", finding=anatomy_figures.longer(points),
+    data=anatomy_figures.thin(single, ["scenario", "series", "epoch"], measures),
     caption=("Gradients of single records over all parameters: median, 5% and 95% of poison and of"
              " clean records by epoch, means over the draws."),
     alt="Six panels: norms and cosines of single poison and clean records by epoch.",
@@ -188,15 +180,12 @@ clipped = run([
 strong = anatomy.named(study.together([rows, clipped]))
 summed = anatomy_figures.sums(anatomy.epochs(
     strong[strong["level"].eq(mixings[-1]) & strong["scenario"].ne(anatomy.INSERTED)]))
-figure = figures.panels([
-    dict(frame=group, x="epoch", y=y, series="norm", xlabel="epoch", ylabel=text, title=name,
-         instance="draw", spread="none")
-    for y, text in (("part", "share of the sum"), ("against", "opposition"))
-    for name, group in summed.groupby("scenario", sort=False)
-])
+measures = {"part": "share of the sum", "against": "opposition"}
 figures.show(
-    figure, id="anatomy-shares", finding=anatomy_figures.share_finding(summed),
-    data=anatomy_figures.thin(summed, ["scenario", "norm", "epoch"], ["part", "against"]),
+    figures.panels(anatomy_figures.panels(summed, measures, series="norm", scenarios=[
+        anatomy.SCRATCH, anatomy.RETRAINED])),
+    id="anatomy-shares", finding=anatomy_figures.share_finding(summed),
+    data=anatomy_figures.thin(summed, ["scenario", "norm", "epoch"], measures),
     caption=("Poison's share of the sum of gradients that a step takes, and its opposition, by"
              f" epoch; blends of mixing {mixings[-1]:g}, without noise, means over the draws."),
     alt="Four panels: poison's share of the gradient sum and its opposition by clipping norm.",
@@ -233,8 +222,8 @@ figures.table(
 )
 
 # %% [markdown]
-# The idea of the paper's sketches, computed on a toy loss of two weights: poison drags the descent
-# away, and shaping both gradients to one length lets the clean one win where it is long.
+# The idea of the paper's sketches, computed on a toy loss of two weights: one poison with a long
+# gradient drags the descent away, and bounding every record's gradient lets three clean ones win.
 
 # %%
 figures.show(

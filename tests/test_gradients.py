@@ -80,6 +80,7 @@ def test_every_measure_is_that_of_single_gradients(name, chunk):
     means = kernel[poison].mean(0), kernel[~poison].mean(0)
     both = every[poison].mean(0), every[~poison].mean(0)
     expected = {
+        "poison_records": poison.sum(), "clean_records": (~poison).sum(),
         "ratio": means[0].norm() / means[1].norm(), "cosine": F.cosine_similarity(*means, dim=0),
         "ratio_all": both[0].norm() / both[1].norm(),
         "cosine_all": F.cosine_similarity(*both, dim=0),
@@ -108,9 +109,11 @@ def test_what_cannot_be_measured_is_none():
         "share_clipped", "opposition_clipped", "poison_clipped", "clean_clipped"}
     clean = compare(made, torch.zeros_like(poison), bound=1.0)
     there = {name for name, value in clean.items() if value is not None}
-    assert there == {name for name in columns.ANATOMY if name.startswith("clean_")}
-    broken = Records(module, flatten(module) * math.nan, pool, rows, labels)
-    assert set(compare(broken, poison, bound=1.0).values()) <= {None, 0.0}
+    assert there == {name for name in columns.ANATOMY if name.startswith("clean_")} | {
+        "poison_records"}
+    broken = compare(Records(module, flatten(module) * math.nan, pool, rows, labels), poison,
+                     bound=1.0)
+    assert {name for name, value in broken.items() if value} == {"poison_records", "clean_records"}
 
 
 def test_poison_that_mirrors_the_clean_records_cancels_them():

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import papers, study
+from lib import figures, papers, study
 from lib.attacks.insertion import Insertion
 from lib.attacks.interpolation import Interpolation
 from lib.defences.dpsgd import DPSGD
@@ -48,7 +48,8 @@ class Rows:
             r, c = (one(epoch) if callable(one) else one for one in (ratio, cosine))
             r, c = r * math.exp(0.02 * random.randn()), c + 0.02 * random.randn()
             self.points.append({"key": key, "epoch": epoch, "step": epoch, "ratio": r, "cosine": c,
-                                "ratio_all": r, "cosine_all": c, "share": r / (r + balance)})
+                                "ratio_all": r, "cosine_all": c, "poison_records": 100.0,
+                                "clean_records": 100.0 * balance})
         return self
 
     def frames(self, notebook=NOTEBOOK):
@@ -249,7 +250,10 @@ def test_frames_without_any_row():
     summed = anatomy_figures.sums(paths)
     assert anatomy_figures.share_table(summed).empty
     assert anatomy_figures.share_finding(summed) == ""
-    assert anatomy_figures.drawn({}).empty and anatomy_figures.records(paths).empty
+    assert anatomy_figures.records(paths).empty
+    specs = anatomy_figures.panels(anatomy_figures.labelled(paths), {"cosine": "cosine"},
+                                   series="series")
+    assert len(specs) == 3 and len(figures.panels(specs).axes) == 3
 
 
 def test_the_taxonomies_have_the_papers_rows():

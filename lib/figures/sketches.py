@@ -9,18 +9,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-START, STEP, UPDATES = (-1.6, 1.5), 0.08, 40
+START, STEP, UPDATES = (-1.6, 1.5), 0.03, 120
+CLEAN = 3  # clean records to one poison
 POISON = (1.9, 2.2)  # where the poison's own loss is least
-NORM = 0.6  # at which the shaped gradient is clipped
-PATHS = (("clean data alone", 0.0, "#007a5a", "-"), ("with poison", 2.0, "#b34700", "--"),
-         ("with poison, both gradients clipped", 2.0, "#0072b2", "-."))
+NORM = 0.6  # at which the shaped gradients are clipped
+PATHS = (("clean data alone", 0.0, "#007a5a", "-"), ("with poison", 6.0, "#b34700", "--"),
+         ("with poison, gradients clipped", 6.0, "#0072b2", "-."))
 
 
 def shaping() -> "Figure":
-    """Three descents on a loss of two weights: clean, poisoned, and with both gradients clipped.
+    """Three descents on a loss of two weights: clean, poisoned, and with every gradient clipped.
 
-    The poison pulls to one point by a gradient as long as its distance; clipping shortens it to the
-    length that the clean gradient has at most.
+    Three clean records share one loss. The poison pulls to a point of its own, by a gradient of six
+    times the distance; clipping bounds it like every other record's.
     """
     import numpy as np
     from matplotlib.figure import Figure
@@ -32,7 +33,7 @@ def shaping() -> "Figure":
         axes.contour(x, y, _loss(x, y), levels=9, colors="#c3c9d0", linewidths=0.8)
         for name, weight, color, line in PATHS:
             path = _descent(weight, clipped="clipped" in name)
-            axes.plot(*path.T, color=color, linestyle=line, label=name, marker="o", markevery=8,
+            axes.plot(*path.T, color=color, linestyle=line, label=name, marker="o", markevery=24,
                       markersize=4)
         axes.plot(*START, marker="o", color=INK, markersize=7)
         axes.annotate("start", START, (6, 6), textcoords="offset points")
@@ -69,5 +70,5 @@ def _descent(weight: float, *, clipped: bool) -> "NDArray":
         inner = 1.8 * (at[1] + 0.89 - 0.25 * at[0] ** 2)
         clean = np.array([at[0] - 0.6 - 0.5 * at[0] * inner, inner])
         poison = weight * (at - np.array(POISON)) if weight else np.zeros(2)
-        path.append(at - STEP * (cut(clean) + cut(poison)))
+        path.append(at - STEP * (CLEAN * cut(clean) + cut(poison)))
     return np.stack(path)

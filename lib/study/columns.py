@@ -69,6 +69,8 @@ ANATOMY = {
     "cosine": "cosine between these two mean gradients",
     "ratio_all": "the ratio over all parameters",
     "cosine_all": "the cosine over all parameters",
+    "poison_records": "number of poison records that the means are over",
+    "clean_records": "number of clean records that the means are over",
     "poison_mean": "norm of the mean poison gradient, kernel of the last layer",
     "clean_mean": "norm of the mean clean gradient, kernel of the last layer",
     "share": "norm of poison's part of the sum of gradients over this norm plus the clean part's",

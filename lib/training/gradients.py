@@ -159,7 +159,8 @@ def compare(records: Records, poison: Tensor, *, bound: float = math.inf
     """
     places = {"poison": poison.nonzero().flatten(), "clean": (~poison).nonzero().flatten()}
     totals = {kind: records.totals(places[kind], bound) for kind in KINDS}
-    found = _means(totals, records.kernel) | _shares(totals, bound)
+    found = {f"{kind}_records": float(len(places[kind])) for kind in KINDS}
+    found |= _means(totals, records.kernel) | _shares(totals, bound)
     direction = totals["clean"].mean
     for kind in KINDS:
         cosines = records.cosines(_spaced(places[kind]), direction)

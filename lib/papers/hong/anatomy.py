@@ -101,8 +101,8 @@ def means(paths: "DataFrame", keys: Sequence[str] = KEYS) -> "DataFrame":
     """
     import numpy as np
 
-    odds = paths["share"] / (1 - paths["share"])
-    found = paths.assign(odds=odds, balance=paths["ratio_all"] / odds).groupby(
+    balance = paths["clean_records"] / paths["poison_records"]
+    found = paths.assign(odds=paths["ratio_all"] / balance, balance=balance).groupby(
         list(keys), sort=False)[[*MEASURES, "odds", "balance"]].mean()
     return found.assign(**{"log ratio": np.log(found["ratio"]),
                            "log odds": np.log(found["odds"])}).reset_index()

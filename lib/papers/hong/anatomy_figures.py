@@ -1,7 +1,7 @@
 """What notebook 50 draws of the rows of `anatomy.named`: figure 1, single records, clipped sums."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from lib.papers.hong import anatomy
 from lib.verdicts import judgement, numerals
@@ -201,17 +201,20 @@ def _points(values: "Series") -> str:
     return f"{judgement.points(values.dropna(), bounds=(-1.0, 1.0))} points"
 
 
-# ---------------------------------------------------------------- data of the figures
+# ---------------------------------------------------------------- panels, and their data
 
-def thin(frame: "DataFrame", by: Sequence[str], values: Sequence[str]) -> "DataFrame":
+def panels(frame: "DataFrame", measures: Mapping[str, str], *, series: str,
+           scenarios: Sequence[str] = tuple(SHORT)) -> list[dict[str, Any]]:
+    """What `figures.panels` draws: a row of panels a measure, a column a scenario, by epoch.
+
+    measures: column and the label of its axis.
+    """
+    return [{"frame": frame[frame["scenario"].eq(name)], "x": "epoch", "y": column,
+             "series": series, "xlabel": "epoch", "ylabel": label, "title": name,
+             "instance": "draw", "spread": "none"}
+            for column, label in measures.items() for name in scenarios]
+
+
+def thin(frame: "DataFrame", by: Iterable[str], values: Iterable[str]) -> "DataFrame":
     """Means over the draws, for the data of a figure."""
     return frame.groupby(list(by), sort=False)[list(values)].mean().reset_index()
-
-
-def drawn(probes: Mapping[str, "DataFrame"]) -> "DataFrame":
-    """What figure 1 shows: means over the draws by scenario, series and epoch."""
-    import pandas as pd
-
-    columns = ["scenario", "series", "epoch"]
-    parts = [thin(group, columns, [ORDERS, "cosine"]) for group in probes.values()]
-    return pd.concat(parts) if parts else pd.DataFrame(columns=[*columns, ORDERS, "cosine"])
