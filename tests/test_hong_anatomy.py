@@ -13,7 +13,8 @@ from lib import figures, papers, study
 from lib.attacks.insertion import Insertion
 from lib.attacks.interpolation import Interpolation
 from lib.defences.dpsgd import DPSGD
-from lib.papers.hong import anatomy, anatomy_figures, bases, disturbance, taxonomies
+from lib.figures import sketches
+from lib.papers.hong import anatomy, anatomy_figures, bases, disturbance, headlines, taxonomies
 from lib.study import Run
 
 EPOCHS = 20
@@ -254,6 +255,20 @@ def test_frames_without_any_row():
     specs = anatomy_figures.panels(anatomy_figures.labelled(paths), {"cosine": "cosine"},
                                    series="series")
     assert len(specs) == 3 and len(figures.panels(specs).axes) == 3
+
+
+def test_the_headline_holds_harmless_copies_beside_blends(store):
+    frame = study.run(probe_runs())
+    shown = headlines.gradient_anatomy(frame)
+    assert list(dict.fromkeys(shown.data["probe"])) == [
+        "scratch, harmless copies", "scratch, mixing 1", "re-trained, mixing 1"]
+    assert "scratch, " in shown.finding and shown.figure.axes
+
+
+def test_the_sketch_is_what_it_says():
+    clean, poisoned, clipped = sketches.final_losses().values()
+    assert clean < clipped < 0.1 < poisoned
+    assert len(figures.shaping().axes[0].get_lines()) == 5
 
 
 def test_the_taxonomies_have_the_papers_rows():
