@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from lib import metrics, models, training
-from lib.attacks import clean, four_pixel
+from lib.attacks import clean, four_pixel, insertion, interpolation
+from lib.data import Labelled
 from lib.defences import alibi, dpsgd, label_noise, lpmst, partition, pate, smoothing, teachers
 from lib.study import Run
 from lib.training import Member, Rule, Schedule, Training, generator
@@ -103,6 +104,28 @@ def test_four_pixel_version_1():
     moved = four_pixel.FourPixel(norm=1.0).trigger(
         torch.full((1, 3, 32, 32), 100, dtype=torch.uint8), seed=0)[0, 0, 15, 15].item()
     assert (four_pixel.VERSION, victims, moved) == (1, GOLDEN_VICTIMS, 174)
+
+
+def small_set():
+    images = torch.arange(40 * 28 * 28).view(40, 1, 28, 28).remainder(251).to(torch.uint8)
+    return Labelled(images, torch.arange(40) % 4, tuple("abcd"))
+
+
+def test_interpolation_version_1():
+    attack = interpolation.Interpolation(mixing=0.3, count=3)
+    beneath, above = attack.pairs(small_set().labels, seed=2)
+    shown = attack.craft(small_set(), seed=2).stamped[:, 0, 5, 7].tolist()
+    assert (interpolation.VERSION, beneath.tolist(), above.tolist(), shown) == (1, *GOLDEN_BLENDS)
+
+
+def test_insertion_version_1():
+    made = insertion.Insertion(label=2, fraction=0.1, size=3).craft(small_set(), seed=2)
+    found = made.truth[40:].tolist(), made.stamped[:, 0, 2, 2:4].tolist()
+    assert (insertion.VERSION, made.labels[40:].tolist(), *found) == (1, [2] * 4, *GOLDEN_COPIES)
+
+
+GOLDEN_BLENDS = ([24, 4, 8], [1, 29, 37], [150, 27, 112])
+GOLDEN_COPIES = ([2, 2, 2, 0], [[255, 233], [255, 109], [255, 236], [255, 180]])
 
 
 def test_smoothing_version_1():

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib import parts, typed
 from lib.attacks import Poisoned
@@ -32,7 +32,9 @@ class Trained:
     path: (step, predict) pairs, the model at steps of the training. facts: further numbers for the
     row, by name. certify: computes more facts and curves of certified shares from the test images
     (`certificates.Examples`). weights: what another run can start from, None for an ensemble.
-    averaged: averages of the weights by name ("tail", "ema"), which are measured too.
+    averaged: averages of the weights by name ("tail", "ema"), which are measured too. module,
+    states: the network, and its weights and buffers at the steps of the path, for gradients; None
+    and empty for an ensemble.
     """
 
     predict: Predict
@@ -42,6 +44,8 @@ class Trained:
     certify: Certify | None = None
     weights: Tensor | None = None
     averaged: "dict[str, Averaged]" = field(default_factory=dict)
+    module: nn.Module | None = None
+    states: Mapping[int, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ class Defence(Protocol):
 
     It may also have class attributes, which `asks` reads: `needs_public`, `needs_pixels` and
     `on_pixels` (the data that it needs), `takes_start` (whether it can start from another run's
-    weights), and `FACTS` (the names of the facts that it adds to a row).
+    weights), `plain_gradients` (whether it trains one model on the gradients of the attacked
+    records themselves), and `FACTS` (the names of the facts that it adds to a row).
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]  # a frozen dataclass
@@ -92,13 +97,16 @@ class Asks:
 
     public: the public records, in `Poisoned.public`. pixels: the images, in `Poisoned.pixels`.
     on_pixels: images in place of features, and `Poisoned.encode`. start: it can start from another
-    run's weights, `Poisoned.start`. facts: the names of its facts.
+    run's weights, `Poisoned.start`. plain_gradients: it trains one model on the records as the
+    attack left them, and returns `Trained.module` and `Trained.states`. facts: the names of its
+    facts.
     """
 
     public: bool
     pixels: bool
     on_pixels: bool
     start: bool
+    plain_gradients: bool
     facts: tuple[str, ...]
 
 
@@ -107,4 +115,4 @@ def asks(defence: Defence) -> Asks:
     def flag(name: str) -> bool:
         return bool(getattr(defence, name, False))
     return Asks(flag("needs_public"), flag("needs_pixels"), flag("on_pixels"), flag("takes_start"),
-                tuple(getattr(defence, "FACTS", ())))
+                flag("plain_gradients"), tuple(getattr(defence, "FACTS", ())))

@@ -33,6 +33,7 @@ class DPSGD:
     """
 
     takes_start: ClassVar[bool] = True
+    plain_gradients: ClassVar[bool] = True
 
     noise_multiplier: float | None = 1.0
     epsilon: float | None = None

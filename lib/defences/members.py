@@ -135,5 +135,6 @@ def trained(group: training.Ensemble, model: int, privacy: Guarantee, *,
     averaged = {name: Averaged(predictor(group, model, weights=name), path(name),
                                (last - group.state(model, weights=name)).norm().item())
                 for name in group.averages}
+    states = {step: values[model] for step, values in group.snapshots.items()}
     return Trained(predictor(group, model), privacy, path("last"), weights=last,
-                   averaged=averaged)
+                   averaged=averaged, module=group.module, states=states)

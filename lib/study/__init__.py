@@ -22,17 +22,18 @@ if TYPE_CHECKING:
 
     from lib.attacks import Poisoned
     from lib.defences import Trained
-    from lib.study.table import best, certified, curves, means, published, tidy, together
+    from lib.study.table import anatomy, best, certified, curves, means, published, tidy, together
 
 __all__ = [
-    "ClusterProblem", "Run", "best", "certified", "curves", "estimate", "fit", "from_dict", "grid",
-    "instances", "means", "published", "run", "tidy", "together", "train", "tries", "worlds"
+    "ClusterProblem", "Run", "anatomy", "best", "certified", "curves", "estimate", "fit",
+    "from_dict", "grid", "instances", "means", "published", "run", "tidy", "together", "train",
+    "tries", "worlds"
 ]
 
 
 def __getattr__(name: str) -> Any:
     # they need pandas, which training does not
-    if name in ("best", "certified", "curves", "means", "published", "tidy", "together"):
+    if name in ("anatomy", "best", "certified", "curves", "means", "published", "tidy", "together"):
         from lib.study import table
         return getattr(table, name)
     raise AttributeError(f"module 'lib.study' has no {name!r}")

@@ -56,6 +56,32 @@ PATH = {
     "gap": "mean target minus base logit of the cases without their trigger",
     "gap_sd": "standard deviation of target minus base logit over these cases",
 }
+_QUANTILES = (5, 25, 50, 75, 95)
+_OF_RECORDS = {
+    "poison_norm": "per cent quantile of the gradient norms of single poison records",
+    "clean_norm": "the same of clean records",
+    "poison_cosine": "per cent quantile of the cosines of single poison records' gradients with the"
+                     " mean clean gradient, over all parameters",
+    "clean_cosine": "the same of clean records",
+}
+ANATOMY = {
+    "ratio": "norm of the mean poison gradient over the clean one's, kernel of the last layer",
+    "cosine": "cosine between these two mean gradients",
+    "ratio_all": "the ratio over all parameters",
+    "cosine_all": "the cosine over all parameters",
+    "poison_records": "number of poison records that the means are over",
+    "clean_records": "number of clean records that the means are over",
+    "poison_mean": "norm of the mean poison gradient, kernel of the last layer",
+    "clean_mean": "norm of the mean clean gradient, kernel of the last layer",
+    "share": "norm of poison's part of the sum of gradients over this norm plus the clean part's",
+    "opposition": "projection of poison's part on the negative clean part, in its lengths",
+    "share_clipped": "share, with every gradient clipped at the run's norm",
+    "opposition_clipped": "opposition, with every gradient clipped at the run's norm",
+    "poison_clipped": "share of the poison records whose gradient is longer than the run's norm",
+    "clean_clipped": "the same of the clean records",
+    **{f"{name}_{at}": f"{at} {words}" for name, words in _OF_RECORDS.items()
+       for at in _QUANTILES},
+}
 CERTIFIED = {
     "images": '"clean" or "triggered"',
     "rule": "which radius: nominal, union, votes ...",
@@ -85,7 +111,7 @@ BOUNDS = {
     "effect": (-2.0, 2.0),
 }
 FACT = "facts."
-KNOWN = {*ROW, *METRICS, *PRIVACY, *COST, *PATH, *CERTIFIED, *TWINS}
+KNOWN = {*ROW, *METRICS, *PRIVACY, *COST, *PATH, *ANATOMY, *CERTIFIED, *TWINS}
 
 
 def of_run(names: Iterable[str]) -> list[str]:

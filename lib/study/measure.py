@@ -19,7 +19,7 @@ from lib.defences import Certify, Predict, Trained
 from lib.defences.certificates import Examples
 from lib.goals import Cases, Predictions
 from lib.parts import digest, name_of
-from lib.study import inputs, maps, scores, searches, start, traces
+from lib.study import inputs, maps, poison_gradients, scores, searches, start, traces
 from lib.study.runs import Run
 
 # Errors that are this machine's fault, not the run's.
@@ -29,7 +29,7 @@ FAULTS = (data.DataNotFound, MemoryError, OSError, torch.OutOfMemoryError)
 def identity(run: Run) -> str:
     """A digest that is equal for runs that train the same model, such as clean twins of different
     attacks."""
-    values = run.to_dict() | {"scores": False, "maps": False}
+    values = run.to_dict() | {"scores": False, "maps": False, "anatomy": False}
     if run.attack.in_world == "C":
         values["attack"], values["attack_seed"] = "clean", None
         if isinstance(run.attack, Search):
@@ -54,6 +54,7 @@ def attempts(run: Run) -> list[Attempt]:
     an attacker would. There is none if the attack made no usable poison.
     """
     start.check(run)
+    poison_gradients.check(run)
     maps.check(run)
     begun = None if run.start is None else start.load(run.start).weights
     sets = inputs.poisoned(run, start=begun)
@@ -130,13 +131,16 @@ def _measured(run: Run, models: list[tuple[Trained, Poisoned]]) -> dict:
 
 
 def _searched(run: Run, models: list[tuple[Trained, Poisoned]]) -> dict:
-    """The measured part of a row of an attack that searches: means over its tries, and each try."""
+    """The measured part of a row of an attack that searches: means over its tries, and each try;
+    with `Run.anatomy`, the path of the first."""
     ends = [_score(run, model.predict) for model, _ in models]
     facts = [training_set.facts for _, training_set in models]
     row = {"status": "ok", "metrics": searches.means(ends), "curve": [], "privacy": {},
            "facts": {}, "tries": {"epoch": [], "each": []}}
     if not models:
         return row
+    if run.anatomy:
+        row["curve"] = _path_with_anatomy(run, *models[0])
     paths = [model.path for model, _ in models]
     epochs = [epoch for _, epoch, _ in _epochs(run, paths[0], models[0][1])]
     points = [searches.point(run, [path[place][1] for path in paths])
@@ -152,7 +156,7 @@ def measure(run: Run, model: Trained, training_set: Poisoned) -> dict:
     privacy, facts, and certified shares.
     """
     row = {"status": "ok", "metrics": _score(run, model.predict),
-           "curve": _path(run, model.path, training_set),
+           "curve": _path_with_anatomy(run, model, training_set),
            "privacy": _privacy(run, model), "facts": {**training_set.facts, **model.facts}}
     if model.averaged:
         row["averaged"] = {name: {"metrics": _score(run, averaged.predict),
@@ -201,6 +205,13 @@ def _epochs(run: Run, path: list[tuple[int, Predict]], training_set: Poisoned
     per_epoch = run.training.steps(n) / run.training.epochs
     for step, predict in path:
         yield step, step / per_epoch, predict
+
+
+def _path_with_anatomy(run: Run, model: Trained, training_set: Poisoned) -> list[dict]:
+    """The path of the last weights; with `Run.anatomy`, its points hold `columns.ANATOMY` too."""
+    anatomy = poison_gradients.along(run, model, training_set)
+    return [point | own for point, own in
+            zip(_path(run, model.path, training_set), anatomy, strict=True)]
 
 
 def _point(run: Run, predict: Predict, training_set: Poisoned) -> dict:

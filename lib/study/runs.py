@@ -30,7 +30,8 @@ class Run:
     init_seed the initial weights and batches, noise_seed the defence's noise. start: another run,
     from whose last weights this one starts. scores: keep the logits of every test image and case in
     a file beside the row. maps: keep the decision map of a model of the plane at each point of its
-    path (`lib.study.maps`).
+    path (`lib.study.maps`). anatomy: compare gradients of poison and clean records at each point of
+    the path (`study.anatomy`).
 
     Never change a default: a key leaves out fields at their defaults, so old keys rely on them.
     """
@@ -52,6 +53,7 @@ class Run:
     start: "Run | None" = None
     scores: bool = False
     maps: bool = False
+    anatomy: bool = False
 
     def __post_init__(self) -> None:
         typed.check(self, "run")

@@ -342,6 +342,7 @@ def _shape_of(values: dict) -> str:
     # Older rows lack these settings, and did not use them.
     training |= {name: values["training"].get(name, ()) for name in ("transforms", "averages")}
     training["every"] = values["training"].get("every", 0.0)
+    training["anatomy"] = values.get("anatomy", False)
     names = ("dataset", "train_size", "test_size", "public", "features", "model", "precision",
              "split")
     defence = {name: value for name, value in values["defence"].items()

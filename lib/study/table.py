@@ -126,6 +126,45 @@ def curves(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=[*kept, *names])
 
 
+def anatomy(frame: pd.DataFrame, *, by_epoch: bool = False) -> pd.DataFrame:
+    """One line per run and point of its path, of the runs with `anatomy=True` and their last
+    weights.
+
+    Columns: the run's, step, epoch, and `lib.study.columns.ANATOMY`. by_epoch: one line per run and
+    epoch instead, with means over its points (those of `Training.every`, where it is set); epoch e
+    has the points after e - 1, up to e. Hong et al. average gradients over the batches of an epoch,
+    which several points an epoch come close to; their scalar is the mean of the epochs' ratios.
+    """
+    kept = [name for name in frame.columns if name not in MEASURED]
+    names = ["step", "epoch", *columns.ANATOMY]
+    lines = []
+    for _, line in frame[frame["anatomy"].astype(bool) & frame["weights"].eq("last")].iterrows():
+        points = (ledger.find(line["key"])[0] or {}).get("curve", [])
+        own = {name: line[name] for name in kept}
+        measured = _as_measured(points, names)
+        lines += [own | point for point in (
+            _by_epoch(measured, line["training.every"]) if by_epoch else measured)]
+    return pd.DataFrame(lines, columns=[*kept, *names])
+
+
+def _as_measured(points: list[dict], names: list[str]) -> list[dict]:
+    return [{name: _value(point.get(name)) for name in names} for point in points]
+
+
+def _by_epoch(points: list[dict], every: float) -> list[dict]:
+    """Means over the points of each epoch."""
+    if not points:
+        return []
+    found = pd.DataFrame(points, dtype=float)
+    step = found["epoch"] / found["step"]  # in epochs; points lie at whole steps
+    if every:  # leave out further checkpoints, which would weigh some epochs' beginnings more
+        off = (found["epoch"] / every - (found["epoch"] / every).round()).abs() * every
+        found = found[(off < 0.51 * step) | found["epoch"].eq(found["epoch"].max())]
+    epochs = (found["epoch"] - 0.51 * step[found.index]).apply(math.ceil).clip(lower=1)
+    means = found.groupby(epochs).mean()
+    return means.assign(epoch=means.index).to_dict("records")
+
+
 def certified(frame: pd.DataFrame) -> pd.DataFrame:
     """One line per run, kind of images ("clean", "triggered"), rule of the certificate and radius.
 

@@ -153,20 +153,26 @@ def gradient_sums(module: nn.Sequential, parameters: dict[str, Tensor], x: Tenso
     """
     if bounds is None and any(isinstance(layer, nn.Conv2d) for layer in module):
         return _unclipped_sums(module, parameters, x, labels, present, kind)
+    found = parts(module, parameters, x, labels, kind=kind)
+    scales = present
+    if bounds is not None:
+        norms = torch.stack([part.squared_norms for part in found]).sum(0).sqrt()
+        scales = present * (bounds[:, None] / norms.clamp_min(1e-30)).clamp_max(1.0)
+        if not norms.isfinite().all():
+            # A record without a finite gradient must not change the sum by more than the bound.
+            found = [part.without(norms.isfinite()) for part in found]
+            scales = scales.where(norms.isfinite(), 0.0)
+    return [gradient for part in found for gradient in part.sums(scales)]
+
+
+def parts(module: nn.Sequential, parameters: dict[str, Tensor], x: Tensor, labels: Tensor, *,
+          kind: str = "targets") -> "list[LinearPart | ConvolutionPart]":
+    """The per-sample gradients of every weighted layer, in factors; inputs as `gradient_sums`."""
     tapes: list[Tape] = []
     logits = forward(module, parameters, x, tapes=tapes)
     total = losses(logits.flatten(0, 1), labels.flatten(0, 1), kind).sum()
     errors = torch.autograd.grad(total, [tape.outputs for tape in tapes])
-    parts = [_part(tape, error, x.shape[0]) for tape, error in zip(tapes, errors)]
-    scales = present
-    if bounds is not None:
-        norms = torch.stack([part.squared_norms for part in parts]).sum(0).sqrt()
-        scales = present * (bounds[:, None] / norms.clamp_min(1e-30)).clamp_max(1.0)
-        if not norms.isfinite().all():
-            # A record without a finite gradient must not change the sum by more than the bound.
-            parts = [part.without(norms.isfinite()) for part in parts]
-            scales = scales.where(norms.isfinite(), 0.0)
-    return [gradient for part in parts for gradient in part.sums(scales)]
+    return [_part(tape, error, x.shape[0]) for tape, error in zip(tapes, errors)]
 
 
 @dataclass
@@ -186,6 +192,12 @@ class LinearPart:
     def sums(self, scales: Tensor) -> tuple[Tensor, Tensor]:
         scaled = self.errors * scales[:, :, None]
         return product(scaled.transpose(1, 2), self.inputs), scaled.sum(1)
+
+    def dots(self, *direction: Tensor) -> Tensor:
+        """Dot products [models, batch] of the samples' gradients with a (weight, bias)."""
+        weight, bias = direction
+        along = product(self.errors, weight).mul_(self.inputs).sum(-1)
+        return along + (self.errors * bias[:, None]).sum(-1)
 
 
 @dataclass
@@ -208,6 +220,14 @@ class ConvolutionPart:
         weight = weight.unflatten(1, (-1, *self.layer.kernel_size, self.layer.in_channels))
         weight = weight.permute(0, 1, 4, 2, 3)
         return weight, torch.bmm(scales[:, None], self.biases).squeeze(1)
+
+    def dots(self, *direction: Tensor) -> Tensor:
+        """Dot products [models, batch] of the samples' gradients with a (weight, bias)."""
+        weight, bias = direction
+        # From the parameters' order (channel, row, column) to the patches'.
+        weight = weight.permute(0, 1, 3, 4, 2).flatten(1)
+        along = torch.bmm(self.weights.flatten(2), weight[:, :, None]).squeeze(2)
+        return along + (self.biases * bias[:, None]).sum(-1)
 
 
 def _squared_norms(x: Tensor) -> Tensor:

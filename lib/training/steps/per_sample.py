@@ -53,16 +53,25 @@ def _mixed(module, moved, fixed, x, labels, present, kind):
     return list(torch.autograd.grad(total, list(leaves.values())))
 
 
-def _clipped(module, moved, fixed, x, labels, present, bound, kind):
+def gradients(module: nn.Module, moved: dict[str, Tensor], fixed: dict[str, Tensor], x: Tensor,
+              labels: Tensor, *, kind: str = "targets") -> dict[str, Tensor]:
+    """Every sample's gradient, name -> [batch, ...], of one model's parameters `moved`.
+
+    fixed: further parameters and buffers, without a gradient.
+    """
     def loss(moved, sample, label):
         return losses(functional_call(module, moved | fixed, sample[None]), label[None], kind)[0]
 
-    gradients = list(vmap(grad(loss), (None, 0, 0), randomness="error")(moved, x, labels).values())
-    squares = [gradient.flatten(1).square().sum(1) for gradient in gradients]
+    return vmap(grad(loss), (None, 0, 0), randomness="error")(moved, x, labels)
+
+
+def _clipped(module, moved, fixed, x, labels, present, bound, kind):
+    found = list(gradients(module, moved, fixed, x, labels, kind=kind).values())
+    squares = [gradient.flatten(1).square().sum(1) for gradient in found]
     norms = torch.stack(squares).sum(0).sqrt()
     finite = norms.isfinite()  # leave out records without a finite gradient
     scales = present * (bound / norms.clamp_min(1e-30)).clamp_max(1.0).where(finite, 0.0)
 
     def kept(gradient):
         return gradient.where(finite.view(-1, *[1] * (gradient.dim() - 1)), 0.0)
-    return [torch.tensordot(scales, kept(gradient), 1) for gradient in gradients]
+    return [torch.tensordot(scales, kept(gradient), 1) for gradient in found]
