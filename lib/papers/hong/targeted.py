@@ -27,7 +27,8 @@ class Victim:
 
     train_size: records of the re-training, None for those of the base. pool: see
     `FeatureCollision`. candidates: one-shot tries. The watermark was chosen on targets 25 to 30 of
-    the location records, where it lets half of them be attacked; larger ones attack all.
+    the location records, where it lets half of them be attacked; larger ones attack all. iterations:
+    of the crafting.
     """
 
     target_class: int
@@ -38,15 +39,19 @@ class Victim:
     pool: int
     train_size: int | None = None
     watermark: float = 0.2
+    iterations: int = 1000
 
 
 VICTIMS = {
     # The two largest classes: their test records suffice for 25 targets and 100 donors.
     "location": Victim(7, 19, epochs=50.0, lr=0.04, candidates=20, pool=100),
-    "location-mlp": Victim(7, 19, epochs=50.0, lr=0.04, candidates=20, pool=100),
+    "location-mlp": Victim(7, 19, epochs=50.0, lr=0.04, candidates=20, pool=100,
+                           iterations=300),
     "baskets": Victim(3, 4, epochs=50.0, lr=0.04, candidates=20, pool=80),
-    "fashion-mlp": Victim(3, 4, epochs=20.0, lr=0.04, candidates=5, pool=100),
-    "cifar-cnn": Victim(3, 4, epochs=5.0, lr=0.02, candidates=5, pool=100, train_size=2500),
+    "fashion-mlp": Victim(3, 4, epochs=20.0, lr=0.04, candidates=5, pool=100,
+                          iterations=300),
+    "cifar-cnn": Victim(3, 4, epochs=5.0, lr=0.02, candidates=5, pool=100, train_size=2500,
+                        iterations=300),
 }
 
 
@@ -81,7 +86,7 @@ def attack(case: str, *, target: int = 0, counts: Iterable[int] = ()) -> Feature
     candidates = max(counts, default=own.candidates)
     return FeatureCollision(target=target, base=own.target_class, label=own.label,
                             candidates=candidates, counts=counts, pool=max(own.pool, candidates),
-                            watermark=own.watermark)
+                            watermark=own.watermark, iterations=own.iterations)
 
 
 def retraining(case: str, start: Setting, again: Setting, *, target: int,
