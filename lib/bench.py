@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from lib import models, training
 from lib.defences import opacus_engine
@@ -174,10 +175,53 @@ def _smoothed(model: str, *, steps: int, ours: int, few: int) -> tuple[list[Side
             Side("the noisy copies alone", copies, steps, None, few)], len(members)
 
 
+def retraining() -> tuple[list[Side], int]:
+    """100 one-shot re-trainings of softmax regression (2,505 + 1 records), against plain PyTorch.
+
+    446 bits, 30 classes, batch 100, Adam, from common start weights: the shape of Location-30.
+    """
+    def build():
+        return models.build("linear", (446,), 30)
+    pool = 255 * torch.randint(2, (2505 + 100, 446), generator=torch.Generator().manual_seed(0),
+                               dtype=torch.uint8)
+    return _retrained(build, pool, 30, Rule("adam"), steps=100, ours=100, few=8, required=5.0)
+
+
+def retraining_mlp() -> tuple[list[Side], int]:
+    """100 one-shot re-trainings of a 784-256-256-10 network, batch 100, against plain PyTorch."""
+    def build():
+        return nn.Sequential(nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256),
+                             nn.ReLU(), nn.Linear(256, 10))
+    pool = torch.randint(256, (2505 + 100, 1, 28, 28), generator=torch.Generator().manual_seed(0),
+                         dtype=torch.uint8)
+    return _retrained(build, pool, 10, Rule("sgd"), steps=20, ours=32, few=8, required=1.0)
+
+
+def _retrained(build, pool, classes: int, rule: Rule, *, steps: int, ours: int, few: int,
+               required: float) -> tuple[list[Side], int]:
+    """Trainings on the first 2,505 records and one more each, on the same batches."""
+    labels = torch.randint(classes, (len(pool),), generator=torch.Generator().manual_seed(1))
+    start = training.flatten(training.initialise(build, 0))
+    rows = [torch.cat([torch.arange(2505), torch.tensor([last])])
+            for last in range(2505, len(pool))]
+    members = [Member(own, labels[own], 100, 0.001, start=start) for own in rows]
+    ready = training.as_input(pool)  # the loop converts no images
+
+    def trainer(schedule):
+        schedule = replace(_shuffled(schedule), rule=rule)
+        return training.fit(build, pool, members[:ours], schedule).parameters
+
+    def loop(schedule):
+        return _plain(build, ready, members[:few], replace(_shuffled(schedule), rule=rule))
+
+    return [Side("this trainer", trainer, steps, None, ours),
+            Side("loop of plain PyTorch", loop, steps, required, few)], len(members)
+
+
 BENCHMARKS = {
     "dpsgd-head": head, "dpsgd-cnn-sweep": cnn_sweep, "teachers": teachers,
     "partitions": partitions, "partitions-cnn": partitions_cnn, "smoothing": smoothing,
-    "smoothing-head": smoothing_head
+    "smoothing-head": smoothing_head, "retraining": retraining, "retraining-mlp": retraining_mlp
 }
 
 
@@ -214,7 +258,10 @@ def _plain(build, pool, members: list[Member], schedule: Schedule,
     trained = []
     with training.products(schedule.precision):
         for member in members:
-            module = training.initialise(build, member.init_seed).to(memory_format=layout)
+            module = training.initialise(build, member.init_seed)
+            if member.start is not None:
+                nn.utils.vector_to_parameters(member.start.clone(), module.parameters())
+            module.to(memory_format=layout)
             optimizer = opacus_engine.torch_optimizer(module, member.lr, schedule)
             batches = training.member_batches(member, schedule.sampling, pool.device)
             for _ in range(schedule.steps):

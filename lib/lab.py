@@ -51,7 +51,8 @@ class Lab:
     inputs of the victim's network. context: plain values that everything crafted here depends on,
     beside its own key (data set, sizes, features, versions, which records are poisoned). public:
     images that everybody has. test: the test set, from which an attack may use only the images that
-    its goal names (targets, donors).
+    its goal names (targets, donors). start: the network that the victim's training starts from, for
+    an attacker who knows it (white box); None if the victim trains from scratch.
     """
 
     device: torch.device
@@ -59,6 +60,20 @@ class Lab:
     context: Mapping[str, object] = field(default_factory=dict)
     public: Labelled | None = None
     test: Labelled | None = None
+    start: Surrogate | None = None
+
+    def given_start(self) -> Surrogate:
+        """The network that the victim starts from; ValueError if it starts from scratch."""
+        if self.start is None:
+            raise ValueError("the attack needs the network that the victim starts from: expected a "
+                             "run with a start")
+        return self.start
+
+    def given_test(self) -> Labelled:
+        """The test set; ValueError if this laboratory has none."""
+        if self.test is None:
+            raise ValueError("the attack needs test images: expected a laboratory with a test set")
+        return self.test
 
     def encode(self, images: Tensor) -> Tensor:
         """The victim's inputs for images [n, channels, height, width], 0 to 255, on the device."""

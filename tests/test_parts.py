@@ -111,8 +111,7 @@ def test_one_file_is_enough(added, store):
 
 
 def test_names_are_those_of_the_files(added):
-    assert parts.names("attack") == ("badnets", "four_pixel", "insertion", "interpolation",
-                                     "label_flip", "slab", "stripe")
+    assert {"badnets", "four_pixel", "stripe"} <= set(parts.names("attack"))
     assert "half" in parts.names("defence") and parts.names("transform") == ("crop", "dim", "flip")
 
 

@@ -19,6 +19,7 @@ import torch
 
 from lib import ledger, parts, paths, privacy, study
 from lib.attacks.badnets import BadNets
+from lib.attacks.feature_collision import FeatureCollision
 from lib.attacks.four_pixel import FourPixel
 from lib.attacks.insertion import Insertion
 from lib.attacks.interpolation import Interpolation
@@ -144,7 +145,7 @@ def test_golden_defaults():
     """
     made = [Run(), BadNets(), FourPixel(), DPSGD(), LabelNoise(), ALIBI(), LPMST(), PATE(),
             Partition(), Smoothing(), OutputNoise(1.0), Training(), Flip(), Crop(),
-            Interpolation(), Insertion(), LabelFlip(), Slab()]
+            FeatureCollision(), LabelFlip(), Slab(), Interpolation(), Insertion()]
     found = {type(one).__name__: json.loads(json.dumps(parts.plain(one))) for one in made}
     assert found == json.loads((pathlib.Path(__file__).parent / "defaults.json").read_text())
 

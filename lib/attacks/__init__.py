@@ -8,7 +8,7 @@ attackers want and how success is counted; `lib.lab.Lab` holds what they work wi
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from lib.training import as_input
 
 if TYPE_CHECKING:
     from lib.goals import Goal
+    from lib.goals.single_target import SingleTarget
     from lib.lab import Lab
 
 
@@ -124,6 +125,25 @@ class Attack(Protocol):
 
     def craft(self, data: Labelled, *, seed: int, lab: "Lab") -> Poisoned:
         """Poison a training set; the same seed makes the same poison."""
+        ...
+
+
+@runtime_checkable
+class Search(Protocol):
+    """An attack that tries several training sets in turn, each on a training of its own.
+
+    most_tries: number of tries if all of them can be made; the clean world has as many. Its goal is
+    a single target, so that a try succeeds or fails.
+    """
+
+    @property
+    def goal(self) -> "SingleTarget": ...
+
+    @property
+    def most_tries(self) -> int: ...
+
+    def tries(self, data: Labelled, *, seed: int, lab: "Lab") -> list[Poisoned]:
+        """The training sets of all tries, in their order."""
         ...
 
 

@@ -1,7 +1,8 @@
 """Turn runs and their poisoned data into members of one ensemble, and its models into results."""
 
-from collections.abc import Callable
-from dataclasses import replace
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -83,7 +84,42 @@ def pooled(poisoned: list[Poisoned]) -> tuple[Tensor, list[Tensor]]:
 def predictor(group: training.Ensemble, model: int, *, step: int | None = None,
               weights: str = "last") -> Predict:
     """A function from inputs to the logits of one model, at the end or at a step."""
-    return lambda inputs: group.predict(inputs, model=model, step=step, weights=weights)
+    return OfGroup(group, model, step, weights)
+
+
+@dataclass(frozen=True, eq=False)
+class OfGroup:
+    """The predictions of one model of a trained group, which `together` can share."""
+
+    group: training.Ensemble
+    model: int
+    step: int | None
+    weights: str
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        return self.group.predict(inputs, model=self.model, step=self.step, weights=self.weights)
+
+
+MOST_TOGETHER = 64  # models
+
+
+def together(predicts: Sequence[Predict], inputs: Tensor) -> Iterator[Tensor]:
+    """Logits [n, classes] of each function on the same inputs; models of one group that stand next
+    to each other are predicted together, with results on their device."""
+    def alike(predict: Predict) -> tuple:
+        if isinstance(predict, OfGroup):
+            return id(predict.group), predict.step, predict.weights
+        return (id(predict),)
+    for _, same in itertools.groupby(predicts, alike):
+        same = list(same)
+        for part in (same[at:at + MOST_TOGETHER] for at in range(0, len(same), MOST_TOGETHER)):
+            first = part[0]
+            if not isinstance(first, OfGroup):
+                yield from (predict(inputs) for predict in part)
+                continue
+            chosen = [predict.model for predict in part if isinstance(predict, OfGroup)]
+            yield from first.group.predict_together(inputs, models=chosen, step=first.step,
+                                                    weights=first.weights)
 
 
 def trained(group: training.Ensemble, model: int, privacy: Guarantee, *,

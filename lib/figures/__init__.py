@@ -10,6 +10,7 @@ from lib.figures.bars import parts_bars
 from lib.figures.boxes import boxes
 from lib.figures.comparisons import contrasts
 from lib.figures.curves import panels, singular_point, sweep
+from lib.figures.decision_maps import decision_maps
 from lib.figures.display import show, svg, table
 from lib.figures.families import by_setting, collapsed, dots, envelopes
 from lib.figures.forest import paired_differences
@@ -22,7 +23,8 @@ from lib.figures.sketches import shaping
 from lib.figures.style import SERIES, series_styles, style
 from lib.figures.tradeoff import front_text, pareto, tradeoff
 
-__all__ = ["SERIES", "boxes", "by_setting", "certificates", "collapsed", "contrasts", "dots",
+__all__ = ["SERIES", "boxes", "by_setting", "certificates", "collapsed", "contrasts",
+           "decision_maps", "dots",
            "envelopes", "front_text", "image_grid", "losses", "matched", "not_measured",
            "paired_differences", "panels", "pareto", "parts_bars", "reaches", "series_styles",
            "shaping", "show", "singular_point", "style", "svg", "sweep", "table", "tradeoff"]

@@ -20,6 +20,7 @@ class Measure(NamedTuple):
 
 MEASURES = {
     "accuracy": Measure("clean accuracy", TESTED, "higher"),
+    "best_accuracy": Measure("clean accuracy, best epoch", TESTED, "higher"),
     "success": Measure("attack success", ATTACKED, "lower"),
     "floor": Measure("called target without trigger", ATTACKED, "lower"),
     "base_recall": Measure("base-class recall", ATTACKED, "higher"),

@@ -14,6 +14,7 @@ from lib import ledger
 from lib.study.cluster import ClusterProblem
 from lib.study.design import instances, worlds
 from lib.study.runs import Run, from_dict, grid
+from lib.study.searches import table as tries
 from lib.study.sweep import estimate, train
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ClusterProblem", "Run", "anatomy", "best", "certified", "curves", "estimate", "fit",
     "from_dict", "grid", "instances", "means", "published", "run", "tidy", "together", "train",
-    "worlds"
+    "tries", "worlds"
 ]
 
 

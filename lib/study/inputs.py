@@ -8,10 +8,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lib import attacks, data, defences
+from lib import attacks, data, defences, models, training
 from lib.data import Labelled
 from lib.goals import Cases, Goal
-from lib.lab import Lab
+from lib.lab import Lab, Surrogate
 from lib.parts import name_of, version
 from lib.study.runs import Run
 
@@ -132,14 +132,33 @@ def encoded(run: Run, images: Tensor) -> Tensor:
 
 # ---------------------------------------------------------------- poison
 
-def lab(run: Run, *, records: str = "private") -> Lab:
-    """The attacker's laboratory for this run; records: "private" or "public", what it poisons."""
+def lab(run: Run, *, records: str = "private", start: Tensor | None = None) -> Lab:
+    """The attacker's laboratory for this run.
+
+    records: "private" or "public", what it poisons. start: the weights that the run starts from.
+    """
     whole = _dataset(run.dataset, run.train_size, run.test_size)
     context = {"dataset": whole.digest, "train_size": run.train_size, "public": run.public,
                "test_size": run.test_size, "split": run.split, "features": run.features,
                "attack": [name_of(run.attack), version(run.attack)], "records": records,
                "device": device().type, "versions": _data_versions(run)}
-    return Lab(device(), _gradients(run), context, public_images(run), private_and_test(run)[1])
+    if run.start is not None:
+        context["start"] = run.start.key
+    network = None if start is None else _network(run, start)
+    return Lab(device(), _gradients(run), context, public_images(run), private_and_test(run)[1],
+               network)
+
+
+def _network(run: Run, weights: Tensor) -> Surrogate:
+    """The run's network with these weights, differentiable in its images."""
+    inputs = shared(run)[1]
+    module = models.build(run.model, tuple(inputs.shape[1:]), len(private_and_test(run)[1].classes))
+    module = module.to(device()).eval()
+    values = training.unflatten(module, weights[None]) | training.unflatten_buffers(
+        module, weights[None])
+    own = {name: value[0] for name, value in values.items()}
+    encode = _gradients(run)
+    return Surrogate(module, own, lambda images: encode(images.to(device()).float()))
 
 
 def _data_versions(run: Run) -> list[int]:
@@ -160,13 +179,22 @@ def _gradients(run: Run):
     return lambda images: network()(images)
 
 
-def poisoned(run: Run) -> attacks.Poisoned:
-    """The run's poisoned training set, as features if the run uses them.
+def poisoned(run: Run, *, start: Tensor | None = None) -> list[attacks.Poisoned]:
+    """The run's poisoned training set, or those of all tries if its attack searches.
 
-    Includes what its defence asks for (`lib.defences.asks`): pixels, public records, an encoder.
+    Features if the run uses them, and what its defence asks for (`lib.defences.asks`): pixels,
+    public records, an encoder. start: the weights that the run starts from.
     """
+    private, own = private_and_test(run)[0], lab(run, start=start)
+    attack, seed = run.attack, run.attack_seed
+    made = (attack.tries(private, seed=seed, lab=own) if isinstance(attack, attacks.Search)
+            else [attack.craft(private, seed=seed, lab=own)])
+    return [replace(_completed(run, images), start=start) for images in made]
+
+
+def _completed(run: Run, images: attacks.Poisoned) -> attacks.Poisoned:
+    """The attacked images as inputs, with what the run's defence asks for."""
     asked = defences.asks(run.defence)
-    images = run.attack.craft(private_and_test(run)[0], seed=run.attack_seed, lab=lab(run))
     found = _with_inputs(run, images, shared(run)[0])
     if asked.pixels:
         found = replace(found, pixels=images)

@@ -6,20 +6,20 @@ import platform
 import subprocess
 import time
 import traceback
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 
 import torch
 
 from lib import data, paths
-from lib.attacks import Poisoned
+from lib.attacks import Poisoned, Search
 from lib.defences import Certify, Predict, Trained
 from lib.defences.certificates import Examples
 from lib.goals import Cases, Predictions
 from lib.parts import digest, name_of
-from lib.study import inputs, poison_gradients, scores, start, traces
+from lib.study import inputs, maps, poison_gradients, scores, searches, start, traces
 from lib.study.runs import Run
 
 # Errors that are this machine's fault, not the run's.
@@ -29,20 +29,47 @@ FAULTS = (data.DataNotFound, MemoryError, OSError, torch.OutOfMemoryError)
 def identity(run: Run) -> str:
     """A digest that is equal for runs that train the same model, such as clean twins of different
     attacks."""
-    values = run.to_dict() | {"scores": False, "anatomy": False}
+    values = run.to_dict() | {"scores": False, "maps": False, "anatomy": False}
     if run.attack.in_world == "C":
         values["attack"], values["attack_seed"] = "clean", None
+        if isinstance(run.attack, Search):
+            values["attack"] = f"clean, {run.attack.most_tries} times"
     return digest(values)
 
 
 # ---------------------------------------------------------------- training
 
-def poisoned(run: Run) -> Poisoned:
-    """The run's poisoned training set, with the weights that it starts from."""
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """One training: the run, with the noise seed of this try, and its training set."""
+
+    run: Run
+    poisoned: Poisoned
+
+
+def attempts(run: Run) -> list[Attempt]:
+    """The trainings of a run: one, or one for each try of an attack that searches.
+
+    Tries share initial weights and batches, and each has noise of its own, as each re-training of
+    an attacker would. There is none if the attack made no usable poison.
+    """
     start.check(run)
     poison_gradients.check(run)
-    found = inputs.poisoned(run)
-    return found if run.start is None else replace(found, start=start.load(run.start).weights)
+    maps.check(run)
+    begun = None if run.start is None else start.load(run.start).weights
+    sets = inputs.poisoned(run, start=begun)
+    if not isinstance(run.attack, Search):
+        return [Attempt(run, each) for each in sets]
+    return [Attempt(run.with_(noise_seed=int(digest([run.noise_seed, number])[:7], 16)), each)
+            for number, each in enumerate(sets)]
+
+
+def poisoned(run: Run) -> Poisoned:
+    """The run's poisoned training set, or that of its first try."""
+    found = attempts(run)
+    if not found:
+        raise ValueError(f"attack {name_of(run.attack)}: it made no usable poison")
+    return found[0].poisoned
 
 
 def trained(runs: list[Run], sets: list[Poisoned] | None = None) -> list[Trained]:
@@ -67,10 +94,13 @@ def train_rows(runs: list[Run]) -> list[dict]:
     started, clock = datetime.now(UTC), time.perf_counter()
     first = {identity(run): run for run in reversed(runs)}
     try:
-        unique = list(first.values())
-        sets = [poisoned(run) for run in unique]
-        models = dict(zip(first, zip(trained(unique, sets), sets, strict=True), strict=True))
-        rows = [_row(run) | measure(run, *models[identity(run)]) for run in runs]
+        groups = {name: attempts(run) for name, run in first.items()}
+        each = [attempt for group in groups.values() for attempt in group]
+        models = iter(trained([attempt.run for attempt in each],
+                              [attempt.poisoned for attempt in each]) if each else ())
+        made = {name: [(next(models), attempt.poisoned) for attempt in group]
+                for name, group in groups.items()}
+        rows = [_row(run) | _measured(run, made[identity(run)]) for run in runs]
     except FAULTS:
         raise
     except Exception:  # noqa: BLE001  recorded in the row: one bad setting must not stop a sweep
@@ -93,20 +123,41 @@ def _row(run: Run) -> dict:
 
 # ---------------------------------------------------------------- measurement
 
+def _measured(run: Run, models: list[tuple[Trained, Poisoned]]) -> dict:
+    """The measured part of a run's row, of its single training or of all tries."""
+    if isinstance(run.attack, Search):
+        return _searched(run, models)
+    return measure(run, *models[0])
+
+
+def _searched(run: Run, models: list[tuple[Trained, Poisoned]]) -> dict:
+    """The measured part of a row of an attack that searches: means over its tries, and each try;
+    with `Run.anatomy`, the path of the first."""
+    ends = [_score(run, model.predict) for model, _ in models]
+    facts = [training_set.facts for _, training_set in models]
+    row = {"status": "ok", "metrics": searches.means(ends), "curve": [], "privacy": {},
+           "facts": {}, "tries": {"epoch": [], "each": []}}
+    if not models:
+        return row
+    if run.anatomy:
+        row["curve"] = _path_with_anatomy(run, *models[0])
+    paths = [model.path for model, _ in models]
+    epochs = [epoch for _, epoch, _ in _epochs(run, paths[0], models[0][1])]
+    points = [searches.point(run, [path[place][1] for path in paths])
+              for place in range(len(epochs))]
+    return row | {"privacy": _privacy(run, models[0][0]),
+                  "tries": searches.packed(facts, ends, epochs, points)}
+
+
 def measure(run: Run, model: Trained, training_set: Poisoned) -> dict:
     """Measure a trained model; returns the measured part of its row.
 
     That is metrics, the path with losses on training samples, the same for averaged weights,
     privacy, facts, and certified shares.
     """
-    own = model.privacy
-    begun = None if run.start is None else start.load(run.start)
     row = {"status": "ok", "metrics": _score(run, model.predict),
            "curve": _path_with_anatomy(run, model, training_set),
-           "privacy": start.composed(own, begun).as_dict(),
-           "facts": {**training_set.facts, **model.facts}}
-    if begun is not None:
-        row["privacy"]["given_start"] = own.as_dict()
+           "privacy": _privacy(run, model), "facts": {**training_set.facts, **model.facts}}
     if model.averaged:
         row["averaged"] = {name: {"metrics": _score(run, averaged.predict),
                                   "curve": _path(run, averaged.path, training_set),
@@ -118,6 +169,15 @@ def measure(run: Run, model: Trained, training_set: Poisoned) -> dict:
         facts, row["certified"] = _certified(run, model.certify)
         row["facts"] |= facts
     return row
+
+
+def _privacy(run: Run, model: Trained) -> dict:
+    """The guarantee of the whole training, and of the last stage alone, given its start."""
+    if run.start is None:
+        return model.privacy.as_dict()
+    begun = start.load(run.start)
+    return {**start.composed(model.privacy, begun).as_dict(),
+            "given_start": model.privacy.as_dict()}
 
 
 def _logits(run: Run, predict: Predict) -> tuple[Predictions, Cases]:
@@ -134,10 +194,17 @@ def _score(run: Run, predict: Predict) -> dict:
 
 
 def _path(run: Run, path: list[tuple[int, Predict]], training_set: Poisoned) -> list[dict]:
+    return [{"step": step, "epoch": epoch, **_point(run, predict, training_set)}
+            for step, epoch, predict in _epochs(run, path, training_set)]
+
+
+def _epochs(run: Run, path: list[tuple[int, Predict]], training_set: Poisoned
+            ) -> Iterator[tuple[int, float, Predict]]:
+    """(step, epoch, predict) of each point of a path."""
     n = training_set.records(run.training.appended)
     per_epoch = run.training.steps(n) / run.training.epochs
-    return [{"step": step, "epoch": step / per_epoch, **_point(run, predict, training_set)}
-            for step, predict in path]
+    for step, predict in path:
+        yield step, step / per_epoch, predict
 
 
 def _path_with_anatomy(run: Run, model: Trained, training_set: Poisoned) -> list[dict]:
@@ -151,7 +218,7 @@ def _point(run: Run, predict: Predict, training_set: Poisoned) -> dict:
     """Scores, losses and effect of the trigger at one step of the training."""
     found, goal = _logits(run, predict), run.attack.goal
     return {**goal.score(*found), **traces.losses(predict, training_set, goal.base),
-            **traces.trigger(*found, goal.base)}
+            **traces.trigger(*found, goal.base), **maps.point(run, predict)}
 
 
 def _certified(run: Run, certify: Certify) -> tuple[Mapping[str, float | None], list[dict]]:

@@ -29,7 +29,8 @@ class Run:
     "tune-10" the second to tenth from last. attack_seed draws the trigger and the poisoned records,
     init_seed the initial weights and batches, noise_seed the defence's noise. start: another run,
     from whose last weights this one starts. scores: keep the logits of every test image and case in
-    a file beside the row. anatomy: compare gradients of poison and clean records at each point of
+    a file beside the row. maps: keep the decision map of a model of the plane at each point of its
+    path (`lib.study.maps`). anatomy: compare gradients of poison and clean records at each point of
     the path (`study.anatomy`).
 
     Never change a default: a key leaves out fields at their defaults, so old keys rely on them.
@@ -51,6 +52,7 @@ class Run:
     noise_seed: int = 0
     start: "Run | None" = None
     scores: bool = False
+    maps: bool = False
     anatomy: bool = False
 
     def __post_init__(self) -> None:

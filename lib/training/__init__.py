@@ -7,7 +7,7 @@ under a common `Schedule`, and returns an `Ensemble`, which predicts.
 from lib.training.batches import as_input, gather, generator, member_batches
 from lib.training.ensemble import Ensemble
 from lib.training.fit import Step, fit, products, slack
-from lib.training.modules import flatten, initialise, unflatten
+from lib.training.modules import flatten, initialise, unflatten, unflatten_buffers
 from lib.training.optimizers import Rule
 from lib.training.schedule import Member, Schedule, check
 from lib.training.settings import Training
@@ -32,6 +32,7 @@ __all__ = [
     "slack",
     "spread",
     "unflatten",
+    "unflatten_buffers",
 ]
 
 VERSION = 1

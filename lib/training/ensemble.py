@@ -1,5 +1,7 @@
 """The result of a training: the weights of many models of one shape, and their predictions."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -7,6 +9,9 @@ from torch.func import functional_call
 from lib.training import modules, sizes
 from lib.training.batches import as_input
 from lib.training.steps import closed_form, coefficients
+
+# Inputs times models to predict together: of vectors, and of images, whose activations are larger.
+TOGETHER, IMAGES_TOGETHER = 2**17, 2**12
 
 
 class Ensemble:
@@ -54,6 +59,25 @@ class Ensemble:
             return torch.cat([self._logits(values, _moved(part, offset, flat.device))
                               for part in inputs.split(chunk)]).cpu()
 
+    def predict_together(self, inputs: Tensor, *, models: Sequence[int], step: int | None = None,
+                         weights: str = "last") -> Tensor:
+        """Logits [models, n, classes] of several models on the same inputs, on their device.
+
+        Inputs are read once, and a first linear layer is one product for all models.
+        """
+        kept = self if weights == "last" else self.averages[weights]
+        states = (kept.parameters if step is None else kept.snapshots[step])[list(models)]
+        module = self.module
+        if not closed_form.supports(module, inputs.dim() - 1):
+            return torch.stack([self.predict(inputs, model=model, step=step, weights=weights)
+                                for model in models]).to(states.device)
+        values = modules.unflatten(module, states)
+        vectors = coefficients.first_linear(module, inputs.dim() - 1) is not None
+        chunk = max(1, (TOGETHER if vectors else IMAGES_TOGETHER) // len(states))
+        with torch.no_grad():
+            return torch.cat([_together(module, values, _moved(part, None, states.device))
+                              for part in inputs.split(chunk)], 1)
+
     def _logits(self, values: dict[str, Tensor], x: Tensor) -> Tensor:
         if closed_form.supports(self.module, x.dim() - 1):
             # Runs channels-last, where pooling is five times faster.
@@ -66,3 +90,21 @@ class Ensemble:
 def _moved(part: Tensor, offset: Tensor | None, device: torch.device) -> Tensor:
     x = as_input(part.to(device))
     return x if offset is None else x + offset
+
+
+def _together(module: nn.Sequential, values: dict[str, Tensor], x: Tensor) -> Tensor:
+    """Logits [models, n, classes] of stacked parameters on the same inputs [n, ...]."""
+    first = coefficients.first_linear(module, x.dim() - 1)
+    if first is None:
+        models = len(next(iter(values.values())))
+        return closed_form.forward(module, values, x[None].expand(models, *x.shape))
+    weight, bias = values[f"{first}.weight"], values[f"{first}.bias"]
+    hidden = (x.flatten(1) @ weight.flatten(0, 1).T).unflatten(1, weight.shape[:2])
+    hidden = hidden.transpose(0, 1) + bias[:, None]
+    if first + 1 == len(module):
+        return hidden
+    later = {key: value for key, value in values.items() if int(key.split(".")[0]) > first}
+    # The rest is a module of its own, which numbers its layers from 0.
+    rest = {f"{int(key.split('.')[0]) - first - 1}.{key.split('.')[1]}": value
+            for key, value in later.items()}
+    return closed_form.forward(nn.Sequential(*module[first + 1:]), rest, hidden)

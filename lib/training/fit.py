@@ -20,7 +20,7 @@ from lib.training.ensemble import Ensemble
 from lib.training.modules import initialise
 from lib.training.optimizers import Optimizer
 from lib.training.schedule import Member, Schedule, check
-from lib.training.steps import coefficients, direct
+from lib.training.steps import coefficients, direct, shared
 from lib.training.workers import spread
 
 
@@ -63,23 +63,60 @@ def _ensemble(module: nn.Module, kept: dict, weights: str,
 
 def _groups(module: nn.Module, pool: Tensor, members: Sequence[Member],
             schedule: Schedule) -> list[list[int]]:
-    """Places of the members that train together.
+    """Places of the members that train together: those that share their batches, and the others.
 
     In an exact schedule, all shapes follow from a member alone: the members of a group have the
     same padded number of rows and the same batch size, all such groups have the same width, and the
     last one is filled up by repeating its last member.
     """
+    groups, others = [], list(range(len(members)))
+    if shared.possible(module, pool, schedule):
+        together, others = _sharing(module, pool, members, schedule)
+        for places in together:
+            groups += _cut(module, pool, members, schedule, places)
     alike: dict[tuple, list[int]] = {}
-    for place, member in enumerate(members):
+    for place in others:
+        member = members[place]
         shape = (schedule.rows([member]), member.shuffled_batch) if schedule.exact else ()
         alike.setdefault(shape, []).append(place)
-    groups = []
     for places in alike.values():
-        width = sizes.models_at_once(module, pool, [members[place] for place in places], schedule)
-        groups += [places[start : start + width] for start in range(0, len(places), width)]
-        if schedule.exact:
-            groups[-1] = groups[-1] + groups[-1][-1:] * (width - len(groups[-1]))
+        groups += _cut(module, pool, members, schedule, places)
     return groups
+
+
+def _sharing(module: nn.Module, pool: Tensor, members: Sequence[Member],
+             schedule: Schedule) -> tuple[list[list[int]], list[int]]:
+    """Places of the members that share batches, a list for each batch sequence; and the others."""
+    by_batches: dict[tuple, list[int]] = {}
+    for place, member in enumerate(members):
+        by_batches.setdefault(shared.batches(member), []).append(place)
+    together, others = [], []
+    for places in by_batches.values():
+        group = [members[place] for place in places]
+        if _form(module, pool, group, schedule) == "shared":
+            together.append(places)
+        else:
+            others += places
+    return together, sorted(others)
+
+
+def _cut(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule,
+         places: list[int]) -> list[list[int]]:
+    """Groups of these places that fit memory."""
+    alike = [members[place] for place in places]
+    form = _form(module, pool, alike, schedule)
+    width = sizes.models_at_once(module, pool, alike, schedule, shared=form == "shared")
+    groups = [places[start : start + width] for start in range(0, len(places), width)]
+    if schedule.exact:
+        groups[-1] = groups[-1] + groups[-1][-1:] * (width - len(groups[-1]))
+    return groups
+
+
+def _form(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule) -> str:
+    """How a step of these members is computed: a module of `lib.training.steps`."""
+    if coefficients.applies(module, pool, members, schedule):
+        return "coefficients"
+    return "shared" if shared.applies(module, pool, members, schedule) else "direct"
 
 
 @contextmanager
@@ -106,10 +143,11 @@ def _fit_group(build: Callable[[], nn.Module], module: nn.Module, pool: Tensor,
                ) -> dict[tuple[str, int | str], Tensor]:
     """Train a group; returns {(weights, step): states}, with "end" for the last step."""
     states = torch.stack([start(build, member).to(pool.device) for member in members])
-    drawn = [batches.member_batches(member, schedule.sampling, pool.device) for member in members]
     noise = [batches.generator("noise", member.noise_seed, pool.device) for member in members]
     # A copy of the module, because groups run side by side.
     step = Step(modules.duplicate(module), states, pool, members, schedule)
+    drawn = [batches.member_batches(member, schedule.sampling, pool.device)
+             for member in step.drawing]
     means = averages.averages(schedule.averages, step.group.numbers(), step.steps,
                               schedule.snapshots, decay=schedule.ema_decay)
     longest, wanted, kept = max(step.steps), set(schedule.snapshots), {}
@@ -142,20 +180,26 @@ def start(build: Callable[[], nn.Module], member: Member) -> Tensor:
 class Step:
     """One update of a group: gradient sums, noise, division, optimizer.
 
-    group: the models' weights, as they are (`direct`) or in coefficients of the inputs
-    (`coefficients`).
+    group: the models' weights, as they are (`direct`, `shared`) or in coefficients of the inputs
+    (`coefficients`). drawing: the members that draw batches; the first draws for all if they share
+    their batches.
     """
 
     def __init__(self, module: nn.Module, states: Tensor, pool: Tensor, members: Sequence[Member],
                  schedule: Schedule) -> None:
-        device = pool.device
-        if coefficients.applies(module, pool, members, schedule):
+        device, self.drawing = pool.device, members
+        form = _form(module, pool, members, schedule)
+        if form == "coefficients":
             self.group = coefficients.Coefficients(module, states, pool, members, schedule)
         else:
             factor = slack(schedule.precision)
             bounds = torch.tensor([member.clipping_norm * factor for member in members],
                                   device=device)
-            self.group = direct.Direct(module, states, pool, members, schedule, bounds)
+            if form == "shared":
+                self.group = shared.Shared(module, states, pool, members, schedule, bounds)
+                self.drawing = members[:1]
+            else:
+                self.group = direct.Direct(module, states, pool, members, schedule, bounds)
         self.schedule, self.poisson = schedule, schedule.sampling == "poisson"
         self.sizes = [parameter.numel() for parameter in module.parameters()]
         self.trained = [parameter.requires_grad for parameter in module.parameters()]
@@ -168,8 +212,13 @@ class Step:
         self.shape = tuple(pool.shape[1:])
         self.randoms = [batches.generator("transforms", member.batch_seed, device)
                         for member in members]
-        self.noise = [member.noise for member in members]
-        self.draw = states.new_empty(max(self.sizes))
+        self.noisy = _by_noise(members, device)
+        self.draw = states.new_zeros(sum(self.sizes))
+        # Draw per parameter, as Opacus does; a frozen parameter gets no noise. On a GPU, where each
+        # call costs, draw for all at once.
+        whole = device.type == "cuda" and all(self.trained)
+        self.parts = [self.draw] if whole else list(
+            itertools.compress(self.draw.split(self.sizes), self.trained))
         # In an exact schedule, a batch has the same length alone and in a group.
         self.longest = members[0].shuffled_batch if schedule.exact else None
 
@@ -184,15 +233,23 @@ class Step:
         width, chosen = indices.shape[1], self.schedule.transforms
         draws = batches.draws(chosen, drawn, self.shape, self.randoms, width) if chosen else ()
         sums = self.group.gradient_sums(indices, present, resting, draws)
-        for model, scale in enumerate(self.noise):
-            if scale:
-                # Draw per parameter, as Opacus does; a frozen parameter gets no noise.
-                for part in itertools.compress(sums[model].split(self.sizes), self.trained):
-                    part.add_(self.draw[: len(part)].normal_(generator=noise[model]), alpha=scale)
+        self._add_noise(sums, noise)
         # Divide Poisson batches by their expected size, because the actual size depends on the
         # data; the size of shuffled batches does not.
         sums.div_((self.expected if self.poisson else present.sum(1) * self.shares).view(-1, 1))
         self.optimizer.step(sums, self._rates(number))
+
+    def _add_noise(self, sums: Tensor, noise: list[torch.Generator]) -> None:
+        """Add each model's noise; models of one noise seed share one draw, each at its scale."""
+        for models, scales in self.noisy:
+            for part in self.parts:
+                part.normal_(generator=noise[models[0]])
+            if len(models) == 1:
+                sums[models[0]].addcmul_(self.draw, scales[0])
+            elif len(models) == len(sums):
+                sums.addcmul_(self.draw, scales)
+            else:
+                sums[models] = sums[models].addcmul_(self.draw, scales)
 
     def _frozen(self) -> list[slice]:
         """Columns of the parameters that are not trained."""
@@ -201,7 +258,18 @@ class Step:
                 for end, size, trained in zip(ends, self.sizes, self.trained) if not trained]
 
     def _rates(self, number: int) -> Tensor:
-        factors = [self.schedule.factor(number, steps) for steps in self.steps]
-        if len(set(factors)) == 1:
-            return self.rates * factors[0]
-        return self.rates * torch.tensor(factors, device=self.rates.device)
+        factors = {steps: self.schedule.factor(number, steps) for steps in set(self.steps)}
+        if len(set(factors.values())) == 1:
+            return self.rates * factors[self.steps[0]]
+        return self.rates * torch.tensor([factors[steps] for steps in self.steps],
+                                         device=self.rates.device)
+
+
+def _by_noise(members: Sequence[Member], device: torch.device) -> list[tuple[list[int], Tensor]]:
+    """The noisy members of each noise seed, with their scales [models, 1]."""
+    seeds: dict[int, list[int]] = {}
+    for model, member in enumerate(members):
+        if member.noise:
+            seeds.setdefault(member.noise_seed, []).append(model)
+    return [(models, torch.tensor([[members[model].noise] for model in models], device=device))
+            for models in seeds.values()]

@@ -5,6 +5,7 @@ rates would need a hundred groups and, on a GPU, a hundred times as many launche
 [models, parameters].
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,7 +36,10 @@ class Optimizer:
         self.parameters, self.rule, self.step_count = parameters, rule, 0
         self.frozen = list(frozen)
         self.first = torch.zeros_like(parameters) if rule.name == "adam" or rule.momentum else None
-        self.second = torch.zeros_like(parameters) if rule.name in ("rmsprop", "adam") else None
+        adaptive = rule.name in ("rmsprop", "adam")
+        self.second = torch.zeros_like(parameters) if adaptive else None
+        # Allocated once, because on a CPU allocating a temporary costs more than filling it.
+        self.scale = torch.empty_like(parameters) if adaptive else None
 
     def step(self, gradients: Tensor, rates: Tensor) -> None:
         """Update once with `gradients` [models, parameters] (overwritten) and `rates` [models]."""
@@ -60,7 +64,7 @@ class Optimizer:
     def _rmsprop(self, gradients: Tensor, rates: Tensor) -> None:
         second = self._moment("second", self.second)
         second.mul_(0.99).addcmul_(gradients, gradients, value=0.01)
-        update = gradients.div_(second.sqrt().add_(1e-8))
+        update = gradients.div_(torch.sqrt(second, out=self.scale).add_(1e-8))
         if self.first is not None:
             update = self.first.mul_(self.rule.momentum).add_(update)
         self.parameters.addcmul_(update, rates, value=-1)
@@ -70,8 +74,12 @@ class Optimizer:
         second = self._moment("second", self.second)
         first.lerp_(gradients, 0.1)
         second.mul_(0.999).addcmul_(gradients, gradients, value=0.001)
-        scale = (second / (1 - 0.999**self.step_count)).sqrt_().add_(1e-8)
-        self.parameters.addcmul_(first / scale, rates / (1 - 0.9**self.step_count), value=-1)
+        # Both bias corrections on the rates, instead of one on every second moment.
+        correction = math.sqrt(1 - 0.999**self.step_count)
+        scale = torch.sqrt(second, out=self.scale).add_(1e-8 * correction)
+        update = torch.div(first, scale, out=gradients)
+        rates = rates * (correction / (1 - 0.9**self.step_count))
+        self.parameters.addcmul_(update, rates, value=-1)
 
     def _moment(self, name: str, state: Tensor | None) -> Tensor:
         if state is None:

@@ -12,6 +12,9 @@ CACHE_NUMBERS = 500_000  # floats of parameters; with optimizer state four times
 COEFFICIENT_NUMBERS = 1_000_000  # the same for coefficients, where calls take most of a step
 CPU_STEP_BYTES = 2**28
 CPU_COPY_BYTES = 2**29  # for noisy copies of the data, in memory at once
+SHARED_NUMBERS = 1_000_000  # the same for models that share their batches
+MIN_SHARED, MAX_SHARED = 8, 128  # such models; at least 8 pay at any size that fits memory
+CPU_SHARED_BYTES = 2**29
 MAX_MODELS = {"cpu": 8, "cuda": 512}
 MAX_EXACT, EXACT_BYTES = 64, 2**32  # models and memory of an exact group on a GPU
 
@@ -34,8 +37,8 @@ def sample_numbers(module: nn.Module, shape: tuple[int, ...]) -> int:
 
 
 def models_at_once(module: nn.Module, pool: Tensor, members: Sequence[Member],
-                   schedule: Schedule) -> int:
-    """Number of models to train together."""
+                   schedule: Schedule, *, shared: bool = False) -> int:
+    """Number of models to train together; shared: on the same batches."""
     in_coefficients = coefficients.applies(module, pool, members, schedule)
     parameters = sum(parameter.numel() for parameter in module.parameters())
     coordinates = (coefficients.numbers(module, pool, members, schedule) if in_coefficients
@@ -43,6 +46,8 @@ def models_at_once(module: nn.Module, pool: Tensor, members: Sequence[Member],
     rows = schedule.rows(members) * pool[0].numel()
     copies = rows if any(member.input_noise for member in members) else 0
     if pool.device.type == "cpu":
+        if shared:
+            return _shared_on_cpu(parameters, len(members))
         cache = COEFFICIENT_NUMBERS if in_coefficients else CACHE_NUMBERS
         fitting = min(cache // (4 * coordinates), CPU_COPY_BYTES // (4 * copies or 1))
         return max(1, min(MAX_MODELS["cpu"], fitting))
@@ -55,12 +60,21 @@ def models_at_once(module: nn.Module, pool: Tensor, members: Sequence[Member],
         inputs = max(len(member.rows) for member in members) * torch.Size(shape).numel()
     else:
         batch = max(member.batch_size * len(member.rows) / member.nominal for member in members)
-        inputs = batch * sample_numbers(module, shape)
+        inputs = batch * (sample_numbers(module, shape) - shared * torch.Size(shape).numel())
     kept = parameters * (1 + (1 + len(schedule.averages)) * (1 + len(schedule.snapshots)))
     if "tail" in schedule.averages:  # running sums in double precision
         kept += 2 * coordinates * (3 + len(schedule.snapshots))
     each = 4 * (coordinates * 6 + kept + inputs + copies)
     return max(1, int(min(MAX_MODELS["cuda"], free // 2 // each)))
+
+
+def _shared_on_cpu(parameters: int, members: int) -> int:
+    """Number of models with shared batches to train together: groups of equal size, and one for
+    every thread at least."""
+    fitting = max(1, CPU_SHARED_BYTES // (4 * 6 * parameters))
+    wanted = min(fitting, MAX_SHARED, max(MIN_SHARED, SHARED_NUMBERS // parameters))
+    groups = max(-(-members // wanted), torch.get_num_threads())
+    return -(-members // groups)
 
 
 def samples_at_once(module: nn.Module, device: torch.device, *, models: int, numbers: int) -> int:

@@ -130,11 +130,16 @@ def _weighted(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor, x: Ten
 def product(a: Tensor, b: Tensor) -> Tensor:
     """Batched product [models, i, j] x [models, j, k]; on a CPU, large ones are faster one by one.
     """
-    if a.device.type == "cpu" and a.shape[1] * b.shape[1] * b.shape[2] > 2**20:
+    if one_by_one(a, b):
         if len(a) == 1:
             return torch.mm(a[0], b[0])[None]
         return torch.stack([torch.mm(left, right) for left, right in zip(a, b)])
     return torch.bmm(a, b)
+
+
+def one_by_one(a: Tensor, b: Tensor) -> bool:
+    """Whether `product` multiplies these for each model in turn."""
+    return a.device.type == "cpu" and a.shape[1] * b.shape[1] * b.shape[2] > 2**20
 
 
 def gradient_sums(module: nn.Sequential, parameters: dict[str, Tensor], x: Tensor, labels: Tensor,

@@ -35,7 +35,7 @@ def applies(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule
 
 def numbers(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule) -> int:
     """Number of coordinates of one model of the group."""
-    first = _layers(module, pool.dim() - 1)[0]
+    first = layers(module, pool.dim() - 1)[0]
     rest = sum(parameter.numel() for parameter in module.parameters()) - first.weight.numel()
     return 1 + schedule.rows(members) * first.out_features + rest
 
@@ -53,7 +53,7 @@ def first_linear(module: nn.Module, dimensions: int) -> int | None:
     return place if place is not None and isinstance(module[place], nn.Linear) else None
 
 
-def _layers(module: nn.Module, dimensions: int) -> tuple[nn.Linear, nn.Sequential]:
+def layers(module: nn.Module, dimensions: int) -> tuple[nn.Linear, nn.Sequential]:
     """The first layer with weights, and the layers after it."""
     place = first_linear(module, dimensions)
     if place is None or not isinstance(module, nn.Sequential):
@@ -71,7 +71,7 @@ class Coefficients:
     def __init__(self, module: nn.Module, weights: Tensor, pool: Tensor,
                  members: Sequence[Member], schedule: Schedule) -> None:
         self.module, self.kind = module, schedule.labels
-        self.first, self.rest = _layers(module, pool.dim() - 1)
+        self.first, self.rest = layers(module, pool.dim() - 1)
         longest, count = schedule.rows(members), self.first.weight.numel()
         self.labels = pad_rows([member.labels for member in members], longest).to(pool.device)
         self.x = gather(pool, members, longest).flatten(2)  # [models, n, features]
