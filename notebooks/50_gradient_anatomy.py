@@ -268,6 +268,10 @@ verdicts.show("50_gradient_anatomy", rows)
 # the mean of any hundred records does not shrink with it. Harmless copies show how much of the
 # paper's ratio is that (first table).
 #
+# **The paper's own averages sit where all gradients cancel.** With 40% of poison, that ratio is
+# 10,800 / 4,320 = 2.5. The paper prints 2.527 for flipped labels and 2.497 for the slab attack
+# (figure 4), two attacks that differ six-fold in what they cost. Notebook 51 measures both.
+#
 # **Re-training raises the ratio by more clean data.** From 10,800 to 60,000 clean images the ratio
 # where all gradients cancel rises from 108 to 600, with the same hundred poisons. The log odds
 # beside G2 leave that out.
