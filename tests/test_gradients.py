@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lib import models, study
+from lib.attacks.feature_collision import FeatureCollision
 from lib.defences.alibi import ALIBI
 from lib.defences.dpsgd import DPSGD
 from lib.defences.pate import PATE
@@ -194,6 +195,16 @@ def test_the_last_point_is_that_of_the_trained_model(store):
     assert last["ratio"] == pytest.approx(ratio.item(), rel=1e-4)
     assert last["poison_norm_95"] == pytest.approx(
         every[data.mask].norm(dim=1).quantile(0.95).item(), rel=1e-4)
+
+
+def test_the_first_try_of_a_search_has_an_anatomy(store):
+    attack = FeatureCollision(candidates=2, counts=(1, 2), pool=10, reach=1000.0, iterations=5)
+    clean = TINY.with_(attack=attack.world("C"), anatomy=False)
+    one = TINY.with_(attack=attack, start=clean)
+    frame = study.run([one])
+    assert frame["status"].tolist() == ["ok"] and len(study.tries(frame)) > 0
+    points = study.anatomy(frame)
+    assert points["poison_records"].tolist() == [1] * 4 and points["ratio"].notna().all()
 
 
 @pytest.mark.parametrize(("run", "says"), [

@@ -233,10 +233,18 @@ def test_frames_of_notebook_50(store):
     assert found["balance"].to_numpy() == pytest.approx([30] * 4 + [60] + [20] * 2, rel=0.05)
     assert "harmless copies and" in anatomy_figures.finding(found)
     assert len(anatomy_figures.table(found)) == 5
+    assert anatomy_figures.shrinking(anatomy.change(paths)).count("pixels, ratio") == 2
     strong = anatomy_figures.strongest(named)
     assert set(strong["level"]) == {1.0, 7.0}
     points = anatomy.epochs(strong)
-    assert len(anatomy_figures.records(points)) == 6 * len(points)
+    plain = points[points["norm"].eq(anatomy.VANILLA)]
+    single = anatomy_figures.records(plain)
+    assert len(single) == 4 * len(plain)
+    assert len(anatomy_figures.windows(single, ["series"])) == len(single)  # paths are short
+    long = points.iloc[[0] * 20].assign(epoch=range(1, 21), ratio=range(20))
+    windows = anatomy_figures.windows(long, ["norm"])
+    assert windows["epoch"].tolist() == [4, 8, 12, 16, 20]
+    assert windows["ratio"].tolist() == [1.5, 5.5, 9.5, 13.5, 17.5]
     summed = anatomy_figures.sums(points[points["scenario"].eq(anatomy.SCRATCH)])
     assert summed["part"].between(0, 1).all() and len(anatomy_figures.share_table(summed)) == 2
     assert "C 0.5" in anatomy_figures.share_finding(summed)
@@ -251,6 +259,7 @@ def test_frames_without_any_row():
     summed = anatomy_figures.sums(paths)
     assert anatomy_figures.share_table(summed).empty
     assert anatomy_figures.share_finding(summed) == ""
+    assert anatomy_figures.shrinking(anatomy.change(paths)) == ""
     assert anatomy_figures.records(paths).empty
     specs = anatomy_figures.panels(anatomy_figures.labelled(paths), {"cosine": "cosine"},
                                    series="series")

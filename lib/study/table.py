@@ -128,7 +128,7 @@ def curves(frame: pd.DataFrame) -> pd.DataFrame:
 
 def anatomy(frame: pd.DataFrame, *, by_epoch: bool = False) -> pd.DataFrame:
     """One line per run and point of its path, of the runs with `anatomy=True` and their last
-    weights.
+    weights. Of an attack that searches, it is the path of the first try.
 
     Columns: the run's, step, epoch, and `lib.study.columns.ANATOMY`. by_epoch: one line per run and
     epoch instead, with means over its points (those of `Training.every`, where it is set); epoch e

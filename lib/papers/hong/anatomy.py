@@ -113,9 +113,9 @@ def change(paths: "DataFrame", *, window: int = 5) -> "DataFrame":
 
     window: epochs on either side, fewer where the two would overlap.
     """
+    longest = paths.groupby(KEYS)["epoch"].transform("max")
+    wide = (longest // 2).clip(lower=1, upper=window)
     paths = paths.assign(absolute=paths["cosine"].abs())
-    wide = min(window, max(1, paths["epoch"].nunique() // 2)) if len(paths) else window
-    last = paths["epoch"] > paths["epoch"].max() - wide
-    early, late = (paths[side].groupby(KEYS, sort=False)[["ratio", "absolute"]].mean()
-                   for side in (paths["epoch"] <= wide, last))
+    early, late = (paths[side].groupby(KEYS, sort=False)[["ratio", "absolute"]].mean() for side in
+                   (paths["epoch"] <= wide, paths["epoch"] > longest - wide))
     return (late - early).rename(columns={"absolute": "cosine"}).reset_index()

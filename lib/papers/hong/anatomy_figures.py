@@ -1,5 +1,6 @@
 """What notebook 50 draws of the rows of `anatomy.named`: figure 1, single records, clipped sums."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
 
 HARMLESS = "harmless copies"  # blends of mixing 0: copies of clean images, with their label
 ORDERS = "log10 ratio"
-DRAWN = (5, 50, 95)  # quantiles
+DRAWN = (50, 95)  # quantiles
+MOST = 6  # points of a drawn path
 SHORT = {anatomy.SCRATCH: "scratch", anatomy.RETRAINED: "re-trained", anatomy.INSERTED: "patches"}
 
 
@@ -90,6 +92,19 @@ def finding(found: "DataFrame") -> str:
                          " images of the other class")
     return f"Mean gradient of the probe over that of clean records: {'; '.join(texts)}." \
         if texts else ""
+
+
+def shrinking(change: "DataFrame") -> str:
+    """By how much ratio and absolute cosine of each patch change; `anatomy.change` of all paths."""
+    texts = []
+    for level, group in change[change["scenario"].eq(anatomy.INSERTED)].groupby("level"):
+        found = judgement.estimate(group["ratio"])
+        text = f"{_strength(anatomy.INSERTED, level)}, ratio {found.mean:+.1f}"
+        if found.low == found.low:
+            text += f" [{found.low:.1f}, {found.high:.1f}]"
+        texts.append(f"{text} and cosine {group['cosine'].mean():+.2f}")
+    whole = f"Last epochs minus first ones (the cosine without its sign): {'; '.join(texts)}."
+    return whole.replace("-", numerals.MINUS) if texts else ""
 
 
 def times(values: "Series") -> str:
@@ -202,6 +217,18 @@ def _points(values: "Series") -> str:
 
 
 # ---------------------------------------------------------------- panels, and their data
+
+def windows(frame: "DataFrame", by: Sequence[str]) -> "DataFrame":
+    """Means over windows of epochs, at most `MOST` a scenario; a window is called by its end.
+
+    by: columns that tell lines apart, beside the scenario and the draw.
+    """
+    longest = frame.groupby("scenario")["epoch"].transform("max")
+    wide = (longest / MOST).apply(math.ceil)
+    ends = ((frame["epoch"] / wide).apply(math.ceil) * wide).clip(upper=longest)
+    keys = ["scenario", *by, "draw", "epoch"]
+    return frame.assign(epoch=ends).groupby(keys, sort=False).mean(numeric_only=True).reset_index()
+
 
 def panels(frame: "DataFrame", measures: Mapping[str, str], *, series: str,
            scenarios: Sequence[str] = tuple(SHORT)) -> list[dict[str, Any]]:
