@@ -344,3 +344,15 @@ def test_a_surrogate_follows_its_network(store, tmp_path, monkeypatch):
 def test_every_goal_shows_every_image(goal):
     test = Labelled(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.full((4,), 2), tuple("0123"))
     assert goal.everyone(test, seed=0).rows.tolist() == [0, 1, 2, 3] and goal.base is None
+
+
+def test_starts_are_trained_together_as_they_are_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "together"))
+    bases = [TINY.with_(defence=DPSGD(noise)) for noise in (0.5, 1.0)]
+    start.prepare(TINY.with_(start=base) for base in bases)
+    together = [start.load(base) for base in bases]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "alone"))
+    for base, found in zip(bases, together, strict=True):
+        alone = start.load(base)
+        assert torch.allclose(alone.weights, found.weights, atol=1e-3)
+        assert alone.privacy == found.privacy

@@ -94,6 +94,7 @@ def train_rows(runs: list[Run]) -> list[dict]:
     started, clock = datetime.now(UTC), time.perf_counter()
     first = {identity(run): run for run in reversed(runs)}
     try:
+        start.prepare(first.values())
         groups = {name: attempts(run) for name, run in first.items()}
         each = [attempt for group in groups.values() for attempt in group]
         models = iter(trained([attempt.run for attempt in each],

@@ -6,14 +6,18 @@ guarantee, composed with its own start's, is cached with the weights, because th
 stages compose. Composition needs independent randomness, so each stage has different seeds.
 """
 
+import functools
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from lib import defences, parts, paths
 from lib.data import cache
+from lib.defences import Trained
 from lib.parts import name_of
 from lib.privacy import Guarantee
 from lib.study import inputs
@@ -64,11 +68,38 @@ def load(run: Run) -> Start:
 
     Raises ValueError if the run fails, or trains more than one model.
     """
-    path = paths.artefact_dir() / "starts" / f"{run.key[:40]}.safetensors"
-    kept = cache.keep(path, lambda: _made(run))
+    kept = cache.keep(_place(run), lambda: _made(run))
     found = json.loads(bytes(kept["privacy"].tolist()))
     found["epsilon"] = float(found["epsilon"])  # stored as text, because JSON has no infinity
     return Start(kept["weights"].to(inputs.device()), Guarantee(**found))
+
+
+def prepare(runs: Iterable[Run]) -> None:
+    """Train the starts of these runs that are not cached yet, together where they may be.
+
+    A start that cannot be trained with others is left to `load`, which says why.
+    """
+    from lib.study.measure import trained
+    from lib.study.sweep import groups
+    wanted = {run.start.key: run.start for run in runs if run.start is not None}
+    missing = [run for run in wanted.values() if not _place(run).is_file()]
+    if not missing:
+        return
+    prepare(missing)
+    for _, group in groups(missing):
+        if len(group) == 1:
+            continue
+        try:
+            models = trained(group)
+        except ValueError:
+            continue
+        for run, model in zip(group, models, strict=True):
+            if model.weights is not None:
+                cache.keep(_place(run), functools.partial(_stored, run, model))
+
+
+def _place(run: Run) -> Path:
+    return paths.artefact_dir() / "starts" / f"{run.key[:40]}.safetensors"
 
 
 def _made(run: Run) -> dict[str, Tensor]:
@@ -77,6 +108,11 @@ def _made(run: Run) -> dict[str, Tensor]:
         model = trained([run])[0]
     except ValueError as error:
         raise ValueError(f"run start cannot be trained: {error}") from error
+    return _stored(run, model)
+
+
+def _stored(run: Run, model: Trained) -> dict[str, Tensor]:
+    """Weights and guarantee as tensors; raises ValueError for an ensemble."""
     if model.weights is None:
         raise ValueError(f"run start of defence {name_of(run.defence)}: it trains an ensemble; "
                          "expected one that trains a single model")

@@ -2,7 +2,7 @@
 
 A clean base model is trained, with or without DP; the attacker, who knows it, crafts poisons; the
 victim trains on with the same data and the poison. In figures 5 and 6 the base and the re-training
-have the same settings, table 3 mixes them. An attack instance is a target: the first `TARGETS` test
+have the same settings, table 3 mixes them. An attack instance is a target: the first `INSTANCES` test
 records of a class, whatever a model says of them.
 """
 
@@ -15,7 +15,7 @@ from lib.defences.dpsgd import DPSGD
 from lib.papers.hong.bases import NOISE_NORM, NOISES, NORMS, base, defence
 from lib.study import Run
 
-TARGETS = 25
+INSTANCES = 25
 COUNTS = (1, 2, 3, 5, 8, 13, 20, 50, 100)
 TABLE_NOISE = 0.01  # of table 3, at NOISE_NORM
 VANILLA = "vanilla"
@@ -100,7 +100,7 @@ def retraining(case: str, start: Setting, again: Setting, *, target: int,
     return run.with_(**changes)
 
 
-def figure(case: str, chosen: Iterable[Setting], *, targets: int = TARGETS,
+def figure(case: str, chosen: Iterable[Setting], *, targets: int = INSTANCES,
            counts: Iterable[int] = ()) -> list[Run]:
     """Base and re-training at the same setting (figures 5 and 6), with clean re-trainings."""
     return [each for setting in chosen
@@ -108,7 +108,7 @@ def figure(case: str, chosen: Iterable[Setting], *, targets: int = TARGETS,
                                    for target in range(targets))]
 
 
-def table_three(case: str, *, targets: int = TARGETS, counts: Iterable[int] = ()) -> list[Run]:
+def table_three(case: str, *, targets: int = INSTANCES, counts: Iterable[int] = ()) -> list[Run]:
     """Vanilla and DP bases, each re-trained with and without DP: three of the paper, one of ours.
     """
     private = Setting(NOISE_NORM, TABLE_NOISE)
@@ -117,7 +117,7 @@ def table_three(case: str, *, targets: int = TARGETS, counts: Iterable[int] = ()
                                    for target in range(targets))]
 
 
-def proper(case: str, epsilons: Iterable[float], *, targets: int = TARGETS,
+def proper(case: str, epsilons: Iterable[float], *, targets: int = INSTANCES,
            norm: float = 1.0) -> list[Run]:
     """A vanilla base, re-trained by per-sample DP at a real epsilon for the last stage."""
     return [each for epsilon in epsilons
@@ -127,7 +127,7 @@ def proper(case: str, epsilons: Iterable[float], *, targets: int = TARGETS,
                 for target in range(targets))]
 
 
-def slower(case: str, rates: Iterable[float], *, targets: int = TARGETS) -> list[Run]:
+def slower(case: str, rates: Iterable[float], *, targets: int = INSTANCES) -> list[Run]:
     """A vanilla base, re-trained without DP at smaller learning rates: twins at equal accuracy."""
     return [each for rate in rates
             for each in with_clean(retraining(case, PLAIN, PLAIN, target=target, training__lr=rate)
