@@ -14,11 +14,11 @@ ARMS = indiscriminate.vanilla() | indiscriminate.clipped([4, 0.1]) | indiscrimin
 
 def test_both_conventions_of_noise():
     known = ARMS | indiscriminate.multiples(4, [0.1]) | indiscriminate.private([1], 1.0)
-    assert list(known) == ["vanilla", "C 4", "C 0.1", "C 4, noise 0.1", "C 4, noise 0.1 C",
+    assert list(known) == ["vanilla", "C 4", "C 0.1", "C 4, noise 0.1", "C 4, noise 0.4",
                            "epsilon 1"]
     deviations = {name: one.mechanism()["noise"] for name, one in known.items()
                   if one.epsilon is None}
-    assert deviations["C 4, noise 0.1"] == 0.1 and deviations["C 4, noise 0.1 C"] == 0.4
+    assert deviations["C 4, noise 0.1"] == 0.1 and deviations["C 4, noise 0.4"] == 0.4
     assert deviations["vanilla"] == 0 and not known["vanilla"].clip
 
 

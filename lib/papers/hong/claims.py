@@ -1,6 +1,6 @@
 """What Hong et al. claim, with thresholds frozen before their rows."""
 
-from lib.papers.hong import SETUP, SHAPE, TARGETED
+from lib.papers.hong import SETUP, SHAPE, TARGETED, fitted, prototypes, shaping
 from lib.verdicts.claim import Claim, above, below
 
 LABELS = "flipped labels cost the vanilla model accuracy"
@@ -84,6 +84,8 @@ CLAIMS = (
         (above("ratio", "RAD, slab over flipped", 4, kind="number"),),
         positive_control=LABELS,
         setup=SETUP,
+        planned=10,
+        measure=shaping.slab_against_flips,
     ),
     Claim(
         "G6",
@@ -100,10 +102,13 @@ CLAIMS = (
                 "RAD over vanilla, C of 2 to 8 chosen on other instances",
                 0.6,
                 kind="number",
+                what="RAD over vanilla, best C of 2 to 8",
             ),
         ),
         positive_control=LABELS,
         setup=SETUP,
+        planned=10,
+        measure=shaping.clipping_helps,
         notes="'by 2x' with slack; the paper's best of three is an oracle",
     ),
     Claim(
@@ -117,6 +122,8 @@ CLAIMS = (
         (above("difference", "RAD with noise minus clipping alone, best noise", 0, kind="number"),),
         positive_control=LABELS,
         setup=SETUP,
+        planned=10,
+        measure=shaping.noise_helps,
     ),
     Claim(
         "G8",
@@ -139,6 +146,8 @@ CLAIMS = (
         ),
         positive_control=SLAB,
         setup=SETUP,
+        planned=10,
+        measure=shaping.clipping_stops_slab,
     ),
     Claim(
         "G9",
@@ -248,6 +257,8 @@ CLAIMS = (
         ),
         positive_control=SLAB,
         setup=SETUP,
+        planned=10,
+        measure=prototypes.few_points,
         notes="at most four: 4.5 for a count",
     ),
     Claim(
@@ -265,5 +276,7 @@ CLAIMS = (
         ),
         positive_control=SLAB,
         setup=SETUP,
+        planned=10,
+        measure=fitted.before_clean,
     ),
 )
