@@ -102,7 +102,7 @@ CLAIMS = (
                 "RAD over vanilla, C of 2 to 8 chosen on other instances",
                 0.6,
                 kind="number",
-                what="RAD over vanilla, best C of 2 to 8",
+                what="RAD over vanilla, C chosen elsewhere",
             ),
         ),
         positive_control=LABELS,

@@ -6,7 +6,7 @@ from lib.papers.hong import rad, shaping
 from lib.papers.hong.indiscriminate import FLIPS, LARGEST, SLAB, VANILLA, attack
 from lib.verdicts import judgement
 from lib.verdicts.claim import Claim, Frames, Measurement, Part
-from lib.verdicts.verdict import NOT_MEASURED, Verdict
+from lib.verdicts.verdict import NOT_MEASURED, Verdict, arithmetic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,10 @@ MOST_DRAWN = 150  # points of a kind in figure 8: more would hide each other
 
 
 def few_points(frames: Frames, claim: Claim) -> Measurement:
-    """G15: number of distinct poisons (the most in any draw) and share of the largest, at 40%."""
+    """G15: number of distinct poisons (the most in any draw) and share of the largest, at 40%.
+
+    Four is the most that the attack can have, so that only the share is a finding.
+    """
     found = shaping.compared(frames, claim)
     slab = rad.at(found, SLAB)
     plain = slab[slab[rad.ARM].eq(VANILLA)]
@@ -33,8 +36,9 @@ def few_points(frames: Frames, claim: Claim) -> Measurement:
         if values.empty:
             return NOT_MEASURED
         if part.name == "kinds":
-            return judgement.exact(part, float(values.max()), n=plain[rad.DRAW].nunique(),
-                                   passed=bool(passed))
+            count = judgement.exact(part, float(values.max()), n=plain[rad.DRAW].nunique(),
+                                    passed=bool(passed))
+            return arithmetic(count, "the attack has at most four points")
         return judgement.guarded(part, values.to_numpy(float), passed=passed)
     return judgement.assemble(claim, judge, plain, metric="copies", beside=())
 
@@ -148,5 +152,6 @@ def finding(found: "DataFrame") -> str:
         return ""
     least, most = int(known["facts.kinds"].min()), int(known["facts.kinds"].max())
     count = least if least == most else f"{least} to {most}"
-    return (f"On {known['dataset'].iloc[0]} the slab attack is {count} points, repeated; the most frequent one holds {known['facts.largest_share'].min():.0%} or"
-            f" more of the copies in each of {known[rad.DRAW].nunique()} draws.")
+    return (f"On {known['dataset'].iloc[0]} the slab attack is {count} points, repeated; the most"
+            f" frequent one holds {known['facts.largest_share'].min():.0%} or more of the copies in"
+            f" each of {known[rad.DRAW].nunique()} draws.")
