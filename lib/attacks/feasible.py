@@ -12,7 +12,7 @@ so the best points follow from a small semidefinite program.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,17 +140,24 @@ def directions(given: Filters, random: np.random.RandomState, thetas: Array) -> 
 
 def _solved(problem: Callable[[tuple[int, ...]], "Problem"]) -> tuple[Array, float]:
     """The Gram matrix and gap of the problem in which both classes carry a loss; if there is none,
-    of the better one with a single class."""
-    first = problem((0, 2)).solve()
+    of the better one with a single class.
+
+    Without solution are filters that let no point of a class have a loss. The solver may stall
+    there, so that a class is asked alone for the largest loss that it can have, positive or not.
+    """
+    first, status = problem((0, 2)).solve()
     if first is not None:
-        return first[:2]
-    alone = {number: problem((number,)).solve() for number in (0, 2)}
-    found = [one for one in alone.values() if one is not None]
-    if not found:
+        return first.gram, first.gap
+    alone = {number: problem((number,)).solve()[0] for number in (0, 2)}
+    losing = [found for found in alone.values() if found is not None and found.value > 0]
+    if not losing:
         losses = " and a ".join(f"hinge loss of class {CLASSES[number]}" for number in alone)
         raise ValueError(f"attack slab: no point within the sphere and the slab has a {losses}: the"
                          " filters are too narrow; raise the quantile")
-    return max(found, key=lambda one: one[2])[:2]
+    if None in alone.values() or (len(losing) > 1 and status not in INFEASIBLE):
+        raise ValueError(f"attack slab: the solver stopped with {status!r}: expected 'Solved'")
+    best = max(losing, key=lambda found: found.value)
+    return best.gram, best.gap
 
 
 def _outside(gram: Array) -> Array:
@@ -161,6 +168,14 @@ def _outside(gram: Array) -> Array:
 
 
 # ---------------------------------------------------------------- the semidefinite program
+
+class Solved(NamedTuple):
+    """The Gram matrix [7, 7], the relative duality gap, and the weighted loss."""
+
+    gram: Array
+    gap: float
+    value: float
+
 
 @dataclass(frozen=True, eq=False)
 class Problem:
@@ -175,20 +190,18 @@ class Problem:
     at_most: list[tuple[Array, float]]
     cones: list[tuple[Array, Array, float]]
 
-    def solve(self) -> tuple[Array, float, float] | None:
-        """The Gram matrix [7, 7], the relative duality gap and the value; None if no matrix
-        fulfils the constraints. ValueError if the solver does not converge."""
+    def solve(self) -> "tuple[Solved | None, str]":
+        """The solution, None without one, and the solver's status. ValueError if the duality gap is
+        too large."""
         solution = self._solution()
         status, value = str(solution.status), solution.obj_val
-        if status in INFEASIBLE:
-            return None
         if status not in CONVERGED:
-            raise ValueError(f"attack slab: the solver stopped with {status!r}: expected 'Solved'")
+            return None, status
         gap = abs(value - solution.obj_val_dual) / max(1.0, abs(value))
         if not gap <= LARGEST_GAP:
             raise ValueError(f"attack slab: the solver stopped with a relative duality gap of "
                              f"{gap:.1e}: expected at most {LARGEST_GAP}")
-        return _matrix(np.array(solution.x)), gap, self.constant - value
+        return Solved(_matrix(np.array(solution.x)), gap, self.constant - value), status
 
     def _solution(self) -> Any:
         clarabel = _clarabel()
@@ -212,7 +225,8 @@ class Problem:
 
 def _problem(given: Filters, basis: Array, theta: Array, bias: float, weights: Array,
              unit: float, losing: tuple[int, ...]) -> Problem:
-    """The problem in units of `unit`, in which the points `losing` carry a loss.
+    """The problem in units of `unit`, in which the points `losing` carry a loss. A single one may
+    have a negative loss.
 
     Vectors are weights of the four points and of the basis.
     """
@@ -233,7 +247,8 @@ def _problem(given: Filters, basis: Array, theta: Array, bias: float, weights: A
     for number in losing:
         sign = SIGNS[CLASSES[number]]
         score = sign * _product(points[number], classifier)
-        at_most.append((score, 1 - sign * bias))  # so that the hinge loss is linear
+        if len(losing) > 1:
+            at_most.append((score, 1 - sign * bias))  # so that the hinge loss is linear
         objective -= weights[number] * score
         constant += weights[number] * (1 - sign * bias)
     return Problem(objective, constant, at_most, cones)
