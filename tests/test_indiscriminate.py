@@ -162,17 +162,19 @@ def test_no_search_finds_worse_points(seed):
 def test_an_infeasible_slab_names_its_constraint():
     data = labelled()
     pixels = data.images.flatten(1).double().numpy() / 255
-    narrow = feasible.filters(pixels, data.labels.numpy(), 0.01)
+    narrow = feasible.filters(pixels, data.labels.numpy(), 0.2)
     across = narrow.means[0] - narrow.means[1]
-    theta = 100 * across
+    theta = 20 * across
     spare = feasible.directions(narrow, np.random.RandomState(0), theta)
     middle = -theta @ narrow.means.mean(0)
     weights = np.array([0.01, 0, 0.01, 0])
-    for bias, refused in ((middle, "hinge loss of class 0 and a hinge loss of class 1"),
-                          (middle - 1e4, "hinge loss of class 1:")):
-        with pytest.raises(ValueError, match=f"no point within the sphere and the slab has a "
-                                             f"{refused}"):
-            feasible.worst(narrow, theta, bias, weights, spare)
+    with pytest.raises(ValueError, match="no point within the sphere and the slab has a hinge loss "
+                                         "of class 0 and a hinge loss of class 1"):
+        feasible.worst(narrow, theta, middle, weights, spare)
+    alone = feasible.worst(narrow, theta, middle - 50, weights, spare)  # class 0 can lose
+    margins = SIGNS[CLASSES] * (alone.points @ theta + middle - 50)
+    assert margins[2] > 1 and alone.loss == pytest.approx(0.01 * (1 - margins[0])) and (
+        alone.loss > 0.1) and narrow.excess(alone.points, weights) < 1e-5
     flat = np.repeat([np.zeros(9), np.ones(9)], 50, axis=0)
     with pytest.raises(ValueError, match="gives the sphere a radius of 0.0: expected above 0"):
         feasible.filters(flat, np.repeat([0, 1], 50), 0.65)

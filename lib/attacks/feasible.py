@@ -10,8 +10,9 @@ so the best points follow from a small semidefinite program.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +29,12 @@ POINTS = len(CLASSES)
 SIZE = POINTS + SPAN  # of the Gram matrix
 COLUMNS, ROWS = np.tril_indices(SIZE)  # the upper triangle, column by column
 SCALES = np.where(ROWS == COLUMNS, 1.0, math.sqrt(2.0))  # inner products of triangles are traces
-LOSS = "hinge loss"
 # By the solver's own measure; what it returns is checked by its gap and by the filters.
 CONVERGED = ("Solved", "AlmostSolved")
+INFEASIBLE = ("PrimalInfeasible", "AlmostPrimalInfeasible")
 LARGEST_GAP = 1e-5
 TOLERANCE = 1e-6  # of a filter, relative to its radius
-LARGEST_EXCESS = 1e-5
+LARGEST_EXCESS = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,18 +108,19 @@ def worst(given: Filters, theta: Array, bias: float, weights: Array,
     """The feasible points with the largest hinge loss under a linear classifier.
 
     Points 0 and 2, one for each class, carry the loss; 1 and 3 may move the means to make room for
-    them. weights: copies of each per clean record [4]. directions: orthonormal, orthogonal to the
-    means and to theta [4, d]; points leave the span along them only where they must. Raises
-    ValueError if no point of a class has a hinge loss, if the solver does not converge, or if the
-    points do not pass the filters.
+    them. Where no point of a class can have a loss, the other class carries it alone. weights:
+    copies of each per clean record [4]. directions: orthonormal, orthogonal to the means and to
+    theta [4, d]; points leave the span along them only where they must. Raises ValueError if no
+    point at all has a hinge loss, if the solver does not converge, or if the points do not pass the
+    filters.
     """
     basis = np.linalg.qr(np.stack([*given.means, theta], axis=1))[0]  # [d, 3]
     unit = float(given.spheres.max())  # lengths of about 1 suit the solver
-    problem = _problem(given, basis, theta * unit, bias, weights, unit)
-    gram, gap = problem.solve()
+    gram, gap = _solved(lambda losing: _problem(given, basis, theta * unit, bias, weights, unit,
+                                                losing))
     inside = unit * gram[:POINTS, POINTS:] @ basis.T
     margins = SIGNS[CLASSES] * (inside @ theta + bias)
-    loss = float(weights[[0, 2]] @ (1 - margins[[0, 2]]))
+    loss = float(weights[[0, 2]] @ np.maximum(1 - margins[[0, 2]], 0))
     if given.excess(inside, weights) <= TOLERANCE:
         return Worst(inside, loss, gap)
     points = inside + unit * _outside(gram) @ directions
@@ -136,6 +138,28 @@ def directions(given: Filters, random: np.random.RandomState, thetas: Array) -> 
     return np.linalg.qr(np.hstack([known, drawn]))[0][:, SPAN:].T
 
 
+def _solved(problem: Callable[[tuple[int, ...]], "Problem"]) -> tuple[Array, float]:
+    """The Gram matrix and gap of the problem in which both classes carry a loss; if there is none,
+    of the better one with a single class.
+
+    Without solution are filters that let no point of a class have a loss. The solver may stall
+    there, so that a class is asked alone for the largest loss that it can have, positive or not.
+    """
+    first, status = problem((0, 2)).solve()
+    if first is not None:
+        return first.gram, first.gap
+    alone = {number: problem((number,)).solve()[0] for number in (0, 2)}
+    losing = [found for found in alone.values() if found is not None and found.value > 0]
+    if not losing:
+        losses = " and a ".join(f"hinge loss of class {CLASSES[number]}" for number in alone)
+        raise ValueError(f"attack slab: no point within the sphere and the slab has a {losses}: the"
+                         " filters are too narrow; raise the quantile")
+    if None in alone.values() or (len(losing) > 1 and status not in INFEASIBLE):
+        raise ValueError(f"attack slab: the solver stopped with {status!r}: expected 'Solved'")
+    best = max(losing, key=lambda found: found.value)
+    return best.gram, best.gap
+
+
 def _outside(gram: Array) -> Array:
     """What the points need orthogonally to the span: a root of the Schur complement [4, 4]."""
     inside = gram[:POINTS, POINTS:]
@@ -145,53 +169,52 @@ def _outside(gram: Array) -> Array:
 
 # ---------------------------------------------------------------- the semidefinite program
 
+class Solved(NamedTuple):
+    """The Gram matrix [7, 7], the relative duality gap, and the weighted loss."""
+
+    gram: Array
+    gap: float
+    value: float
+
+
 @dataclass(frozen=True, eq=False)
 class Problem:
     """Maximise `objective` over Gram matrices, given as scaled triangles [28].
 
-    at_most: named constraints (form, bound): form @ triangle <= bound. cones: (square, root, limit)
-    for (root @ triangle)^2 <= limit x (square @ triangle).
+    constant: of the objective. at_most: (form, bound) for form @ triangle <= bound. cones: (square,
+    root, limit) for (root @ triangle)^2 <= limit x (square @ triangle).
     """
 
     objective: Array
-    at_most: dict[str, tuple[Array, float]]
+    constant: float
+    at_most: list[tuple[Array, float]]
     cones: list[tuple[Array, Array, float]]
 
-    def solve(self) -> tuple[Array, float]:
-        """The Gram matrix [7, 7] and the relative duality gap; ValueError without a solution."""
-        solution = self._solution(self.at_most)
-        if str(solution.status) not in CONVERGED:
-            raise ValueError(f"attack slab: {self._reason(str(solution.status))}")
-        gap = abs(solution.obj_val - solution.obj_val_dual) / max(1.0, abs(solution.obj_val))
+    def solve(self) -> "tuple[Solved | None, str]":
+        """The solution, None without one, and the solver's status. ValueError if the duality gap is
+        too large."""
+        solution = self._solution()
+        status, value = str(solution.status), solution.obj_val
+        if status not in CONVERGED:
+            return None, status
+        gap = abs(value - solution.obj_val_dual) / max(1.0, abs(value))
         if not gap <= LARGEST_GAP:
             raise ValueError(f"attack slab: the solver stopped with a relative duality gap of "
                              f"{gap:.1e}: expected at most {LARGEST_GAP}")
-        return _matrix(np.array(solution.x)), gap
+        return Solved(_matrix(np.array(solution.x)), gap, self.constant - value), status
 
-    def _reason(self, status: str) -> str:
-        """Which constraints make the problem infeasible, or how the solver failed."""
-        # The mean of a class always passes its own filters; a point with a loss may not.
-        losses = [name for name in self.at_most if name.startswith(LOSS)]
-        rest = {name: held for name, held in self.at_most.items() if name not in losses}
-        refused = [name for name in losses if "PrimalInfeasible" in str(
-            self._solution(rest | {name: self.at_most[name]}).status)]
-        if refused:
-            return (f"no point within the sphere and the slab has a {' and a '.join(refused)}: the "
-                    "filters are too narrow; raise the quantile")
-        return f"the solver stopped with {status!r}: expected 'Solved'"
-
-    def _solution(self, at_most: dict[str, tuple[Array, float]]) -> Any:
+    def _solution(self) -> Any:
         clarabel = _clarabel()
         from scipy import sparse
         span = [(_form(POINTS + i, POINTS + j), float(i == j))
                 for i in range(SPAN) for j in range(i + 1)]
-        blocks, limits = [*span, *at_most.values()], np.zeros(SIZE * (SIZE + 1) // 2)
+        blocks, limits = [*span, *self.at_most], np.zeros(SIZE * (SIZE + 1) // 2)
         for square, root, limit in self.cones:
             # (limit + square) / 2 >= |((limit - square) / 2, root)|
             blocks += [(-square / 2, limit / 2), (square / 2, limit / 2), (-root, 0.0)]
         rows = np.vstack([*(form for form, _ in blocks), -np.eye(len(limits))])
         bounds = np.concatenate([[bound for _, bound in blocks], limits])
-        cones = [clarabel.ZeroConeT(len(span)), clarabel.NonnegativeConeT(len(at_most)),
+        cones = [clarabel.ZeroConeT(len(span)), clarabel.NonnegativeConeT(len(self.at_most)),
                  *(clarabel.SecondOrderConeT(3) for _ in self.cones),
                  clarabel.PSDTriangleConeT(SIZE)]
         settings = clarabel.DefaultSettings()
@@ -201,8 +224,12 @@ class Problem:
 
 
 def _problem(given: Filters, basis: Array, theta: Array, bias: float, weights: Array,
-             unit: float) -> Problem:
-    """The problem in units of `unit`; vectors are weights of the four points and of the basis."""
+             unit: float, losing: tuple[int, ...]) -> Problem:
+    """The problem in units of `unit`, in which the points `losing` carry a loss. A single one may
+    have a negative loss.
+
+    Vectors are weights of the four points and of the basis.
+    """
     points = np.eye(SIZE)[:POINTS]
     known = np.hstack([np.zeros((2, POINTS)), given.means @ basis / unit])
     moved = given.shares[:, None] * known
@@ -211,19 +238,20 @@ def _problem(given: Filters, basis: Array, theta: Array, bias: float, weights: A
     mass = given.shares + np.bincount(CLASSES, weights)
     means = moved / mass[:, None]  # [2, 7]
     across, classifier = means[0] - means[1], np.append(np.zeros(POINTS), basis.T @ theta)
-    at_most, cones, objective = {}, [], np.zeros(len(ROWS))
+    at_most, cones, objective, constant = [], [], np.zeros(len(ROWS)), 0.0
     for number, own in enumerate(CLASSES):
         away = points[number] - means[own]
-        at_most[f"sphere of point {number}"] = (
-            _product(away, away), (given.spheres[own] / unit)**2)
+        at_most.append((_product(away, away), (given.spheres[own] / unit)**2))
         cones.append((_product(across, across), _product(away, across),
                       (given.slabs[own] / unit)**2))
-    for number in (0, 2):
+    for number in losing:
         sign = SIGNS[CLASSES[number]]
         score = sign * _product(points[number], classifier)
-        at_most[f"{LOSS} of class {CLASSES[number]}"] = (score, 1 - sign * bias)
+        if len(losing) > 1:
+            at_most.append((score, 1 - sign * bias))  # so that the hinge loss is linear
         objective -= weights[number] * score
-    return Problem(objective, at_most, cones)
+        constant += weights[number] * (1 - sign * bias)
+    return Problem(objective, constant, at_most, cones)
 
 
 def _product(one: Array, other: Array) -> Array:

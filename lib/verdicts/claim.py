@@ -196,7 +196,7 @@ class Published:
     """The set-up a claim was published for; an empty field is not compared.
 
     `public`: the first training images that the paper itself keeps out of the private part (PATE:
-    10,000).
+    10,000). `train_size`: how many training images the paper uses, where it leaves out some.
     """
 
     words: str
@@ -204,6 +204,7 @@ class Published:
     features: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     public: int = 0
+    train_size: int | None = None
 
 
 @dataclass(frozen=True)

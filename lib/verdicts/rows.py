@@ -183,7 +183,7 @@ def differences(line: "Series", published: Published) -> list[str]:
         if allowed and line[column] not in allowed
     ]
     size, public = line["train_size"], line["public"]
-    if size is not None and size == size and size < FULL:
+    if size is not None and size == size and size < (published.train_size or FULL):
         words.append(f"first {int(size)} training images")
     return words + (
         [f"{int(public)} images kept for the public part"] if public != published.public else []

@@ -21,9 +21,10 @@ PURCHASE = "Purchase-100, logistic regression"
 SHAPE = "shape only"
 SETUP = Published(
     words=f"{BINARY}, Adam 0.01, 40 epochs",
-    datasets=("fashion-mnist",),
+    datasets=("fashion-mnist:3-4", "fashion-mnist"),
     features=("none",),
     models=("linear",),
+    train_size=10800,
 )
 TARGETED = Published(
     words=f"{PURCHASE} (also MLP on Fashion-MNIST, CNN on CIFAR-10); Poison Frogs on 100 targets",

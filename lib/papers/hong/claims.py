@@ -1,6 +1,6 @@
 """What Hong et al. claim, with thresholds frozen before their rows."""
 
-from lib.papers.hong import SETUP, SHAPE, TARGETED, disturbance
+from lib.papers.hong import SETUP, SHAPE, TARGETED, disturbance, fitted, prototypes, shaping
 from lib.verdicts.claim import Claim, above, below
 
 DRAWS = 5  # of the poison, where a network is re-trained; softmax regression has ten
@@ -97,6 +97,8 @@ CLAIMS = (
         (above("ratio", "RAD, slab over flipped", 4, kind="number"),),
         positive_control=LABELS,
         setup=SETUP,
+        planned=10,
+        measure=shaping.slab_against_flips,
     ),
     Claim(
         "G6",
@@ -113,10 +115,13 @@ CLAIMS = (
                 "RAD over vanilla, C of 2 to 8 chosen on other instances",
                 0.6,
                 kind="number",
+                what="RAD over vanilla, C chosen elsewhere",
             ),
         ),
         positive_control=LABELS,
         setup=SETUP,
+        planned=10,
+        measure=shaping.clipping_helps,
         notes="'by 2x' with slack; the paper's best of three is an oracle",
     ),
     Claim(
@@ -130,6 +135,8 @@ CLAIMS = (
         (above("difference", "RAD with noise minus clipping alone, best noise", 0, kind="number"),),
         positive_control=LABELS,
         setup=SETUP,
+        planned=10,
+        measure=shaping.noise_helps,
     ),
     Claim(
         "G8",
@@ -152,6 +159,8 @@ CLAIMS = (
         ),
         positive_control=SLAB,
         setup=SETUP,
+        planned=10,
+        measure=shaping.clipping_stops_slab,
     ),
     Claim(
         "G9",
@@ -262,6 +271,8 @@ CLAIMS = (
         ),
         positive_control=SLAB,
         setup=SETUP,
+        planned=10,
+        measure=prototypes.few_points,
         notes="at most four: 4.5 for a count",
     ),
     Claim(
@@ -279,5 +290,7 @@ CLAIMS = (
         ),
         positive_control=SLAB,
         setup=SETUP,
+        planned=10,
+        measure=fitted.before_clean,
     ),
 )

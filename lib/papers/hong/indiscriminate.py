@@ -5,8 +5,8 @@ batches are the same in all draws. In world C nothing depends on the attack, so 
 arm are asked for once, with flipped labels at the largest share, and serve every attack and share.
 An arm without noise has one clean run for all draws.
 
-The paper's noise is an absolute standard deviation on the sum of clipped gradients. `absolute`
-names arms so; `multiples` takes the same numbers as multiples of the clipping norm.
+The paper's noise is an absolute standard deviation on the sum of clipped gradients, and arms are
+named by it; `multiples` takes the same numbers as multiples of the clipping norm.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,46 +46,60 @@ def base(dataset: str, *, train_size: int | None, epochs: float, batch_size: int
 
 # ---------------------------------------------------------------- arms
 
+def named(*defences: DPSGD) -> Arms:
+    """Arms by their names."""
+    return {name(one): one for one in defences}
+
+
+def name(defence: DPSGD) -> str:
+    """"vanilla", "C 4", "C 4, noise 0.1" (standard deviation on the sum) or "epsilon 1"."""
+    if not defence.clip:
+        return VANILLA
+    if defence.noise_multiplier is None:
+        return f"epsilon {defence.epsilon:g}"
+    deviation = float(f"{defence.noise_multiplier * defence.max_grad_norm:.6g}")
+    return f"C {defence.max_grad_norm:g}" + (f", noise {deviation:g}" if deviation else "")
+
+
 def vanilla() -> Arms:
     """The model without a defence."""
-    return {VANILLA: DPSGD(0.0, clip=False)}
+    return named(DPSGD(0.0, clip=False))
 
 
 def clipped(norms: Iterable[float]) -> Arms:
     """Clipping alone, at each norm."""
-    return {f"C {norm:g}": DPSGD(0.0, max_grad_norm=float(norm)) for norm in norms}
+    return named(*(DPSGD(0.0, max_grad_norm=float(norm)) for norm in norms))
 
 
 def absolute(norm: float, noise: Iterable[float]) -> Arms:
     """Clipping at one norm with the paper's noise: standard deviations on the sum."""
-    return {f"C {norm:g}, noise {one:g}": DPSGD(float(one) / norm, max_grad_norm=float(norm))
-            for one in noise}
+    return named(*(DPSGD(float(one) / norm, max_grad_norm=float(norm)) for one in noise))
 
 
 def multiples(norm: float, noise: Iterable[float]) -> Arms:
-    """The same numbers read as noise multipliers."""
-    return {f"C {norm:g}, noise {one:g} C": DPSGD(float(one), max_grad_norm=float(norm))
-            for one in noise}
+    """The same numbers read as noise multipliers, which the paper's words suggest."""
+    return named(*(DPSGD(float(one), max_grad_norm=float(norm)) for one in noise))
 
 
 def private(epsilons: Iterable[float], norm: float) -> Arms:
     """Per-sample DP with a proper epsilon (delta 1e-5, add-remove)."""
-    return {f"epsilon {one:g}": DPSGD(None, epsilon=float(one), max_grad_norm=float(norm))
-            for one in epsilons}
+    return named(*(DPSGD(None, epsilon=float(one), max_grad_norm=float(norm))
+                   for one in epsilons))
 
 
 # ---------------------------------------------------------------- runs
 
-def attack(kind: str, share: float, **settings: Any) -> Attack:
-    """An attack by its name in `ATTACKS`."""
-    return ATTACKS[kind](float(share), **settings)
+def attack(kind: str, share: float, slab: Mapping[str, Any] | None = None) -> Attack:
+    """An attack by its name in `ATTACKS`; slab: further fields of the slab attack."""
+    return ATTACKS[kind](float(share), **(slab or {} if kind == SLAB else {}))
 
 
 def grid(start: Run, arms: Arms, *, shares: Iterable[float], draws: int,
-         kinds: Iterable[str] = (FLIPS, SLAB)) -> list[Run]:
+         kinds: Iterable[str] = (FLIPS, SLAB), slab: Mapping[str, Any] | None = None
+         ) -> list[Run]:
     """Every arm under each attack, at each share, in each draw: world P."""
     shares = list(shares)
-    return [drawn(_of(start, name, defence).with_(attack=attack(kind, share)), draw)
+    return [drawn(_of(start, name, defence).with_(attack=attack(kind, share, slab)), draw)
             for kind in kinds for share in shares for name, defence in arms.items()
             for draw in range(draws)]
 
@@ -97,7 +111,8 @@ def clean(start: Run, arms: Arms, *, draws: int) -> list[Run]:
             for draw in range(draws if noisy(defence) else 1)]
 
 
-def pairs(start: Run, arms: Arms, names: Iterable[Sequence[int]]) -> list[Run]:
+def pairs(start: Run, arms: Arms, names: Iterable[Sequence[int]], *,
+          slab: Mapping[str, Any] | None = None) -> list[Run]:
     """Every arm on each pair of classes, clean and under each attack at the largest share; the
     pair's number is its draw."""
     family = start.dataset.partition(":")[0]
@@ -106,16 +121,18 @@ def pairs(start: Run, arms: Arms, names: Iterable[Sequence[int]]) -> list[Run]:
         here = start.with_(dataset=f"{family}:{first}-{second}")
         for name, defence in arms.items():
             own = _of(here, name, defence)
-            found += [drawn(own.with_(attack=attack(kind, LARGEST)), draw) for kind in ATTACKS]
+            found += [drawn(own.with_(attack=attack(kind, LARGEST, slab)), draw)
+                      for kind in ATTACKS]
             found.append(drawn(own.with_(attack=LabelFlip(LARGEST)).in_world("C"), draw))
     return found
 
 
-def variants(start: Run, settings: Iterable[Mapping[str, Any]], *, draws: int) -> list[Run]:
+def variants(start: Run, settings: Iterable[Mapping[str, Any]], *, draws: int,
+             slab: Mapping[str, Any] | None = None) -> list[Run]:
     """The slab attack on the vanilla model at the largest share with other settings (`rho_squared`,
     `clip_pixels`)."""
     own = _of(start, VANILLA, vanilla()[VANILLA])
-    return [drawn(own.with_(attack=attack(SLAB, LARGEST, **one)), draw)
+    return [drawn(own.with_(attack=attack(SLAB, LARGEST, {**(slab or {}), **one})), draw)
             for one in settings for draw in range(draws)]
 
 
@@ -138,15 +155,16 @@ def others(start: Run, *, epsilon: float, partitions: int, teachers: int, querie
             "DPA": end.with_(defence=Partition(partitions, twin=True), training=shuffled)}
 
 
-def against_others(runs: Mapping[str, Run], *, shares: Iterable[float], draws: int) -> list[Run]:
+def against_others(runs: Mapping[str, Run], *, shares: Iterable[float], draws: int,
+                   slab: Mapping[str, Any] | None = None) -> list[Run]:
     """Each of `others` under both attacks and in the world that its guarantee compares with: T for
     labels alone, else C; and clean."""
-    found = [drawn(run.with_(attack=attack(kind, share)), draw)
+    found = [drawn(run.with_(attack=attack(kind, share, slab)), draw)
              for kind in ATTACKS for share in shares for run in runs.values()
              for draw in range(draws)]
     controls = [one.in_world("T") for one in found if isinstance(one.defence, ALIBI | LPMST)]
     cleaned = [drawn(run.with_(attack=LabelFlip(LARGEST)).in_world("C"), draw)
-               for run in runs.values() for draw in range(draws)]
+               for run in runs.values() for draw in range(draws if noisy(run.defence) else 1)]
     return [*found, *controls, *cleaned]
 
 
@@ -156,8 +174,9 @@ def drawn(run: Run, draw: int) -> Run:
 
 
 def noisy(defence: Defence) -> bool:
-    """Whether a DP-SGD adds noise."""
-    return isinstance(defence, DPSGD) and defence.noise_multiplier != 0
+    """Whether a defence draws random numbers of its own."""
+    silent = isinstance(defence, DPSGD) and defence.noise_multiplier == 0
+    return not (silent or isinstance(defence, Partition))
 
 
 def _of(start: Run, name: str, defence: Defence) -> Run:

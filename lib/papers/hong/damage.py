@@ -1,0 +1,129 @@
+"""Figure 4 a, b, d, e of Hong et al.: RAD over the share of poisons, and its differences at 40%."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from lib import privacy
+from lib.papers.hong import rad
+from lib.papers.hong.indiscriminate import FLIPS, LARGEST, SLAB, VANILLA
+from lib.verdicts import judgement
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+PLAIN = "no defence"  # what the vanilla model is called in figures
+
+
+def panels(found: "DataFrame", *, clipped: Iterable[str], noisy: Iterable[str]) -> list[dict]:
+    """Panels a and b (flipped labels), d and e (slab) for `figures.panels`: the clipping norms, and
+    noise on top of one norm. found: of `rad.compared`."""
+    groups = (("clipping", list(clipped)), ("noise", list(noisy)))
+    return [{"frame": series(found, kind, [VANILLA, *names]), "x": rad.SHARE, "y": rad.RELEASED,
+             "series": "series", "instance": rad.DRAW, "spread": "none", "xscale": "log",
+             "xlabel": "poisons for each clean record", "title": f"4{letter}: {kind}, {what}",
+             "ylabel": "RAD as released (lower is better)"}
+            for kind, letters in ((FLIPS, "ab"), (SLAB, "de"))
+            for letter, (what, names) in zip(letters, groups, strict=True)]
+
+
+def series(found: "DataFrame", kind: str, names: Sequence[str]) -> "DataFrame":
+    """The rows of these arms under one attack, with `series`."""
+    own = found[found[rad.KIND].eq(kind) & found[rad.ARM].isin(list(names))]
+    order = {name: place for place, name in enumerate(names)}
+    own = own.assign(series=own[rad.ARM].replace(VANILLA, PLAIN))
+    return own.sort_values(rad.ARM, key=lambda column: column.map(order), kind="stable")
+
+
+def differences(found: "DataFrame", names: Iterable[str], *, reading: str = rad.RELEASED
+                ) -> "DataFrame":
+    """RAD of each arm minus RAD of the vanilla model in the same draw, at the largest share: a line
+    an attack, arm and draw, with `than`, its row of a figure."""
+    import pandas as pd
+
+    lines = []
+    for kind in (FLIPS, SLAB):
+        table = rad.by_draw(rad.at(found, kind), reading)
+        for name in (name for name in names if name in table and VANILLA in table):
+            apart = (table[name] - table[VANILLA]).dropna()
+            lines += [(kind, name, draw, value, f"{kind}, {name}") for draw, value in apart.items()]
+    return pd.DataFrame(lines, columns=[rad.KIND, rad.ARM, rad.DRAW, "difference", "than"])
+
+
+def readings(found: "DataFrame", names: Iterable[str]) -> "DataFrame":
+    """At the largest share: clean accuracy, accuracy and the three readings of RAD, with intervals,
+    a line an attack and arm."""
+    import pandas as pd
+
+    lines = []
+    for kind in (FLIPS, SLAB):
+        at = rad.at(found, kind)
+        for name in names:
+            own = at[at[rad.ARM].eq(name)]
+            if len(own):
+                lines.append({rad.KIND: kind, rad.ARM: name, "draws": own[rad.DRAW].nunique(),
+                              rad.CLEAN: own[rad.CLEAN].mean(), "accuracy": own["accuracy"].mean(),
+                              **{one: judgement.points(own[one].to_numpy(), sign="")
+                                 for one in rad.READINGS}})
+    return pd.DataFrame(lines, columns=[rad.KIND, rad.ARM, "draws", rad.CLEAN, "accuracy",
+                                        *rad.READINGS])
+
+
+def finding(found: "DataFrame", norm: str = "C 4") -> str:
+    """In words: what clipping changes at the largest share, in both readings."""
+    said = []
+    for kind in (FLIPS, SLAB):
+        parts = []
+        for reading in (rad.RELEASED, rad.STATED):
+            apart = differences(found, [norm], reading=reading)
+            own = apart[apart[rad.KIND].eq(kind)]["difference"]
+            parts += [f"{judgement.points(own.to_numpy())} points of {reading}"] if len(own) else []
+        if parts:
+            said.append(f"Under {LARGEST:.0%} {kind}, {norm} changes {' and '.join(parts)}.")
+    return " ".join(said)
+
+
+def conventions(noise: Iterable[float], *, norm: float, n: int, batch_size: int, epochs: float
+                ) -> "DataFrame":
+    """What the paper's noise values mean in both readings: standard deviation on the sum, multiple
+    of the clipping norm, and epsilon at delta 1e-5 (Poisson batches, add-remove, RDP)."""
+    import pandas as pd
+
+    steps, rate = max(1, round(epochs * n / batch_size)), batch_size / n
+    lines = []
+    for value in noise:
+        for reading, z in (("as released: standard deviation", value / norm),
+                           ("as worded: noise multiplier", value)):
+            lines.append({"noise in the paper": value, "read as": reading, "z": z,
+                          "standard deviation": z * norm,
+                          "epsilon, at most": epsilon(z, rate, steps)})
+    return pd.DataFrame(lines)
+
+
+def epsilon(z: float, rate: float, steps: int) -> float:
+    """Epsilon at delta 1e-5 by RDP, which takes no time and says enough of numbers like these."""
+    return privacy.dpsgd_epsilon(z, rate, steps, 1e-5, accountant="rdp")
+
+
+def of_pairs(frame: "DataFrame", names: Sequence[str]) -> "DataFrame":
+    """Class pairs as instances: RAD (own twin) of an arm minus that of the vanilla model, and the
+    vanilla model's own, a line a pair and comparison."""
+    import pandas as pd
+
+    found, lines = rad.usual(rad.compared(frame)), []
+    for kind in (FLIPS, SLAB):
+        table = rad.at(found, kind).pivot_table(index="dataset", columns=rad.ARM, values=rad.OWN,
+                                                sort=False)
+        for name in (name for name in names if {name, VANILLA} <= set(table.columns)):
+            values = table[name] - (table[VANILLA] if name != VANILLA else 0)
+            what = f"{kind}, {name}" + (" minus vanilla" if name != VANILLA else "")
+            lines += [(pair, what, value) for pair, value in values.dropna().items()]
+    return pd.DataFrame(lines, columns=["pair", "than", "difference"])
+
+
+def pairs_finding(lines: "DataFrame") -> str:
+    """In words: means over the class pairs."""
+    if lines.empty:
+        return ""
+    parts = [f"{name} {judgement.points(group['difference'].to_numpy())}"
+             for name, group in lines.groupby("than", sort=False)]
+    return f"Over {lines['pair'].nunique()} pairs of classes, in points of RAD: {'; '.join(parts)}."
