@@ -12,18 +12,28 @@ import torch
 from lib import metrics, models, training
 from lib.attacks import clean, four_pixel, insertion, interpolation
 from lib.data import Labelled
-from lib.defences import alibi, dpsgd, label_noise, lpmst, partition, pate, smoothing, teachers
+from lib.defences import (
+    alibi,
+    dpsgd,
+    label_noise,
+    lpmst,
+    partition,
+    pate,
+    quantile_clipping,
+    smoothing,
+    teachers,
+)
 from lib.study import Run
 from lib.training import Member, Rule, Schedule, Training, generator
 
 
-def trained(rule, **member):
+def fitted(rule, **member):
     random = torch.Generator().manual_seed(0)
     pool, labels = torch.rand(40, 6, generator=random), torch.randint(3, (40,), generator=random)
     one = Member(torch.arange(40), labels, 10, 0.1, init_seed=1, batch_seed=2, noise_seed=3,
                  **member)
     return training.fit(lambda: models.build("linear", (6, ), 3), pool, [one],
-                        Schedule(5, rule)).parameters[0]
+                        Schedule(5, rule))
 
 
 @pytest.mark.parametrize("rule,member,expected", [
@@ -32,7 +42,7 @@ def trained(rule, **member):
     (Rule("rmsprop"), {"clipping_norm": 0.5}, [1.125055, -0.424109, -0.801844])])
 def test_trainer_version_1(rule, member, expected):
     assert training.VERSION == 1
-    assert trained(rule, **member)[:3].tolist() == pytest.approx(expected, abs=2e-5)
+    assert fitted(rule, **member).parameters[0, :3].tolist() == pytest.approx(expected, abs=2e-5)
 
 
 def test_models_version_1():
@@ -58,6 +68,15 @@ GOLDEN_LABELS = [0, 3, 8, 0, 0, 0, 0, 0, 0, 8, 0, 5]
 def test_dpsgd_version_1():
     mechanism = dpsgd.DPSGD(2.0, max_grad_norm=1.5).mechanism()
     assert (dpsgd.VERSION, mechanism) == (1, {"clipping_norm": 1.5, "noise": 3.0})
+
+
+def test_quantile_clipping_version_1():
+    mechanism = quantile_clipping.QuantileClipping(0.4, 0.7, initial_norm=0.5).mechanism()
+    assert (quantile_clipping.VERSION, mechanism) == (1, {
+        "clipping_norm": 0.5, "noise": 0.2, "follows": training.Quantile(0.7, 0.2, 10.0)})
+    found = fitted(Rule("sgd", 0.9), **mechanism)
+    values = [found.norms[0].item(), *found.parameters[0, :2].tolist()]
+    assert values == pytest.approx(GOLDEN_QUANTILE, abs=2e-5)
 
 
 def test_steps_and_checkpoints():
@@ -145,6 +164,7 @@ def test_partition_version_1():
     assert (partition.VERSION, [part.tolist() for part in parts], seed) == (1, *GOLDEN_PARTS)
 
 
+GOLDEN_QUANTILE = [1.428508, 0.217713, -0.243094]
 GOLDEN_NOISY = [-9.1622891, -1.104461, -6.8421833, 0.2749725, -1.0978919, -0.1446551]
 GOLDEN_DRAWN = [1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1]
 GOLDEN_VOTES = ([0, 1, 0, 1, 0, 1, 0, 0], [0, 1, 0, 0, 0, 0, 0, 1], 662862167)

@@ -33,6 +33,7 @@ from lib.defences.lpmst import LPMST
 from lib.defences.output_noise import OutputNoise
 from lib.defences.partition import Partition
 from lib.defences.pate import PATE
+from lib.defences.quantile_clipping import QuantileClipping
 from lib.defences.smoothing import Smoothing
 from lib.study import Run, from_dict, grid, inputs, measure, sweep
 from lib.training import Training
@@ -145,7 +146,8 @@ def test_golden_defaults():
     """
     made = [Run(), BadNets(), FourPixel(), DPSGD(), LabelNoise(), ALIBI(), LPMST(), PATE(),
             Partition(), Smoothing(), OutputNoise(1.0), Training(), Flip(), Crop(),
-            FeatureCollision(), LabelFlip(), Slab(), Interpolation(), Insertion()]
+            FeatureCollision(), LabelFlip(), Slab(), Interpolation(), Insertion(),
+            QuantileClipping()]
     found = {type(one).__name__: json.loads(json.dumps(parts.plain(one))) for one in made}
     assert found == json.loads((pathlib.Path(__file__).parent / "defaults.json").read_text())
 

@@ -24,6 +24,9 @@ def fitter(*, ghost: bool) -> Engine:
         if schedule.transforms or schedule.averages:
             raise ValueError("the Opacus engines support neither transforms nor averages; leave "
                              "them out, or use engine 'ensemble'")
+        if any(member.follows for member in members):
+            raise ValueError("the Opacus engines keep their clipping norms; to follow a quantile, "
+                             "use engine 'ensemble'")
         # The same slack as in `training.Step`, with the noise unchanged.
         slack = training.slack(schedule.precision)
         members = [replace(member, clipping_norm=member.clipping_norm * slack)

@@ -8,6 +8,7 @@ from lib.training.batches import as_input, gather, generator, member_batches
 from lib.training.ensemble import Ensemble
 from lib.training.fit import Step, fit, products, slack
 from lib.training.modules import flatten, initialise, unflatten, unflatten_buffers
+from lib.training.norms import Quantile
 from lib.training.optimizers import Rule
 from lib.training.schedule import Member, Schedule, check
 from lib.training.settings import Training
@@ -16,6 +17,7 @@ from lib.training.workers import spread
 __all__ = [
     "Ensemble",
     "Member",
+    "Quantile",
     "Rule",
     "Schedule",
     "Step",

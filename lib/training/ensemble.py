@@ -18,13 +18,15 @@ class Ensemble:
     """Trained models of one shape: `parameters` [models, parameters], and snapshots of them.
 
     If the module has buffers, they follow its parameters. averages: {name: the same models with
-    averaged weights, at the same steps}.
+    averaged weights, at the same steps}. norms: [models], the clipping norms at the end, None if
+    they are not kept.
     """
 
     def __init__(self, module: nn.Module, parameters: Tensor, snapshots: dict[int, Tensor],
-                 averages: dict[str, "Ensemble"] | None = None) -> None:
+                 averages: dict[str, "Ensemble"] | None = None, *,
+                 norms: Tensor | None = None) -> None:
         self.module, self.parameters, self.snapshots = module.eval(), parameters, snapshots
-        self.averages = averages or {}
+        self.averages, self.norms = averages or {}, norms
 
     def state(self, model: int, *, step: int | None = None, weights: str = "last") -> Tensor:
         """A copy of one model's parameters and buffers, which a later `Member.start` accepts.

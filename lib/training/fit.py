@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lib.training import averages, batches, modules, sizes, transforms
 from lib.training.ensemble import Ensemble
 from lib.training.modules import initialise
+from lib.training.norms import Following
 from lib.training.optimizers import Optimizer
 from lib.training.schedule import Member, Schedule, check
 from lib.training.steps import coefficients, direct, shared
@@ -40,6 +41,7 @@ def fit(build: Callable[[], nn.Module], pool: Tensor, members: Sequence[Member],
     numbers = len(modules.flatten(module))
     wanted = itertools.product(("last", *schedule.averages), ("end", *schedule.snapshots))
     result = {kept: torch.empty(len(members), numbers, device=pool.device) for kept in wanted}
+    norms = torch.empty(len(members), device=pool.device)
     groups = _groups(module, pool, members, schedule)
 
     def train(places):
@@ -47,18 +49,19 @@ def fit(build: Callable[[], nn.Module], pool: Tensor, members: Sequence[Member],
 
     with products(schedule.precision):
         trained = spread(train, groups, device=pool.device, alone=schedule.exact)
-        for places, found in zip(groups, trained):
+        for places, (found, norms[places]) in zip(groups, trained):
             for kept, states in found.items():
                 result[kept][places] = states
     own = [_ensemble(module, result, weights) for weights in schedule.averages]
-    return _ensemble(module, result, "last", dict(zip(schedule.averages, own)))
+    return _ensemble(module, result, "last", dict(zip(schedule.averages, own)), norms=norms)
 
 
 def _ensemble(module: nn.Module, kept: dict, weights: str,
-              averages: dict[str, Ensemble] | None = None) -> Ensemble:
+              averages: dict[str, Ensemble] | None = None, *, norms: Tensor | None = None
+              ) -> Ensemble:
     """The models with these weights; `kept` is {(weights, step): states}."""
     steps = {step: states for (name, step), states in kept.items() if name == weights}
-    return Ensemble(module, steps.pop("end"), steps, averages)
+    return Ensemble(module, steps.pop("end"), steps, averages, norms=norms)
 
 
 def _groups(module: nn.Module, pool: Tensor, members: Sequence[Member],
@@ -140,8 +143,9 @@ def slack(precision: str) -> float:
 
 def _fit_group(build: Callable[[], nn.Module], module: nn.Module, pool: Tensor,
                members: Sequence[Member], schedule: Schedule
-               ) -> dict[tuple[str, int | str], Tensor]:
-    """Train a group; returns {(weights, step): states}, with "end" for the last step."""
+               ) -> tuple[dict[tuple[str, int | str], Tensor], Tensor]:
+    """Train a group; returns {(weights, step): states}, with "end" for the last step, and the
+    clipping norms at the end [models]."""
     states = torch.stack([start(build, member).to(pool.device) for member in members])
     noise = [batches.generator("noise", member.noise_seed, pool.device) for member in members]
     # A copy of the module, because groups run side by side.
@@ -160,7 +164,7 @@ def _fit_group(build: Callable[[], nn.Module], module: nn.Module, pool: Tensor,
     final = _states(step, means, "end")
     late = {(weights, after): states for after in wanted if after > longest
             for (weights, _), states in final.items()}
-    return kept | final | late
+    return kept | final | late, step.norms()
 
 
 def _states(step: "Step", means: dict, name: int | str) -> dict[tuple[str, int | str], Tensor]:
@@ -188,25 +192,28 @@ class Step:
     def __init__(self, module: nn.Module, states: Tensor, pool: Tensor, members: Sequence[Member],
                  schedule: Schedule) -> None:
         device, self.drawing = pool.device, members
+        self.schedule, self.poisson = schedule, schedule.sampling == "poisson"
+        self.steps = [schedule.steps if member.steps is None else member.steps
+                      for member in members]
+        self.given = torch.tensor([member.clipping_norm for member in members], device=device)
+        self.following: Following | None = None
         form = _form(module, pool, members, schedule)
         if form == "coefficients":
             self.group = coefficients.Coefficients(module, states, pool, members, schedule)
         else:
-            factor = slack(schedule.precision)
-            bounds = torch.tensor([member.clipping_norm * factor for member in members],
-                                  device=device)
+            bounds = torch.tensor([member.clipping_norm * slack(schedule.precision)
+                                   for member in members], device=device)
             if form == "shared":
-                self.group = shared.Shared(module, states, pool, members, schedule, bounds)
                 self.drawing = members[:1]
-            else:
-                self.group = direct.Direct(module, states, pool, members, schedule, bounds)
-        self.schedule, self.poisson = schedule, schedule.sampling == "poisson"
+            make = shared.Shared if form == "shared" else direct.Direct
+            self.group = make(module, states, pool, members, schedule, bounds)
+            if any(member.follows for member in members):
+                self.following = self._follow(members, bounds)
+                self.group.within = self.following.within
         self.sizes = [parameter.numel() for parameter in module.parameters()]
         self.trained = [parameter.requires_grad for parameter in module.parameters()]
         self.optimizer = Optimizer(self.group.coordinates, schedule.rule, self._frozen())
         self.rates = torch.tensor([member.lr for member in members], device=device)
-        self.steps = [schedule.steps if member.steps is None else member.steps
-                      for member in members]
         self.expected = torch.tensor([member.batch_size for member in members], device=device)
         self.shares = self._shares(members).to(device)
         self.shape = tuple(pool.shape[1:])
@@ -222,6 +229,13 @@ class Step:
         # In an exact schedule, a batch has the same length alone and in a group.
         self.longest = members[0].shuffled_batch if schedule.exact else None
 
+    def _follow(self, members: Sequence[Member], bounds: Tensor) -> Following:
+        """The norms of members that follow a quantile; changes `bounds` with them."""
+        counting = [batches.generator("count", member.noise_seed, bounds.device)
+                    for member in members]
+        return Following(members, bounds, self.steps, counting,
+                         slack=slack(self.schedule.precision))
+
     @staticmethod
     def _shares(members: Sequence[Member]) -> Tensor:
         """Nominal records per row of each member, the weight of a record in a shuffled batch."""
@@ -236,20 +250,26 @@ class Step:
         self._add_noise(sums, noise)
         # Divide Poisson batches by their expected size, because the actual size depends on the
         # data; the size of shuffled batches does not.
-        sums.div_((self.expected if self.poisson else present.sum(1) * self.shares).view(-1, 1))
+        expected = self.expected if self.poisson else present.sum(1) * self.shares
+        sums.div_(expected.view(-1, 1))
+        if self.following is not None:
+            self.following.update(present.sum(1), expected, number)
         self.optimizer.step(sums, self._rates(number))
 
     def _add_noise(self, sums: Tensor, noise: list[torch.Generator]) -> None:
         """Add each model's noise; models of one noise seed share one draw, each at its scale."""
-        for models, scales in self.noisy:
+        growth = None if self.following is None else self.following.growth[:, None]
+        for first, models, scales in self.noisy:
+            scales = scales if growth is None else scales * growth[models]
             for part in self.parts:
-                part.normal_(generator=noise[models[0]])
-            if len(models) == 1:
-                sums[models[0]].addcmul_(self.draw, scales[0])
-            elif len(models) == len(sums):
-                sums.addcmul_(self.draw, scales)
-            else:
-                sums[models] = sums[models].addcmul_(self.draw, scales)
+                part.normal_(generator=noise[first])
+            noisy = sums[models].addcmul_(self.draw, scales)
+            if not isinstance(models, slice):  # `noisy` is a copy, not a view
+                sums[models] = noisy
+
+    def norms(self) -> Tensor:
+        """The members' clipping norms [models], as they are now."""
+        return self.given if self.following is None else self.following.norms
 
     def _frozen(self) -> list[slice]:
         """Columns of the parameters that are not trained."""
@@ -265,11 +285,20 @@ class Step:
                                          device=self.rates.device)
 
 
-def _by_noise(members: Sequence[Member], device: torch.device) -> list[tuple[list[int], Tensor]]:
-    """The noisy members of each noise seed, with their scales [models, 1]."""
+def _by_noise(members: Sequence[Member], device: torch.device
+              ) -> list[tuple[int, slice | Tensor, Tensor]]:
+    """The noisy members of each noise seed: the first, all of them, and their scales [models, 1].
+    """
     seeds: dict[int, list[int]] = {}
     for model, member in enumerate(members):
         if member.noise:
             seeds.setdefault(member.noise_seed, []).append(model)
-    return [(models, torch.tensor([[members[model].noise] for model in models], device=device))
-            for models in seeds.values()]
+    found = []
+    for models in seeds.values():
+        first, last = models[0], models[-1]
+        one_after_another = last - first + 1 == len(models)
+        index = (slice(first, last + 1) if one_after_another
+                 else torch.tensor(models, device=device))
+        scales = torch.tensor([[members[model].noise] for model in models], device=device)
+        found.append((first, index, scales))
+    return found

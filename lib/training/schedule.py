@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lib.training import averages
 from lib.training.losses import LABELS
+from lib.training.norms import Quantile
 from lib.training.optimizers import NAMES, Rule
 from lib.training.transforms import Transform
 
@@ -31,7 +32,8 @@ class Member:
     start: initial parameters and buffers [parameters and buffers], None to draw them from
     `init_seed`. input_noise: standard deviation of Gaussian noise on the inputs, drawn once from
     `input_seed`: the member trains on this one noisy copy of its rows, which exists only while its
-    group trains.
+    group trains. follows: None to keep `clipping_norm`; else it is where the norm starts, and
+    `noise` grows and shrinks with it.
     """
 
     rows: Tensor
@@ -48,6 +50,7 @@ class Member:
     input_noise: float = 0.0
     input_seed: int = 0
     records: int | None = None
+    follows: Quantile | None = None
 
     @property
     def nominal(self) -> int:
@@ -139,6 +142,9 @@ def _check_member(member: Member) -> None:
         raise ValueError(
             f"clipping norm {member.clipping_norm}, noise {member.noise}, lr {member.lr}: "
             "expected a norm and a rate above 0, noise of 0 or more")
+    if member.follows is not None and not member.private:
+        raise ValueError(f"clipping norm {member.clipping_norm} of a member that follows a "
+                         "quantile: expected a finite norm to start from")
     if not 0 <= member.input_noise < math.inf:
         raise ValueError(f"input_noise {member.input_noise} of a member: expected 0 or more")
     if len(member.labels) != len(member.rows):

@@ -2,8 +2,8 @@
 
 A clean base model is trained, with or without DP; the attacker, who knows it, crafts poisons; the
 victim trains on with the same data and the poison. In figures 5 and 6 the base and the re-training
-have the same settings, table 3 mixes them. An attack instance is a target: the first `INSTANCES` test
-records of a class, whatever a model says of them.
+have the same settings, table 3 mixes them. An attack instance is a target: the first test records
+of a class, whatever a model says of them.
 """
 
 from collections.abc import Iterable
@@ -27,8 +27,8 @@ class Victim:
 
     train_size: records of the re-training, None for those of the base. pool: see
     `FeatureCollision`. candidates: one-shot tries. The watermark was chosen on targets 25 to 30 of
-    the location records, where it lets half of them be attacked; larger ones attack all. iterations:
-    of the crafting.
+    the location records, where it lets half of them be attacked; larger ones attack all.
+    iterations: of the crafting.
     """
 
     target_class: int

@@ -143,13 +143,14 @@ def one_by_one(a: Tensor, b: Tensor) -> bool:
 
 
 def gradient_sums(module: nn.Sequential, parameters: dict[str, Tensor], x: Tensor, labels: Tensor,
-                  present: Tensor, bounds: Tensor | None, *, kind: str = "targets"
-                  ) -> list[Tensor]:
+                  present: Tensor, bounds: Tensor | None, *, kind: str = "targets",
+                  within: Tensor | None = None) -> list[Tensor]:
     """Sum of each model's per-sample gradients, each clipped to a norm of at most `bounds`.
 
     x: [models, batch, ...]. labels: [models, batch] or [models, batch, classes], of a kind in
     `lib.training.losses`. present: [models, batch] of 0 and 1. bounds: [models], or None for no
-    clipping. Returns one tensor [models, ...] per parameter, in the module's order.
+    clipping. within: [models], to which the number of present records with a norm within the bound
+    is added. Returns one tensor [models, ...] per parameter, in the module's order.
     """
     if bounds is None and any(isinstance(layer, nn.Conv2d) for layer in module):
         return _unclipped_sums(module, parameters, x, labels, present, kind)
@@ -158,6 +159,8 @@ def gradient_sums(module: nn.Sequential, parameters: dict[str, Tensor], x: Tenso
     if bounds is not None:
         norms = torch.stack([part.squared_norms for part in found]).sum(0).sqrt()
         scales = present * (bounds[:, None] / norms.clamp_min(1e-30)).clamp_max(1.0)
+        if within is not None:
+            within.add_((present * (norms <= bounds[:, None])).sum(1))
         if not norms.isfinite().all():
             # A record without a finite gradient must not change the sum by more than the bound.
             found = [part.without(norms.isfinite()) for part in found]

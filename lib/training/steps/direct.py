@@ -27,6 +27,7 @@ class Direct:
         self.coordinates = states[:, :parameters].contiguous()
         self.buffers = unflatten_buffers(module, states)
         self.bounds = bounds if any(member.private for member in members) else None
+        self.within: Tensor | None = None  # [models], to count the records within the bounds
         # A step must update a module's buffers once, with the whole batch.
         self.whole = bool(self.buffers) and (self.bounds is None or bool(spectral_norms(module)))
         longest = schedule.rows(members)
@@ -59,8 +60,8 @@ class Direct:
                 for buffer in self.buffers.values()]
         return torch.cat([self.coordinates, *rest], 1)
 
-    def _fallback(self, *arguments, kind: str) -> list[Tensor]:
-        return per_sample.sums(*arguments, kind=kind, buffers=self.buffers)
+    def _fallback(self, *arguments, kind: str, within: Tensor | None) -> list[Tensor]:
+        return per_sample.sums(*arguments, kind=kind, buffers=self.buffers, within=within)
 
     def gradient_sums(self, indices: Tensor, present: Tensor, resting: Sequence[int] = (),
                       draws: Sequence[dict[str, Tensor]] = ()) -> Tensor:
@@ -81,7 +82,8 @@ class Direct:
               chunk: int) -> Tensor:
         parameters, started = unflatten(self.module, self.coordinates), False
         for (x, labels), there in zip(self._chunks(indices, draws, chunk), present.split(chunk, 1)):
-            sums = self.sums(self.module, parameters, x, labels, there, self.bounds, kind=self.kind)
+            sums = self.sums(self.module, parameters, x, labels, there, self.bounds,
+                             kind=self.kind, within=self.within)
             for view, part in zip(self.views, sums):
                 view.add_(part) if started else view.copy_(part)
             started = True

@@ -12,7 +12,7 @@ from lib.training.modules import frozen, mixes_a_batch
 
 def sums(module: nn.Module, parameters: dict[str, Tensor], x: Tensor, labels: Tensor,
          present: Tensor, bounds: Tensor | None, *, kind: str = "targets",
-         buffers: dict[str, Tensor] | None = None) -> list[Tensor]:
+         buffers: dict[str, Tensor] | None = None, within: Tensor | None = None) -> list[Tensor]:
     """The same as `closed_form.gradient_sums`, one model after another.
 
     Parameters with `requires_grad=False` do not count towards norms, and their sums are 0. buffers:
@@ -26,7 +26,8 @@ def sums(module: nn.Module, parameters: dict[str, Tensor], x: Tensor, labels: Te
         fixed = {name: value[model] for name, value in (buffers or {}).items()}
         fixed |= {name: values[name] for name in frozen(module)}
         moved = {name: value for name, value in values.items() if name not in fixed}
-        bound = () if bounds is None else (bounds[model],)
+        count = None if within is None else within[model]
+        bound = () if bounds is None else (bounds[model], count)
         gradients = model_sums(module, moved, fixed, x[model], labels[model], present[model],
                                *bound, kind)
         found = dict(zip(moved, gradients))
@@ -65,12 +66,14 @@ def gradients(module: nn.Module, moved: dict[str, Tensor], fixed: dict[str, Tens
     return vmap(grad(loss), (None, 0, 0), randomness="error")(moved, x, labels)
 
 
-def _clipped(module, moved, fixed, x, labels, present, bound, kind):
+def _clipped(module, moved, fixed, x, labels, present, bound, within, kind):
     found = list(gradients(module, moved, fixed, x, labels, kind=kind).values())
     squares = [gradient.flatten(1).square().sum(1) for gradient in found]
     norms = torch.stack(squares).sum(0).sqrt()
     finite = norms.isfinite()  # leave out records without a finite gradient
     scales = present * (bound / norms.clamp_min(1e-30)).clamp_max(1.0).where(finite, 0.0)
+    if within is not None:
+        within.add_((present * (norms <= bound)).sum())
 
     def kept(gradient):
         return gradient.where(finite.view(-1, *[1] * (gradient.dim() - 1)), 0.0)

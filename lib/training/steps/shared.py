@@ -113,6 +113,7 @@ class Shared:
         self.first, self.rest = coefficients.layers(module, pool.dim() - 1)
         self.coordinates = states.contiguous()
         self.bounds = bounds if any(member.private for member in members) else None
+        self.within: Tensor | None = None  # [models], to count the records within the bounds
         own = differing(members)
         self.differing = own.to(pool.device) if own.any() else None
         self.rows = torch.stack([member.rows for member in members]).to(pool.device)
@@ -159,6 +160,8 @@ class Shared:
             squares = _squared_norms(error) * (x.squared_norms() + 1.0)
             norms = sum((part.squared_norms.T for part in parts), squares).sqrt()
             scales = scales * (self.bounds / norms.clamp_min(1e-30)).clamp_max(1.0)
+            if self.within is not None:
+                self.within.add_((present[:, None] * (norms <= self.bounds)).sum(0))
             finite = norms.isfinite()
             if not finite.all():
                 x, error = x.finite(), error.where(finite[:, :, None], 0.0)
