@@ -94,10 +94,10 @@ def components(run: "Run") -> "DataFrame":
     from sklearn.cluster import KMeans
     from sklearn.decomposition import PCA
 
-    from lib.study import inputs
+    from lib.study import inputs, measure
     from lib.training import as_input
 
-    made = inputs.poisoned(run)
+    made = measure.poisoned(run)
     points = as_input(made.images()).flatten(1).double().cpu().numpy()
     n = len(made.clean)
     plane = PCA(2, svd_solver="full").fit(points[:n]).transform(points)
@@ -120,9 +120,9 @@ def _thinned(made: "Poisoned", plane, cluster, names: tuple[str, ...]) -> "DataF
 
 def picture(run: "Run") -> "tuple[Tensor, list[str]]":
     """The distinct poisons of one run as uint8 images, and their titles: label and copies."""
-    from lib.study import inputs
+    from lib.study import inputs, measure
 
-    made = inputs.poisoned(run)
+    made = measure.poisoned(run)
     poison = made.mask.cpu()
     images, labels = made.images().cpu()[poison], made.labels.cpu()[poison]
     kinds, first, counts = _distinct(images, labels)
