@@ -755,3 +755,9 @@ def test_no_guarantee_is_said_in_words():
     for change in ({"epsilon": -1.0}, {"delta": 2.0}, {"adjacency": "user"}):
         with pytest.raises(ValueError):
             Guarantee(**({"epsilon": 1.0} | change))
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_large_epsilons_fall_with_the_noise_where_the_composition_overflows():
+    found = [dpsgd_epsilon(z, 100 / 2505, 2505, 1e-5) for z in (0.24, 0.25, 0.26)]
+    assert found[0] > found[1] > found[2] > 100

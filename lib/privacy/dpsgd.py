@@ -20,6 +20,7 @@ from .mixture import INTERVAL, fine_interval, group_loss, loss_spread, moments_e
 
 _GRID = 300_000  # points of one step's loss distribution
 _COMPOSED = 12_000_000  # points after composition
+_LARGE = 100.0  # an epsilon that promises nothing
 _LEAST_PLD_NOISE = 1e-3  # with less, a single step has an epsilon of 1e5 or more
 _MOST_PRV_EPSILON = 250.0  # above, PRV's grid needs many GiB and loses its precision
 _TOLERANCE = 1e-3  # of epsilon
@@ -177,7 +178,11 @@ def _pld_epsilon(noise_multiplier, sample_rate, steps, delta, adjacency, compose
         full_batch = min(full_batch, by_moments)
     if spare <= 0:
         return full_batch
-    return min((composed or _composed_epsilon)(*setting, spare, adjacency), full_batch)
+    found = min((composed or _composed_epsilon)(*setting, spare, adjacency), full_batch)
+    if found > _LARGE and adjacency == "add-remove":
+        # The composition can overflow there, and its bound is then far above the truth.
+        found = min(found, _rdp_epsilon(*setting, delta))
+    return found
 
 
 def _composed_epsilon(noise_multiplier, sample_rate, steps, delta, adjacency):

@@ -144,7 +144,8 @@ def anatomy(frame: pd.DataFrame, *, by_epoch: bool = False) -> pd.DataFrame:
         measured = _as_measured(points, names)
         lines += [own | point for point in (
             _by_epoch(measured, line["training.every"]) if by_epoch else measured)]
-    return pd.DataFrame(lines, columns=[*kept, *names])
+    found = pd.DataFrame(lines, columns=[*kept, *names])
+    return found.astype(dict.fromkeys(names, float))  # numbers also where no row is measured
 
 
 def _as_measured(points: list[dict], names: list[str]) -> list[dict]:
