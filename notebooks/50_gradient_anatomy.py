@@ -73,7 +73,7 @@ mixings = [0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0]  # weight of the other class; 0: h
 fraction = 0.01  # patched copies per training image
 sizes = [1, 4, 7, 10, 14]  # pixels of the patch's side
 draws = 10  # of the blends, for the model from scratch
-network_draws = 5  # of the blends and patches, for the network
+network_draws = 1  # of the blends and patches, for the network
 norms = [4.0, 1.0, 0.1]  # clipping norms of the model from scratch
 network_norms = [1.0]  # clipping norms of the network
 

@@ -235,11 +235,15 @@ def _certified(run: Run, certify: Certify) -> tuple[Mapping[str, float | None], 
 
 @functools.cache
 def provenance() -> dict:
-    """Commit, device, threads and versions of this process, without a host name."""
+    """Commit, device, threads and versions of this process, without a host name.
+
+    $STUDY_COMMIT names the commit of a copy, whose own repository, if any, says something else.
+    """
+    given = os.environ.get("STUDY_COMMIT", "")
     packages = ("torch", "opacus", "dp-accounting", "numpy")
-    return {"commit": _git("rev-parse", "HEAD") or os.environ.get("STUDY_COMMIT", "unknown"),
-            "dirty": bool(_git("status", "--porcelain", "lib")), "device": inputs.device_name(),
-            "threads": torch.get_num_threads(),
+    return {"commit": given or _git("rev-parse", "HEAD") or "unknown",
+            "dirty": not given and bool(_git("status", "--porcelain", "lib")),
+            "device": inputs.device_name(), "threads": torch.get_num_threads(),
             "versions": {"python": platform.python_version()}
             | {name: version(name) for name in packages}}
 
