@@ -119,20 +119,33 @@ frame = study.together([grid, most, clean])
 found = rad.compared(frame)
 
 # %% [markdown]
-# Panels a and d clip alone; b and e add the paper's noise, and beside it the two proper epsilons.
+# Panels a and d clip alone.
 
 # %%
-figure = figures.panels(damage.panels(found, clipped=clipped, noisy=[
-    f"C {noise_norm:g}", *noisy, *private]), letters=False)
 figures.show(
-    figure, id="hong-F4", data=study.tidy([found], only=[
-        "arm", "share", "draw", "attack", rad.RELEASED, rad.STATED, rad.OWN]),
-    caption=("Figure 4 of Hong et al.: relative accuracy drop (best epochs, against the clean"
-             " vanilla model) over the share of poisons, mean of the draws. Noise: standard"
-             " deviation on the sum of clipped gradients."),
-    alt=("Four panels of lines over the share of poisons: flipped labels and the slab attack, for"
-         " clipping norms and for noise."),
+    figures.panels(damage.panels(found, clipped, letters="ad", what="clipping"), letters=False),
+    id="hong-F4a", data=study.tidy([found[found["arm"].isin([indiscriminate.VANILLA, *clipped])]],
+                                   only=["arm", "share", "draw", "attack", *rad.READINGS]),
+    caption=("Figures 4a and 4d of Hong et al.: relative accuracy drop (best epochs, against the"
+             " clean vanilla model) over the share of poisons, mean of the draws, by clipping"
+             " norm."),
+    alt="Two panels of lines over the share of poisons, flipped labels and slab, by clipping norm.",
     finding=damage.finding(found),
+)
+
+# %% [markdown]
+# Panels b and e add the paper's noise, and beside it the two proper epsilons.
+
+# %%
+shaken = [f"C {noise_norm:g}", *noisy, *private]
+figures.show(
+    figures.panels(damage.panels(found, shaken, letters="be", what="noise"), letters=False),
+    id="hong-F4b", data=study.tidy([found[found["arm"].isin(shaken)]],
+                                   only=["arm", "share", "draw", "attack", *rad.READINGS]),
+    caption=("Figures 4b and 4e of Hong et al.: the same with noise on top of clipping at"
+             f" {noise_norm:g} (standard deviation on the sum of clipped gradients), and with"
+             f" clipping at {private_norm:g} and noise for a proper epsilon."),
+    alt="Two panels of lines over the share of poisons, flipped labels and slab, by noise.",
 )
 
 # %% [markdown]

@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 PLAIN = "no defence"  # what the vanilla model is called in figures
 
 
-def panels(found: "DataFrame", *, clipped: Iterable[str], noisy: Iterable[str]) -> list[dict]:
-    """Panels a and b (flipped labels), d and e (slab) for `figures.panels`: the clipping norms, and
-    noise on top of one norm. found: of `rad.compared`."""
-    groups = (("clipping", list(clipped)), ("noise", list(noisy)))
-    return [{"frame": series(found, kind, [VANILLA, *names]), "x": rad.SHARE, "y": rad.RELEASED,
+def panels(found: "DataFrame", names: Iterable[str], *, letters: str, what: str) -> list[dict]:
+    """Two panels for `figures.panels`, flipped labels and slab: the vanilla model and these arms.
+
+    found: of `rad.compared`. letters: of the panels in the paper. what: tells the arms' kind.
+    """
+    names = [VANILLA, *names]
+    return [{"frame": series(found, kind, names), "x": rad.SHARE, "y": rad.RELEASED,
              "series": "series", "instance": rad.DRAW, "spread": "none", "xscale": "log",
              "xlabel": "poisons for each clean record", "title": f"4{letter}: {kind}, {what}",
              "ylabel": "RAD as released (lower is better)"}
-            for kind, letters in ((FLIPS, "ab"), (SLAB, "de"))
-            for letter, (what, names) in zip(letters, groups, strict=True)]
+            for kind, letter in zip((FLIPS, SLAB), letters, strict=True)]
 
 
 def series(found: "DataFrame", kind: str, names: Sequence[str]) -> "DataFrame":
@@ -70,7 +71,7 @@ def readings(found: "DataFrame", names: Iterable[str]) -> "DataFrame":
 
 def followed(found: "DataFrame", twins: "DataFrame", names: Sequence[str], draws: int
              ) -> "DataFrame":
-    """At the largest share, in the first draws: the clipping norm at the end, clean accuracy, RAD as
+    """At the largest share, in the first draws: the last clipping norm, clean accuracy, RAD as
     released and against the own twin, the latter also minus that of the vanilla model stopped as
     accurate, and epsilon; a line an attack and arm.
 
