@@ -1,5 +1,7 @@
 """Notebook 51: its runs, RAD by hand, its claims on made-up rows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -57,6 +59,27 @@ def test_pairs_are_draws_of_their_own():
     assert not unclipped.attack.clip_pixels and unclipped.defence == ARMS[VANILLA]
 
 
+def test_anatomies_are_runs_of_their_own_measured_by_epoch():
+    runs = indiscriminate.anatomies(BASE, ARMS, draws=2)
+    assert len(runs) == 2 * len(ARMS) * 2 and {run.attack.fraction for run in runs} == {0.4}
+    assert all(run.anatomy and run.training.every == 1.0 and run.training.checkpoints == 0
+               for run in runs)
+
+
+def test_noise_of_the_quantile_leaves_room_for_its_count():
+    quiet, noisy = indiscriminate.quantiles(
+        0.5, epsilon=3, n=10800, batch_size=300, epochs=40).values()
+    run = indiscriminate.base("fashion-mnist:3-4", train_size=10800, epochs=40, batch_size=300,
+                              lr=0.01).with_(defence=noisy)
+    assert 2.98 < noisy.guarantee(run, 10800).epsilon <= 3
+    less = replace(noisy, noise_multiplier=noisy.noise_multiplier - 0.002)
+    assert less.guarantee(run, 10800).epsilon > 3  # no more noise than it takes
+    assert not quiet.guarantee(run, 10800).holds
+    assert [indiscriminate.noisy(one) for one in (quiet, noisy)] == [False, True]
+    with pytest.raises(ValueError, match="count noise 0.05 at epsilon 1: expected above"):
+        indiscriminate.quantiles(0.5, epsilon=1, n=10, batch_size=1, epochs=40)
+
+
 # ---- RAD and the claims, on made-up rows
 
 ACCURACY = {"vanilla": 0.95, "C 8": 0.94, "C 4": 0.94, "C 2": 0.93, "C 4, noise 0.1": 0.9}
@@ -84,7 +107,7 @@ def _arm(name):
             "defence.noise_multiplier": noise, "noise_multiplier": noise,
             "defence.max_grad_norm": norm, "dataset": "fashion-mnist:3-4", "train_size": 10800,
             "public": 0, "features": "none", "model": "linear", "status": "ok", "split": "test",
-            "weights": "last", "attack.fraction": 0.4, "training.checkpoints": 0}
+            "weights": "last", "attack.fraction": 0.4, "training.checkpoints": 0, "anatomy": False}
 
 
 def _row(kind, world, draw, last, best, name):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from lib import privacy
 from lib.papers.hong import rad
 from lib.papers.hong.indiscriminate import FLIPS, LARGEST, SLAB, VANILLA
-from lib.verdicts import judgement
+from lib.verdicts import judgement, rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 PLAIN = "no defence"  # what the vanilla model is called in figures
 
 
-def panels(found: "DataFrame", *, clipped: Iterable[str], noisy: Iterable[str]) -> list[dict]:
-    """Panels a and b (flipped labels), d and e (slab) for `figures.panels`: the clipping norms, and
-    noise on top of one norm. found: of `rad.compared`."""
-    groups = (("clipping", list(clipped)), ("noise", list(noisy)))
-    return [{"frame": series(found, kind, [VANILLA, *names]), "x": rad.SHARE, "y": rad.RELEASED,
+def panels(found: "DataFrame", names: Iterable[str], *, letters: str, what: str) -> list[dict]:
+    """Two panels for `figures.panels`, flipped labels and slab: the vanilla model and these arms.
+
+    found: of `rad.compared`. letters: of the panels in the paper. what: tells the arms' kind.
+    """
+    names = [VANILLA, *names]
+    return [{"frame": series(found, kind, names), "x": rad.SHARE, "y": rad.RELEASED,
              "series": "series", "instance": rad.DRAW, "spread": "none", "xscale": "log",
              "xlabel": "poisons for each clean record", "title": f"4{letter}: {kind}, {what}",
              "ylabel": "RAD as released (lower is better)"}
-            for kind, letters in ((FLIPS, "ab"), (SLAB, "de"))
-            for letter, (what, names) in zip(letters, groups, strict=True)]
+            for kind, letter in zip((FLIPS, SLAB), letters, strict=True)]
 
 
 def series(found: "DataFrame", kind: str, names: Sequence[str]) -> "DataFrame":
@@ -66,6 +67,41 @@ def readings(found: "DataFrame", names: Iterable[str]) -> "DataFrame":
                                  for one in rad.READINGS}})
     return pd.DataFrame(lines, columns=[rad.KIND, rad.ARM, "draws", rad.CLEAN, "accuracy",
                                         *rad.READINGS])
+
+
+def followed(found: "DataFrame", twins: "DataFrame", names: Sequence[str], draws: int
+             ) -> "DataFrame":
+    """At the largest share, in the first draws: the last clipping norm, clean accuracy, RAD as
+    released and against the own twin, the latter also minus that of the vanilla model stopped as
+    accurate, and epsilon; a line an attack and arm.
+
+    found: of `rad.compared`. twins: of `stopped.differences`.
+    """
+    import pandas as pd
+
+    lines = []
+    for kind in (FLIPS, SLAB):
+        at = rad.at(found, kind)
+        for name in names:
+            own = at[at[rad.ARM].eq(name) & at[rad.DRAW].lt(draws)]
+            apart = twins[twins[rad.KIND].eq(kind) & twins[rad.ARM].eq(name)
+                          & twins[rad.DRAW].lt(draws)]["difference"].dropna()
+            if len(own):
+                lines.append((kind, name, _norm(own), own[rad.CLEAN].mean(),
+                              *(judgement.points(own[one].to_numpy(), sign="")
+                                for one in (rad.RELEASED, rad.OWN)),
+                              judgement.points(apart.to_numpy()) if len(apart) else None,
+                              own["epsilon"].mean()))
+    return pd.DataFrame(lines, columns=[rad.KIND, rad.ARM, "last norm", rad.CLEAN, rad.RELEASED,
+                                        rad.OWN, "minus the stopped model", "epsilon"])
+
+
+def _norm(own: "DataFrame") -> float:
+    """The clipping norm of an arm at the end; NaN without one."""
+    last = rows.optional(own, "facts.final_norm").astype(float)
+    fixed = own["defence.max_grad_norm"].astype(float).where(
+        rows.optional(own, "defence.clip").eq(True))
+    return last.fillna(fixed).mean()
 
 
 def finding(found: "DataFrame", norm: str = "C 4") -> str:

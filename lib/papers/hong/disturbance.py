@@ -222,7 +222,8 @@ def figure4(frame: "DataFrame", *, fraction: float = FRACTION,
     own = own.assign(attack=own["attack.name"].map({FLIPPED: "flipped", SLAB: "slab"}),
                      norm=anatomy.norms(own), draw=own["attack_seed"])
     found = study.anatomy(own, by_epoch=True) if paths is None else own.merge(paths, on="key")
-    return found.assign(balance=found["clean_records"] / found["poison_records"])
+    # a copy is in one piece: pandas warns of adding a column to many joined ones
+    return found.copy().assign(balance=found["clean_records"] / found["poison_records"])
 
 
 def _most_drawn(frame: "DataFrame") -> "DataFrame":

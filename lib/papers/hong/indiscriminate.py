@@ -9,10 +9,12 @@ The paper's noise is an absolute standard deviation on the sum of clipped gradie
 named by it; `multiples` takes the same numbers as multiples of the clipping norm.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from lib import privacy
 from lib.attacks import Attack
 from lib.attacks.label_flip import LabelFlip
 from lib.attacks.slab import Slab
@@ -22,6 +24,7 @@ from lib.defences.dpsgd import DPSGD
 from lib.defences.lpmst import LPMST
 from lib.defences.partition import Partition
 from lib.defences.pate import PATE
+from lib.defences.quantile_clipping import QuantileClipping
 from lib.study.runs import Run
 from lib.training import Training
 
@@ -29,6 +32,7 @@ VANILLA = "vanilla"
 FLIPS, SLAB = "flipped labels", "slab"
 ATTACKS: Mapping[str, type] = {FLIPS: LabelFlip, SLAB: Slab}
 LARGEST = 0.4  # share of the poisons at which the paper states its numbers
+COUNTS = 20  # batch size over the noise on the number of unclipped gradients
 EARLY = 10  # geometric checkpoints of the vanilla model, for stopping it early
 
 Arms = Mapping[str, Defence]
@@ -87,6 +91,38 @@ def private(epsilons: Iterable[float], norm: float) -> Arms:
                    for one in epsilons))
 
 
+def quantiles(quantile: float, *, epsilon: float, n: int, batch_size: int, epochs: float) -> Arms:
+    """Clipping at a quantile of the gradient norms: without noise, and at most at `epsilon` on `n`
+    records (delta 1e-5, Poisson batches, add-remove), the noisy count charged."""
+    quiet = QuantileClipping(0.0, quantile=float(quantile), count_noise=0.0)
+    count = batch_size / COUNTS
+    z = noise_beside(count, epsilon=float(epsilon), sample_rate=batch_size / n,
+                     steps=max(1, round(epochs * n / batch_size)))
+    own = replace(quiet, noise_multiplier=z, count_noise=count)
+    return {quantile_name(one): one for one in (quiet, own)}
+
+
+def noise_beside(count_noise: float, *, epsilon: float, sample_rate: float, steps: int,
+                 delta: float = 1e-5) -> float:
+    """The noise multiplier of the gradients that leaves room for the count, to 3 decimals upwards:
+    both noises together give at most `epsilon`.
+
+    ValueError where the count alone costs as much.
+    """
+    whole = privacy.dpsgd_noise_multiplier(epsilon, sample_rate, steps, delta)
+    room = whole**-2 - (2 * count_noise) ** -2
+    if room <= 0:
+        raise ValueError(f"count noise {count_noise:g} at epsilon {epsilon:g}: expected above "
+                         f"{whole / 2:.3g}; take larger batches or a larger epsilon")
+    return math.ceil(1000 * room**-0.5) / 1000
+
+
+def quantile_name(defence: QuantileClipping) -> str:
+    """"quantile 0.5", or "quantile 0.5, z 1.2" with its noise multiplier."""
+    noise = defence.noise_multiplier
+    return f"quantile {defence.quantile:g}" + (f", z {noise:g}" if noise else "")
+
+
 # ---------------------------------------------------------------- runs
 
 def attack(kind: str, share: float, slab: Mapping[str, Any] | None = None) -> Attack:
@@ -125,6 +161,14 @@ def pairs(start: Run, arms: Arms, names: Iterable[Sequence[int]], *,
                       for kind in ATTACKS]
             found.append(drawn(own.with_(attack=LabelFlip(LARGEST)).in_world("C"), draw))
     return found
+
+
+def anatomies(start: Run, arms: Arms, *, draws: int, slab: Mapping[str, Any] | None = None
+              ) -> list[Run]:
+    """Figures 4c and 4f: every arm under each attack at the largest share, each epoch with how the
+    gradients of poison and of clean records compare."""
+    runs = grid(start, arms, shares=[LARGEST], draws=draws, slab=slab)
+    return [run.with_(anatomy=True, training__checkpoints=0) for run in runs]
 
 
 def variants(start: Run, settings: Iterable[Mapping[str, Any]], *, draws: int,
@@ -175,7 +219,7 @@ def drawn(run: Run, draw: int) -> Run:
 
 def noisy(defence: Defence) -> bool:
     """Whether a defence draws random numbers of its own."""
-    silent = isinstance(defence, DPSGD) and defence.noise_multiplier == 0
+    silent = isinstance(defence, DPSGD | QuantileClipping) and defence.noise_multiplier == 0
     return not (silent or isinstance(defence, Partition))
 
 

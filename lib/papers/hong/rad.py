@@ -9,6 +9,8 @@ the defence costs.
 
 from typing import TYPE_CHECKING
 
+from lib.defences.quantile_clipping import QuantileClipping
+from lib.papers.hong import indiscriminate
 from lib.papers.hong.indiscriminate import FLIPS, LARGEST, SLAB, VANILLA
 from lib.verdicts import judgement, rows
 
@@ -20,13 +22,17 @@ READINGS = (RELEASED, STATED, OWN)
 KIND, ARM, SHARE, DRAW, CLEAN = "attack", "arm", "share", "draw", "clean accuracy"
 KINDS = {"label_flip": FLIPS, "slab": SLAB}
 OTHERS = {"alibi": "ALIBI", "lpmst": "LP-2ST", "pate": "PATE", "partition": "DPA"}
+QUANTILE = "quantile_clipping"
 USUAL = {"attack.rho_squared": 0.8, "attack.clip_pixels": True}  # of the slab attack
 
 
 def named(frame: "DataFrame") -> "DataFrame":
-    """The measured rows of both attacks, with the attack's name, the arm, share and draw."""
+    """The measured rows of both attacks, with the attack's name, the arm, share and draw.
+
+    Without those that keep their anatomy: they are trainings of other rows once more.
+    """
     found = rows.measured(frame, world=None).drop_duplicates("key")
-    found = found[found["attack.name"].isin(list(KINDS))]
+    found = found[found["attack.name"].isin(list(KINDS)) & ~found["anatomy"].astype(bool)]
     return found.assign(**{
         KIND: found["attack.name"].map(KINDS), ARM: arms(found), SHARE: found["attack.fraction"],
         DRAW: found["attack_seed"], "private": private_records(found)})
@@ -38,6 +44,9 @@ def arms(frame: "DataFrame") -> "Series":
 
 
 def _arm(row: "Series") -> str:
+    if row["defence.name"] == QUANTILE:
+        return indiscriminate.quantile_name(QuantileClipping(
+            row["defence.noise_multiplier"], quantile=row["defence.quantile"]))
     if row["defence.name"] != "dpsgd":
         return OTHERS.get(str(row["defence.name"]), str(row["defence.name"]))
     if not row["defence.clip"]:
