@@ -29,5 +29,5 @@ __all__ = ["SERIES", "boxes", "by_setting", "certificates", "collapsed", "contra
            "decision_maps", "dots",
            "envelopes", "front_text", "image_grid", "losses", "matched", "not_measured",
            "paired_differences", "panels", "pareto", "parts_bars", "proportions", "reaches",
-           "scatter", "series_styles", "shaping", "show", "singular_point", "style", "svg", "sweep", "table",
-           "tradeoff"]
+           "scatter", "series_styles", "shaping", "show", "singular_point", "style", "svg", "sweep",
+           "table", "tradeoff"]

@@ -12,6 +12,7 @@ import math
 from typing import TYPE_CHECKING
 
 from lib import ledger
+from lib.papers.hong.bases import CASES
 from lib.papers.hong.targeted import PLAIN, VANILLA, Setting
 
 if TYPE_CHECKING:
@@ -173,6 +174,12 @@ def of(found: "DataFrame", case: str | None = None, *, multi: bool = False) -> "
     """The lines of one model (None: all) and one kind of search."""
     kept = found[found[MULTI].eq(multi)]
     return kept if case is None else kept[kept[CASE].eq(case)]
+
+
+def case_name(case: str) -> str:
+    """How the lines name a case, a key of `bases.CASES`."""
+    own = CASES[case]
+    return f"{MODELS.get(own.model, own.model)}, {own.dataset}"
 
 
 def table(found: "DataFrame", column: str) -> "DataFrame":
