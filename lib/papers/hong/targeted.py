@@ -53,7 +53,7 @@ VICTIMS = {
                           iterations=300),
     "cifar-cnn": Victim(3, 4, epochs=5.0, lr=0.02, candidates=5, pool=100, train_size=2500,
                         iterations=300),
-    "strokes": Victim(3, 4, epochs=4.0, lr=0.04, candidates=3, pool=20, watermark=0.3,
+    "strokes": Victim(3, 4, epochs=4.0, lr=0.04, candidates=3, pool=20, watermark=0.5,
                       iterations=40),
 }
 
