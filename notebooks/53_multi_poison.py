@@ -8,8 +8,8 @@
 
 # %% [markdown]
 # # Targeted poisoning with many records
-# *Up to 100 poisons get all 25 targets from the vanilla softmax regression, and all 25 from an MLP
-# with DP at noise 1, which needs 43 poisons instead of 3.*
+# *Many poisons get all 25 targets from softmax regression at every clipping norm; norm 0.1 costs
+# the attacker 1.3 times [1.1, 1.6] the poisons that the vanilla model does.*
 #
 # Hong et al., sections 6.4 and 6.5: figure 6 and table 3, claims G12 to G14.
 
@@ -23,16 +23,16 @@ papers.headline("53_multi_poison")
 
 # %% [markdown]
 # ## Method
-# The attack of [52](52_one_shot.ipynb), with $k$ poisons together. Each is the record nearest to its
-# donor $d_i$ whose features $f$ collide with those of the target $t$:
+# The attack of [52](52_one_shot.ipynb), with $k$ poisons together. Each is the record nearest to
+# its donor $d_i$ whose features $f$ collide with those of the target $t$:
 #
 # $$x_i = \arg\min_x \; \lVert f(x) - f(t) \rVert^2 + \beta \lVert x - d_i \rVert^2,
 # \qquad i = 1, \dots, k.$$
 #
 # The attacker raises $k$ until the target is hit, each time in a re-training of its own. Success
 # means that some $k$ hits at some epoch while accuracy is at most 5% below that of a clean
-# re-training; *poisons needed* is the smallest such $k$. The *natural* rate applies the same rule to
-# as many clean re-trainings.
+# re-training; *poisons needed* is the smallest such $k$. The *natural* rate applies the same rule
+# to as many clean re-trainings.
 
 # %% [markdown]
 # ## Parameters
@@ -65,8 +65,9 @@ found = search.outcomes(study.together([frame, several, single]))
 
 # %% [markdown]
 # ## Figure 6: success over clipping norm and noise
-# The paper finds that no clipping norm stops many poisons, and that only noise which ruins the model
-# does. RAD is what the setting costs on clean data; the poisons are those needed, where it succeeds.
+# The paper finds that no clipping norm stops many poisons, and that only noise which ruins the
+# model does. RAD is what the setting costs on clean data; the poisons are those needed, where the
+# attack succeeds.
 
 # %%
 shown = resistance.settings(search.of(found, multi=True))
@@ -119,7 +120,18 @@ verdicts.show("53_multi_poison", study.together([frame, several, single]))
 
 # %% [markdown]
 # ## What it means
-# MEANING
+# **No clipping norm stops many poisons.** All 25 targets are hit at every norm (95% interval from
+# 86%), and by nature at most 1.
+#
+# **Small norms cost the attacker little.** At norm 0.1 it needs 1.2 times [1.1, 1.4] the poisons of
+# norm 8; the paper reports five times as many.
+#
+# **Noise costs the attacker of the MLP more.** At C 4 and noise 1 all 25 targets are still hit, but
+# with 43 poisons on average instead of 3, at a RAD of 0.05.
+#
+# **A DP base helps against one poison, not against many.** Re-trained without DP it loses 12 of 25
+# targets to one poison, the vanilla base 22; to many poisons both lose all. Noise 0.01 is no
+# privacy: its epsilon is in the millions.
 #
 # ## What to try next
 # Add settings to `chosen` and run again: known rows are read, missing ones are trained.

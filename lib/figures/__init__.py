@@ -17,8 +17,8 @@ from lib.figures.forest import paired_differences
 from lib.figures.headline import matched
 from lib.figures.loss_curves import losses
 from lib.figures.pictures import image_grid
-from lib.figures.radius_curves import certificates
 from lib.figures.proportions import proportions
+from lib.figures.radius_curves import certificates
 from lib.figures.reaches import reaches
 from lib.figures.scatter import scatter
 from lib.figures.sketches import shaping

@@ -107,12 +107,13 @@ def one_shot(published: "DataFrame") -> Headline:
     found = found[~found[search.ARM].str.contains(resistance.CROSSED)]
     (spec,) = resistance.panels(found, alone=False)
     clean = found.groupby(search.ARM)[search.ACCURACY].mean()
-    data = spec["frame"].assign(note=[f"{clean[name]:.1%} accurate" for name in
-                                      spec["frame"][search.ARM]])
+    lines = spec["frame"]
+    data = lines.assign(note=[f"{clean[name]:.1%} accurate" for name in lines[search.ARM]])
+    data[search.ARM] = data[search.ARM].str.replace("rate ", "vanilla, rate ")
     return Headline(
         "one-shot-headline", figures.proportions([{"frame": data}], by=search.ARM), data,
-        "Targets hit by the best of 20 poisons at the best of 50 epochs, and by the same rule without"
-        " poison, 25 targets, 95% Clopper-Pearson intervals; softmax regression on Location-30. At"
+        "Targets hit by the best of 20 poisons at the best of 50 epochs, and by the same rule"
+        " without poison, 25 targets, 95% Clopper-Pearson intervals; softmax regression on Location-30. At"
         " the right: accuracy of the clean re-training. Rate: plain training at a smaller learning"
         " rate. Epsilon: given the base, delta 1e-5, add-remove, Poisson batches, PLD.",
         "For a few defences and two learning rates, the share of targets hit with its interval,"
@@ -127,7 +128,9 @@ def _few(published: "DataFrame") -> "DataFrame":
     clip = rows["defence.clip"].astype(bool)
     small = noise.eq(0) & rows["defence.max_grad_norm"].eq(SMALL_NORM)
     noisy = noise.sub(SOME_NOISE).abs().lt(1e-9)
-    return rows[~clip | small | noisy | rows["defence.epsilon"].notna()]
+    slow = sorted(rows["training.lr"].unique())[2:-1]  # of the smaller rates two are enough
+    return rows[(~clip & ~rows["training.lr"].isin(slow)) | small | noisy
+                | rows["defence.epsilon"].notna()]
 
 
 def multi_poison(published: "DataFrame") -> Headline:
@@ -139,7 +142,7 @@ def multi_poison(published: "DataFrame") -> Headline:
     hit = found.groupby(search.ARM)[search.PAPER].agg(["sum", "count"])
     told = {name: f"{name}\n({line['sum']:.0f} of {line['count']:.0f} hit)"
             for name, line in hit.iterrows()}
-    data = data.assign(than=data["than"].map(told))
+    finding, data = resistance.needed_finding(data), data.assign(than=data["than"].map(told))
     return Headline(
         "multi-poison-headline",
         figures.contrasts(data, by="than", better="higher", dots="targets", unit="powers of 10",
@@ -149,7 +152,7 @@ def multi_poison(published: "DataFrame") -> Headline:
         " as many), softmax regression on Location-30: targets on which both are hit (dots), mean"
         " and 95% t interval; in brackets the targets hit by up to 100 poisons.",
         "Forest plot: for each setting the ratio of poisons needed to those of the vanilla model.",
-        resistance.needed_finding(data))
+        finding)
 
 
 HEADLINES = {

@@ -102,8 +102,8 @@ def finding(found: "DataFrame") -> str:
         if VANILLA not in rates.index:
             continue
         least = (rates["hits"][PAPER] / rates["n"][PAPER]).idxmin()
-        parts = [f"{name} {rates.at[name, ('hits', PAPER)]:.0f} of"
-                 f" {rates.at[name, ('n', PAPER)]:.0f} targets (natural {rates.at[name, ('hits', natural(PAPER))]:.0f})"
+        hits, n, none = rates["hits"][PAPER], rates["n"][PAPER], rates["hits"][natural(PAPER)]
+        parts = [f"{name} {hits[name]:.0f} of {n[name]:.0f} targets (natural {none[name]:.0f})"
                  for name in dict.fromkeys([VANILLA, least])]
         said.append(f"{case}: {', '.join(parts)}.")
     return " ".join(said)
@@ -146,8 +146,8 @@ def twins_finding(apart: "DataFrame") -> str:
     best = str(means.idxmin())
     values = apart.loc[apart["than"].eq(best), "difference"].to_numpy(float)
     return (f"{int((means < 0).sum())} of {len(means)} DP settings are attacked on fewer targets"
-            f" than plain training at a smaller rate that is at least as accurate; the best, {best},"
-            f" differs from it by {judgement.points(values, bounds=(-1.0, 1.0))} points.")
+            f" than plain training at a smaller rate that is at least as accurate; the best,"
+            f" {best}, differs from it by {judgement.points(values, bounds=(-1.0, 1.0))} points.")
 
 
 # ---------------------------------------------------------------- what an epsilon allows

@@ -76,7 +76,9 @@ def _drop(accuracy: "ndarray", reference: "ndarray") -> "ndarray":
 
 def _met(hits: "ndarray", drop: "ndarray") -> "ndarray":
     """Whether each try meets the paper's rule at any of its points."""
-    return ((hits > 0.5) & (drop <= LARGEST_RAD)).any(1)
+    import numpy as np
+
+    return np.asarray(((hits > 0.5) & (drop <= LARGEST_RAD)).any(1))
 
 
 def _by_rules(hits: "ndarray", met: "ndarray") -> "dict[str, float]":
