@@ -125,7 +125,7 @@ found = rad.compared(frame)
 figures.show(
     figures.panels(damage.panels(found, clipped, letters="ad", what="clipping"), letters=False),
     id="hong-F4a", data=study.tidy([found[found["arm"].isin([indiscriminate.VANILLA, *clipped])]],
-                                   only=["arm", "share", "draw", "attack", *rad.READINGS]),
+                                   only=["arm", "share", "draw", "attack", rad.RELEASED]),
     caption=("Figures 4a and 4d of Hong et al.: relative accuracy drop (best epochs, against the"
              " clean vanilla model) over the share of poisons, mean of the draws, by clipping"
              " norm."),
@@ -141,7 +141,7 @@ shaken = [f"C {noise_norm:g}", *noisy, *private]
 figures.show(
     figures.panels(damage.panels(found, shaken, letters="be", what="noise"), letters=False),
     id="hong-F4b", data=study.tidy([found[found["arm"].isin(shaken)]],
-                                   only=["arm", "share", "draw", "attack", *rad.READINGS]),
+                                   only=["arm", "share", "draw", "attack", rad.RELEASED]),
     caption=("Figures 4b and 4e of Hong et al.: the same with noise on top of clipping at"
              f" {noise_norm:g} (standard deviation on the sum of clipped gradients), and with"
              f" clipping at {private_norm:g} and noise for a proper epsilon."),
@@ -206,7 +206,7 @@ measured = run(indiscriminate.anatomies(start, both, draws=draws, slab=slab))
 paths = disturbance.figure4(measured)
 figures.show(
     figures.panels(ratios.panels(paths), letters=False), id="hong-F4c",
-    data=study.tidy([paths], only=["attack", "norm", "draw", "epoch", "ratio", "cosine"]),
+    data=study.tidy([paths], only=["attack", "norm", "draw", "epoch", "ratio"]).round(4),
     caption=("Figures 4c and 4f of Hong et al.: norm of the mean poison gradient over that of the"
              f" mean clean one, last layer, clipped gradients, by epoch; 40%, mean of {draws} draws"
              " with 95% t intervals."),

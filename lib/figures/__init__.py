@@ -17,6 +17,7 @@ from lib.figures.forest import paired_differences
 from lib.figures.headline import matched
 from lib.figures.loss_curves import losses
 from lib.figures.pictures import image_grid
+from lib.figures.proportions import proportions
 from lib.figures.radius_curves import certificates
 from lib.figures.reaches import reaches
 from lib.figures.scatter import scatter
@@ -27,6 +28,6 @@ from lib.figures.tradeoff import front_text, pareto, tradeoff
 __all__ = ["SERIES", "boxes", "by_setting", "certificates", "collapsed", "contrasts",
            "decision_maps", "dots",
            "envelopes", "front_text", "image_grid", "losses", "matched", "not_measured",
-           "paired_differences", "panels", "pareto", "parts_bars", "reaches", "scatter",
-           "series_styles", "shaping", "show", "singular_point", "style", "svg", "sweep", "table",
-           "tradeoff"]
+           "paired_differences", "panels", "pareto", "parts_bars", "proportions", "reaches",
+           "scatter", "series_styles", "shaping", "show", "singular_point", "style", "svg", "sweep",
+           "table", "tradeoff"]

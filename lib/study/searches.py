@@ -81,14 +81,20 @@ def table(frame: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _of_row(key: str) -> "list[pd.DataFrame]":
+    """One line per try and point; made in one go, because a run may have a thousand."""
     import pandas as pd
     row = ledger.find(key)[0] or {}
     kept = row.get("tries") or {"epoch": [], "each": []}
-    parts = []
-    for number, each in enumerate(kept["each"]):
-        path = each["path"] if kept["epoch"] else {name: [each["last"][name]] for name in PATH}
-        epochs = kept["epoch"] or [row["run"]["training"]["epochs"]]
-        part = pd.DataFrame({"epoch": epochs, **path})
-        last = part.index == len(part) - 1
-        parts.append(part.assign(**{"key": key, "try": number, "last": last}, **each["facts"]))
-    return parts
+    if not kept["each"]:
+        return []
+    epochs = kept["epoch"] or [row["run"]["training"]["epochs"]]
+    paths = [each["path"] if kept["epoch"] else {name: [each["last"][name]] for name in PATH}
+             for each in kept["each"]]
+    found = pd.DataFrame({name: [value for path in paths for value in path[name]]
+                          for name in PATH})
+    places = [number for number in range(len(paths)) for _ in epochs]
+    facts = pd.DataFrame([each["facts"] for each in kept["each"]]).iloc[places]
+    last = [place == len(epochs) - 1 for place in range(len(epochs))] * len(paths)
+    found = found.assign(**{"key": key, "try": places, "epoch": list(epochs) * len(paths),
+                            "last": last})
+    return [pd.concat([found, facts.reset_index(drop=True)], axis=1)]

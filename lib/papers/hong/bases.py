@@ -39,6 +39,8 @@ CASES = {
                         "Fashion-MNIST, MLP: SGD 0.08, 100 epochs"),
     "cifar-cnn": Case("cifar10-jpeg", "cnn-16-32", "sgd", 0.02, 20.0,
                       "CIFAR-10, CNN: SGD 0.02, 100 epochs"),
+    "strokes": Case("strokes", "linear", "adam", 0.01, 10.0, "none: generated digits, for a quick "
+                    "look", 600),
 }
 NORMS = (8.0, 4.0, 2.0, 1.0, 0.1)  # clipping norms, without noise
 NOISES = (0.001, 0.01, 0.1, 0.4, 0.8, 1.0, 2.0, 4.0)  # absolute deviations at NOISE_NORM

@@ -1,6 +1,6 @@
 """What Hong et al. claim, with thresholds frozen before their rows."""
 
-from lib.papers.hong import SETUP, SHAPE, TARGETED, disturbance, fitted, prototypes, shaping
+from lib.papers.hong import SETUP, SHAPE, TARGETED, disturbance, fitted, frogs, prototypes, shaping
 from lib.verdicts.claim import Claim, above, below
 
 DRAWS = 5  # of the poison, where a network is re-trained; softmax regression has ten
@@ -194,6 +194,8 @@ CLAIMS = (
         ),
         positive_control=FROG,
         setup=TARGETED,
+        measure=frogs.small_norms,
+        planned=25,
     ),
     Claim(
         "G11",
@@ -210,6 +212,8 @@ CLAIMS = (
         ),
         positive_control=FROG,
         setup=TARGETED,
+        measure=frogs.clipping_costs,
+        planned=25,
     ),
     Claim(
         "G12",
@@ -226,6 +230,8 @@ CLAIMS = (
         ),
         positive_control=FROG,
         setup=TARGETED,
+        measure=frogs.many_poisons,
+        planned=25,
     ),
     Claim(
         "G13",
@@ -239,6 +245,8 @@ CLAIMS = (
         (above("rad", "RAD at the least noise with success of 10% or less", 0.5, kind="number"),),
         positive_control="multi-poison success over 90% without noise",
         setup=TARGETED,
+        measure=frogs.noise_that_stops,
+        planned=25,
     ),
     Claim(
         "G14",
@@ -255,6 +263,8 @@ CLAIMS = (
         ),
         positive_control=FROG,
         setup=TARGETED,
+        measure=frogs.private_base,
+        planned=25,
     ),
     Claim(
         "G15",

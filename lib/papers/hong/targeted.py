@@ -6,9 +6,10 @@ have the same settings, table 3 mixes them. An attack instance is a target: the 
 of a class, whatever a model says of them.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from lib.attacks.feature_collision import FeatureCollision
 from lib.defences.dpsgd import DPSGD
@@ -52,6 +53,8 @@ VICTIMS = {
                           iterations=300),
     "cifar-cnn": Victim(3, 4, epochs=5.0, lr=0.02, candidates=5, pool=100, train_size=2500,
                         iterations=300),
+    "strokes": Victim(3, 4, epochs=4.0, lr=0.04, candidates=3, pool=20, watermark=0.5,
+                      iterations=40),
 }
 
 
@@ -69,8 +72,18 @@ class Setting:
             return VANILLA
         return f"C {self.norm:g}" + (f", noise {self.noise:g}" if self.noise else "")
 
+    @classmethod
+    def named(cls, name: str) -> Self:
+        """The setting of this name, as `vanilla`, `C 4` or `C 4, noise 0.1`; else ValueError."""
+        found = re.fullmatch(r"C (\S+?)(?:, noise (\S+))?", name)
+        if name != VANILLA and not found:
+            raise ValueError(f"setting {name!r}: expected {VANILLA!r}, or as 'C 4' or "
+                             "'C 4, noise 0.1'")
+        return cls(float(found[1]), float(found[2] or 0)) if found else cls()
+
 
 PLAIN = Setting()
+SHAPED = Setting(NOISE_NORM, 0.1)  # of figure 7
 
 
 def settings(norms: Iterable[float] = NORMS, noises: Iterable[float] = NOISES, *,
@@ -106,6 +119,22 @@ def figure(case: str, chosen: Iterable[Setting], *, targets: int = INSTANCES,
     return [each for setting in chosen
             for each in with_clean(retraining(case, setting, setting, target=target, counts=counts)
                                    for target in range(targets))]
+
+
+def figures(chosen: Mapping[str, Iterable[str]], *, targets: int = INSTANCES,
+            counts: Iterable[int] = ()) -> list[Run]:
+    """`figure` for several cases. chosen: names of settings by case."""
+    return [run for case, names in chosen.items()
+            for run in figure(case, map(Setting.named, names), targets=targets, counts=counts)]
+
+
+def anatomies(case: str, *, target: int = 0) -> list[Run]:
+    """Figure 7: a vanilla base re-trained with one poison, without and with DP, gradients kept.
+
+    Both start from one base, so that the poison is the same.
+    """
+    return [retraining(case, PLAIN, again, target=target, counts=(1,), anatomy=True)
+            for again in (PLAIN, SHAPED)]
 
 
 def table_three(case: str, *, targets: int = INSTANCES, counts: Iterable[int] = ()) -> list[Run]:
