@@ -125,7 +125,7 @@ found = rad.compared(frame)
 figures.show(
     figures.panels(damage.panels(found, clipped, letters="ad", what="clipping"), letters=False),
     id="hong-F4a", data=study.tidy([found[found["arm"].isin([indiscriminate.VANILLA, *clipped])]],
-                                   only=["arm", "share", "draw", "attack", rad.RELEASED]),
+                                   only=["arm", "share", "draw", "attack", rad.RELEASED]).round(4),
     caption=("Figures 4a and 4d of Hong et al.: relative accuracy drop (best epochs, against the"
              " clean vanilla model) over the share of poisons, mean of the draws, by clipping"
              " norm."),
@@ -141,7 +141,7 @@ shaken = [f"C {noise_norm:g}", *noisy, *private]
 figures.show(
     figures.panels(damage.panels(found, shaken, letters="be", what="noise"), letters=False),
     id="hong-F4b", data=study.tidy([found[found["arm"].isin(shaken)]],
-                                   only=["arm", "share", "draw", "attack", rad.RELEASED]),
+                                   only=["arm", "share", "draw", "attack", rad.RELEASED]).round(4),
     caption=("Figures 4b and 4e of Hong et al.: the same with noise on top of clipping at"
              f" {noise_norm:g} (standard deviation on the sum of clipped gradients), and with"
              f" clipping at {private_norm:g} and noise for a proper epsilon."),
@@ -206,7 +206,7 @@ measured = run(indiscriminate.anatomies(start, both, draws=draws, slab=slab))
 paths = disturbance.figure4(measured)
 figures.show(
     figures.panels(ratios.panels(paths), letters=False), id="hong-F4c",
-    data=study.tidy([paths], only=["attack", "norm", "draw", "epoch", "ratio"]).round(4),
+    data=paths.groupby(["attack", "norm", "epoch"])["ratio"].mean().round(4).reset_index(),
     caption=("Figures 4c and 4f of Hong et al.: norm of the mean poison gradient over that of the"
              f" mean clean one, last layer, clipped gradients, by epoch; 40%, mean of {draws} draws"
              " with 95% t intervals."),
@@ -274,7 +274,7 @@ planes = [dict(frame=prototypes.components(drawn.with_(attack=attack)), title=f"
           for kind, attack in prototypes.pictured(pictured_slab).items()]
 figures.show(
     figures.scatter(planes, xlabel="first principal component", ylabel="second"),
-    id="hong-F8", data=study.tidy([plane["frame"] for plane in planes]),
+    id="hong-F8", data=study.tidy([plane["frame"] for plane in planes]).round(2),
     caption=(f"Figure 8 of Hong et al. on {pictured}: clean records and poisons on the two"
              " principal components of the clean ones; at most"
              f" {prototypes.MOST_DRAWN} of a kind are drawn."),
