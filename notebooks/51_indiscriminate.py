@@ -384,8 +384,8 @@ verdicts.show("51_indiscriminate", study.together([
 # damage moves as printed. Notebook 50 says why the ratio tells little.
 #
 # **Noise as in the paper is no privacy.** The largest of its values has an epsilon of 55,000 by the
-# tightest accountant (PLD). At epsilon 3, DP-SGD loses 5.5 points less [3.6, 7.5] to the slab attack
-# than a vanilla model that was stopped as accurate.
+# tightest accountant (PLD). At epsilon 3, DP-SGD loses 5.5 points less [3.6, 7.5] to the slab
+# attack than a vanilla model that was stopped as accurate.
 #
 # **Copies are easy to tell.** DPA sends all copies of a point to one of its models, which is
 # outvoted (table above). That says nothing of an attacker who knows it and varies the copies.

@@ -128,10 +128,10 @@ figures.show(
 # ## What an epsilon allows with one poison
 # The paper's noise is no privacy; here the re-training has a proper epsilon, given the base. DP
 # then bounds what one added record can do to the chance of any event. If $p$ is the chance that a
-# clean re-training gives the target the wanted label at its end, then the poisoned one does so with a
-# chance of at most $e^{\varepsilon'} p + \delta(\varepsilon')$, for every $\varepsilon'$ with its
-# $\delta(\varepsilon')$. That covers *one poison chosen beforehand, at the last epoch*. It does not
-# cover the best of many poisons or epochs, whose natural rate is large by itself.
+# clean re-training gives the target the wanted label at its end, then the poisoned one does so
+# with a chance of at most $e^{\varepsilon'} p + \delta(\varepsilon')$, for every $\varepsilon'$
+# with its $\delta(\varepsilon')$. That covers *one poison chosen beforehand, at the last epoch*.
+# It does not cover the best of many poisons or epochs, whose natural rate is large by itself.
 
 # %%
 bounds = resistance.caps(found)

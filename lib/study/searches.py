@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LAST = ("success", "accuracy", "margin", "probability")  # scores that a try keeps of its end
 PATH = ("success", "accuracy")  # and of each point
-DIGITS = 4
+UNIT = 10_000  # accuracies are kept in these parts of one
 
 
 def means(ends: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -59,10 +59,23 @@ def packed(facts: Sequence[Mapping[str, float]], ends: Sequence[Mapping[str, flo
     """
     each = []
     for number, (own, end) in enumerate(zip(facts, ends, strict=True)):
-        path = {name: [round(scores[number][name], DIGITS) for scores in points] for name in PATH}
+        path = _packed([scores[number] for scores in points])
+        if each and path == each[0]["path"]:
+            path = {}  # as the first try's, such as of clean trainings without noise
         each.append({"facts": dict(own), "path": path,
                      "last": {name: end[name] for name in LAST if name in end}})
     return {"epoch": list(epochs), "each": each}
+
+
+def _packed(points: Sequence[Mapping[str, float]]) -> dict:
+    """A path as text and whole numbers: a digit of success per point, accuracy in 1/10,000."""
+    return {"success": "".join(str(round(point["success"])) for point in points),
+            "accuracy": [round(point["accuracy"] * UNIT) for point in points]}
+
+
+def _unpacked(path: Mapping) -> dict[str, list[float]]:
+    return {"success": [float(digit) for digit in path["success"]],
+            "accuracy": [value / UNIT for value in path["accuracy"]]}
 
 
 def table(frame: "pd.DataFrame") -> "pd.DataFrame":
@@ -88,8 +101,9 @@ def _of_row(key: str) -> "list[pd.DataFrame]":
     if not kept["each"]:
         return []
     epochs = kept["epoch"] or [row["run"]["training"]["epochs"]]
-    paths = [each["path"] if kept["epoch"] else {name: [each["last"][name]] for name in PATH}
-             for each in kept["each"]]
+    first = kept["each"][0]["path"]
+    paths = [_unpacked(each["path"] or first) if kept["epoch"]
+             else {name: [each["last"][name]] for name in PATH} for each in kept["each"]]
     found = pd.DataFrame({name: [value for path in paths for value in path[name]]
                           for name in PATH})
     places = [number for number in range(len(paths)) for _ in epochs]

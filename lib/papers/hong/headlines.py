@@ -114,7 +114,8 @@ def one_shot(published: "DataFrame") -> Headline:
         "one-shot-headline", figures.proportions([{"frame": data}], by=search.ARM), data,
         "Targets hit by the best of 20 poisons at the best of 50 epochs, and by the same rule"
         " without poison, 25 targets, 95% Clopper-Pearson intervals; softmax regression on"
-        " Location-30. At the right: accuracy of the clean re-training. Rate: plain training at a smaller learning"
+        " Location-30. At"
+        " the right: accuracy of the clean re-training. Rate: plain training at a smaller learning"
         " rate. Epsilon: given the base, delta 1e-5, add-remove, Poisson batches, PLD.",
         "For a few defences and two learning rates, the share of targets hit with its interval,"
         " beside the natural rate.",
