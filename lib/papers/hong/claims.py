@@ -223,7 +223,15 @@ CLAIMS = (
         "success over 94.67; 1.08 to 5.43 poisons",
         "53_multi_poison",
         ("hong-F6a",),
-        (above("more", "log of poisons needed at C 0.1 over C 8", 0, kind="number"),),
+        (
+            above(
+                "more",
+                "log of poisons needed at C 0.1 over C 8",
+                0,
+                kind="number",
+                what="log of poisons needed, C 0.1 over 8",
+            ),
+        ),
         (
             above("success", "multi-poison success, worst C", 0.90, kind="share"),
             above("ratio", "poisons needed at C 0.1 over C 8", 3, kind="number"),
@@ -241,8 +249,24 @@ CLAIMS = (
         "7.14 at RAD 0.748; 0 at RAD 0.612",
         "53_multi_poison",
         ("hong-F6b", "hong-F6c"),
-        (above("cost", "RAD at the least noise with success of 10% or less", 0, kind="number"),),
-        (above("rad", "RAD at the least noise with success of 10% or less", 0.5, kind="number"),),
+        (
+            above(
+                "cost",
+                "RAD at the least noise with success of 10% or less",
+                0,
+                kind="number",
+                what="RAD at the noise that stops them",
+            ),
+        ),
+        (
+            above(
+                "rad",
+                "RAD at the least noise with success of 10% or less",
+                0.5,
+                kind="number",
+                what="RAD at the noise that stops them",
+            ),
+        ),
         positive_control="multi-poison success over 90% without noise",
         setup=TARGETED,
         measure=frogs.noise_that_stops,

@@ -22,6 +22,7 @@ READINGS = (RELEASED, STATED, OWN)
 KIND, ARM, SHARE, DRAW, CLEAN = "attack", "arm", "share", "draw", "clean accuracy"
 KINDS = {"label_flip": FLIPS, "slab": SLAB}
 OTHERS = {"alibi": "ALIBI", "lpmst": "LP-2ST", "pate": "PATE", "partition": "DPA"}
+TWIN = [KIND, SHARE, ARM, DRAW]  # equal in a run and in its control with true labels
 QUANTILE = "quantile_clipping"
 USUAL = {"attack.rho_squared": 0.8, "attack.clip_pixels": True}  # of the slab attack
 
@@ -108,22 +109,34 @@ def _joined(frame: "DataFrame", means: "DataFrame", on: list[str]) -> "DataFrame
 
 
 def others(frame: "DataFrame") -> "DataFrame":
-    """The defences made for other attacks: a line a defence, attack and share, with accuracies,
-    RAD against the own twin in points, and the guarantee."""
+    """The defences made for other attacks: a line a defence, attack and share, with accuracies, RAD
+    in points against the own twin and against the same records under their true labels, and what is
+    guaranteed."""
     import pandas as pd
 
     found, lines = compared(frame), []
+    truthful = named(frame)[lambda known: known["world"].eq("T")]
     found = found[found[ARM].isin(list(OTHERS.values()))]
-    for (arm, kind, share), own in found.groupby([ARM, KIND, SHARE], sort=False):
-        epsilon, adjacency = own["epsilon"].mean(), own["adjacency"].iloc[0]
+    labels = 1 - found["accuracy"] / _joined(
+        found, _means(truthful, TWIN), TWIN)["accuracy"]
+    for (arm, kind, share), own in found.assign(labels=labels).groupby(
+            [ARM, KIND, SHARE], sort=False):
         touched = rows.optional(own, "facts.touched").mean() if arm == "DPA" else float("nan")
-        lines.append({
-            "defence": arm, KIND: kind, SHARE: share, "draws": own[DRAW].nunique(),
-            CLEAN: own[CLEAN].mean(), "accuracy": own["accuracy"].mean(),
-            OWN: judgement.points(own[OWN].to_numpy(), sign=""), "epsilon": epsilon,
-            "adjacency": adjacency, "models reached": touched})
+        lines.append((arm, kind, share, own[DRAW].nunique(), own[CLEAN].mean(),
+                      own["accuracy"].mean(), judgement.points(own[OWN].to_numpy(), sign=""),
+                      judgement.points(own["labels"].to_numpy(), sign=""), _guaranteed(own),
+                      touched))
     return pd.DataFrame(lines, columns=["defence", KIND, SHARE, "draws", CLEAN, "accuracy", OWN,
-                                        "epsilon", "adjacency", "models reached"])
+                                        "against true labels", "guarantee", "models reached"])
+
+
+def _guaranteed(own: "DataFrame") -> str:
+    """The guarantee of these rows in words."""
+    epsilon = own["epsilon"].max()
+    if epsilon == float("inf"):
+        return "a vote of models, no epsilon"
+    unit = "one label" if own["adjacency"].iloc[0] == "label" else "one private record"
+    return f"epsilon {epsilon:.2g} for {unit}"
 
 
 def at(found: "DataFrame", kind: str, share: float = LARGEST) -> "DataFrame":

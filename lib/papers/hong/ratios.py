@@ -18,7 +18,8 @@ PUBLISHED = {  # mean over the epochs, single runs (captions of figure 4)
     ("flipped", anatomy.VANILLA): 2.527, ("flipped", CLIPPED): 2.221,
     ("slab", anatomy.VANILLA): 2.497, ("slab", CLIPPED): 3.645}
 TABLE = [  # columns
-    "attack", "norm", "draws", "published ratio", "ratio", "where all cancel", "cosine"]
+    "attack", "norm", "draws", "published ratio", "ratio", "of what is summed",
+    "where all cancel", "cosine"]
 RATIO = "ratio of norms"
 
 
@@ -29,7 +30,7 @@ def panels(found: "DataFrame") -> list[dict[str, Any]]:
     named = named.sort_values(["norm", "draw", "epoch"], key=_vanilla_first, kind="stable")
     return [{"frame": named[named["attack"].eq(name)], "x": "epoch", "y": "ratio",
              "series": "series", "instance": "draw", "xlabel": "epoch", "ylabel": RATIO,
-             "spread": "interval", "title": f"{number}: 40% {kind}"}
+             "spread": "range", "title": f"{number}: 40% {kind}"}
             for name, (number, kind) in PANELS.items()]
 
 
@@ -38,13 +39,17 @@ def _vanilla_first(column: "Series") -> "Series":
 
 
 def means(found: "DataFrame") -> "DataFrame":
-    """Means over the epochs, one line a run: the paper's scalar."""
-    return anatomy.means(found, ["attack", "norm", "draw"])
+    """Means over the epochs, one line a run: the paper's scalar, and `summed`, the same of the
+    gradients as they are summed (clipped where the run clips), over all parameters."""
+    keys = ["attack", "norm", "draw"]
+    part = found["share_clipped"].astype(float).fillna(found["share"].astype(float))
+    summed = found.assign(summed=part / (1 - part) * found["balance"]).groupby(keys)["summed"]
+    return anatomy.means(found, keys).merge(summed.mean().reset_index(), on=keys)
 
 
 def table(found: "DataFrame") -> "DataFrame":
     """One line an attack and way to train: the published mean ratio, ours and the mean cosine with
-    intervals over draws, and the ratio where all gradients cancel."""
+    intervals over draws, the ratio of clipped gradients, and where all gradients cancel."""
     import pandas as pd
 
     scalars, lines = means(found), []
@@ -53,7 +58,7 @@ def table(found: "DataFrame") -> "DataFrame":
             own = scalars[scalars["attack"].eq(name) & scalars["norm"].eq(norm)]
             if len(own):
                 lines.append((kind, norm, own["draw"].nunique(), PUBLISHED[name, norm],
-                              number(own["ratio"]), own["balance"].mean(),
+                              number(own["ratio"]), number(own["summed"]), own["balance"].mean(),
                               signed(own["cosine"])))
     return pd.DataFrame(lines, columns=TABLE)
 
