@@ -382,7 +382,7 @@ verdicts.show("51_indiscriminate", study.together([
 #
 # **Against the slab attack clipping is worse than nothing**, as the best epoch is read: at norm 4
 # RAD grows by 1.9 points [1.7, 2.2], at 0.1 by 6.4 [6.1, 6.7]. Beside the vanilla model stopped as
-# accurate none is shown to be worse; which is better hangs on the epoch at which that model is stopped.
+# accurate none is shown to be worse; which is better hangs on the epoch at which it is stopped.
 #
 # **The ratios move the other way.** Without clipping both means are close to 2.5, as any poison's
 # would be. Clipping raises that of flipped labels to 7.5 [7.1, 8.0], because the model no longer
