@@ -95,6 +95,7 @@ figures.show(
              " training. A stronger colour is a more confident decision."),
     alt=("Three panels: the points of two moons, and the decision maps of a vanilla and of a DP"
          " model, each with its boundary at several epochs."),
+    finding=boundaries.readings(boundaries.differences(final)),
 )
 
 # %% [markdown]
