@@ -85,15 +85,15 @@ MUTANTS = [
     mutant(
         "noise over the batch size",
         STEP,
-        "alpha=scale)",
-        "alpha=scale / self.expected[model].item())",
+        "addcmul_(self.draw, scales)",
+        "addcmul_(self.draw, scales / self.expected[models][:, None])",
         ON_THE_SUM,
     ),
     mutant(
         "half the noise",
         STEP,
-        "self.noise = [member.noise for",
-        "self.noise = [member.noise / 2 for",
+        "[[members[model].noise] for",
+        "[[members[model].noise / 2] for",
         ON_THE_SUM,
     ),
     mutant(
@@ -128,16 +128,16 @@ MUTANTS = [
     mutant(
         "clipped per batch",
         LAYERS,
-        "norms = torch.stack([part.squared_norms for part in parts]).sum(0).sqrt()",
-        "norms = torch.cat([g.flatten(1) for part in parts for g in part.sums(present)],"
+        "norms = torch.stack([part.squared_norms for part in found]).sum(0).sqrt()",
+        "norms = torch.cat([g.flatten(1) for part in found for g in part.sums(present)],"
         " 1).norm(dim=1, keepdim=True).expand_as(present)",
         f"{LOOP}[0.05-linear]",
     ),
     mutant(
         "clipped layer by layer",
         LAYERS,
-        "part in parts]).sum(0).sqrt()",
-        "part in parts]).amax(0).sqrt()",
+        "part in found]).sum(0).sqrt()",
+        "part in found]).amax(0).sqrt()",
         f"{LOOP}[0.05-head]",
     ),
     mutant(
@@ -200,8 +200,8 @@ MUTANTS = [
     mutant(
         "divided by the batch as it came",
         STEP,
-        "sums.div_((self.expected if self.poisson else present.sum(1) * self.shares).view(-1, 1))",
-        "sums.div_(present.sum(1).clamp_min(1).view(-1, 1))",
+        "expected = self.expected if self.poisson else present.sum(1) * self.shares",
+        "expected = present.sum(1).clamp_min(1)",
         OPACUS,
     ),
     mutant(
@@ -243,8 +243,8 @@ MUTANTS = [
     mutant(
         "noise on frozen parameters",
         STEP,
-        "itertools.compress(sums[model].split(self.sizes), self.trained)",
-        "sums[model].split(self.sizes)",
+        "itertools.compress(self.draw.split(self.sizes), self.trained)",
+        "self.draw.split(self.sizes)",
         "test_training_modules.py::test_frozen_parameters_are_those_of_opacus",
     ),
     # the epsilon of DP-SGD

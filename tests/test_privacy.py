@@ -320,10 +320,12 @@ def test_the_interval_is_halved_within_its_limits():
 
 
 def published():
-    """(z, q, steps, delta, adjacency, epsilon) of the rows that were accounted by PLD."""
+    """(z, q, steps, delta, adjacency, epsilon) of the rows that were accounted by PLD; of the last
+    stage where there are two, whose sum is no single mechanism's."""
     folder = Path(__file__).parents[1] / "notebooks" / "results"
     lines = [line for file in folder.glob("*.jsonl") for line in file.open(encoding="utf-8")]
     rows = [json.loads(line)["privacy"] for line in lines]
+    rows = [row.get("given_start") or row for row in rows]
     rows = [row for row in rows if row["accountant"] == "pld"]
     names = ("noise_multiplier", "sample_rate", "steps", "delta", "adjacency", "epsilon")
     return sorted({tuple(row[name] for name in names) for row in rows})
@@ -333,7 +335,8 @@ def test_published_epsilons_stand():
     rows = published()
     assert len(rows) >= 32
     for z, q, steps, delta, adjacency, _ in rows:
-        assert account._interval(z, q, steps, adjacency) == INTERVAL
+        # With less noise the grid would not fit, see `dpsgd_epsilon`.
+        assert account._interval(z, q, steps, adjacency) == INTERVAL or z < 0.35
         assert rounding(steps, delta) == 0.0
     for z, q, steps, delta, adjacency, epsilon in (*rows[::12], min(rows, key=lambda row: row[-1])):
         found = dpsgd_epsilon(z, q, steps, delta, adjacency=adjacency)

@@ -19,6 +19,7 @@ from lib.defences import Certify, Predict, Trained
 from lib.defences.certificates import Examples
 from lib.goals import Cases, Predictions
 from lib.parts import digest, name_of
+from lib.privacy import Guarantee
 from lib.study import inputs, maps, poison_gradients, scores, searches, start, traces
 from lib.study.runs import Run
 
@@ -136,8 +137,9 @@ def _searched(run: Run, models: list[tuple[Trained, Poisoned]]) -> dict:
     with `Run.anatomy`, the path of the first."""
     ends = [_score(run, model.predict) for model, _ in models]
     facts = [training_set.facts for _, training_set in models]
-    row = {"status": "ok", "metrics": searches.means(ends), "curve": [], "privacy": {},
-           "facts": {}, "tries": {"epoch": [], "each": []}}
+    nothing = Guarantee.none("nothing was trained: the attack made no usable poison")
+    row = {"status": "ok", "metrics": searches.means(ends), "curve": [],
+           "privacy": nothing.as_dict(), "facts": {}, "tries": {"epoch": [], "each": []}}
     if not models:
         return row
     if run.anatomy:

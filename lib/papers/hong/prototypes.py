@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lib.study.runs import Run
 
 FACTS = {"kinds": "facts.kinds", "share": "facts.largest_share"}
-MOST_DRAWN = 150  # points of a kind in figure 8: more would hide each other
+MOST_DRAWN = 60  # points of a kind in figure 8: more would hide each other
 
 
 def few_points(frames: Frames, claim: Claim) -> Measurement:
