@@ -139,7 +139,7 @@ def _searched(run: Run, models: list[tuple[Trained, Poisoned]]) -> dict:
     facts = [training_set.facts for _, training_set in models]
     nothing = Guarantee.none("nothing was trained: the attack made no usable poison")
     row = {"status": "ok", "metrics": searches.means(ends), "curve": [],
-           "privacy": nothing.as_dict(), "facts": {}, "tries": {"epoch": [], "each": []}}
+           "privacy": nothing.as_dict(), "facts": {}, "tries": searches.NONE}
     if not models:
         return row
     if run.anatomy:

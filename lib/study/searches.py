@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LAST = ("success", "accuracy", "margin", "probability")  # scores that a try keeps of its end
 PATH = ("success", "accuracy")  # and of each point
 UNIT = 10_000  # accuracies are kept in these parts of one
+NONE = {"epoch": [], "facts": {}, "last": {}, "path": []}  # a search that made no usable poison
 
 
 def means(ends: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -53,29 +54,33 @@ def _accuracy(logits: "Tensor", labels: "Tensor") -> float:
 
 def packed(facts: Sequence[Mapping[str, float]], ends: Sequence[Mapping[str, float]],
            epochs: Sequence[float], points: Sequence[Sequence[Mapping[str, float]]]) -> dict:
-    """The tries as plain values: {"epoch": of the points, "each": a mapping per try}.
+    """The tries as plain values, a list over tries each:
 
-    facts, ends: for each try. points: for each epoch and try.
+    {"epoch": of the points, "facts": {name: values}, "last": {name: values}, "path": texts}
+
+    facts, ends: for each try. points: for each epoch and try. A path equal to the first try's, such
+    as of clean trainings without noise, is an empty text.
     """
-    each = []
-    for number, (own, end) in enumerate(zip(facts, ends, strict=True)):
-        path = _packed([scores[number] for scores in points])
-        if each and path == each[0]["path"]:
-            path = {}  # as the first try's, such as of clean trainings without noise
-        each.append({"facts": dict(own), "path": path,
-                     "last": {name: end[name] for name in LAST if name in end}})
-    return {"epoch": list(epochs), "each": each}
+    paths = [_packed([scores[number] for scores in points]) for number in range(len(ends))]
+    return {"epoch": list(epochs), "facts": _columns(facts),
+            "last": _columns([{name: end[name] for name in LAST if name in end} for end in ends]),
+            "path": paths[:1] + ["" if path == paths[0] else path for path in paths[1:]]}
 
 
-def _packed(points: Sequence[Mapping[str, float]]) -> dict:
-    """A path as text and whole numbers: a digit of success per point, accuracy in 1/10,000."""
-    return {"success": "".join(str(round(point["success"])) for point in points),
-            "accuracy": [round(point["accuracy"] * UNIT) for point in points]}
+def _columns(tries: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    return {name: [each[name] for each in tries] for name in (tries[0] if tries else {})}
 
 
-def _unpacked(path: Mapping) -> dict[str, list[float]]:
-    return {"success": [float(digit) for digit in path["success"]],
-            "accuracy": [value / UNIT for value in path["accuracy"]]}
+def _packed(points: Sequence[Mapping[str, float]]) -> str:
+    """A path as words: a digit of success per point, then each accuracy in 1/10,000."""
+    success = "".join(str(round(point["success"])) for point in points)
+    return " ".join([success, *(str(round(point["accuracy"] * UNIT)) for point in points)])
+
+
+def _unpacked(path: str) -> dict[str, list[float]]:
+    success, *accuracy = path.split(" ")
+    return {"success": [float(digit) for digit in success],
+            "accuracy": [int(word) / UNIT for word in accuracy]}
 
 
 def table(frame: "pd.DataFrame") -> "pd.DataFrame":
@@ -97,18 +102,16 @@ def _of_row(key: str) -> "list[pd.DataFrame]":
     """One line per try and point; made in one go, because a run may have a thousand."""
     import pandas as pd
     row = ledger.find(key)[0] or {}
-    kept = row.get("tries") or {"epoch": [], "each": []}
-    if not kept["each"]:
+    kept = row.get("tries") or NONE
+    if not kept["path"]:
         return []
     epochs = kept["epoch"] or [row["run"]["training"]["epochs"]]
-    first = kept["each"][0]["path"]
-    paths = [_unpacked(each["path"] or first) if kept["epoch"]
-             else {name: [each["last"][name]] for name in PATH} for each in kept["each"]]
-    found = pd.DataFrame({name: [value for path in paths for value in path[name]]
-                          for name in PATH})
-    places = [number for number in range(len(paths)) for _ in epochs]
-    facts = pd.DataFrame([each["facts"] for each in kept["each"]]).iloc[places]
-    last = [place == len(epochs) - 1 for place in range(len(epochs))] * len(paths)
-    found = found.assign(**{"key": key, "try": places, "epoch": list(epochs) * len(paths),
-                            "last": last})
+    count, points = len(kept["path"]), len(epochs)
+    paths = [_unpacked(path or kept["path"][0]) for path in kept["path"]]
+    scores = {name: [value for path in paths for value in path[name]] if kept["epoch"]
+              else kept["last"][name] for name in PATH}
+    places = [number for number in range(count) for _ in epochs]
+    found = pd.DataFrame({"key": key, "try": places, "epoch": list(epochs) * count, **scores,
+                          "last": ([False] * (points - 1) + [True]) * count})
+    facts = pd.DataFrame(kept["facts"], index=range(count)).iloc[places]
     return [pd.concat([found, facts.reset_index(drop=True)], axis=1)]
