@@ -83,17 +83,17 @@ figures.show(
 # %% [markdown]
 # ## Poisons needed
 # Target by target, the poisons that a setting needs over those that the vanilla model needs, where
-# both are hit. Right of zero the setting makes the attack dearer.
+# both are hit. Right of 1 the setting makes the attack dearer.
 
 # %%
 dearer = resistance.needed(search.of(shown, search.case_name(main), multi=True))
 figures.show(
-    figures.contrasts(dearer, by="than", better="higher", dots="targets", unit="powers of 10",
+    figures.contrasts(dearer, by="than", better="higher", dots="targets", unit="times",
                       xlabel="poisons needed, over those of the vanilla model",
                       sides=("fewer poisons", "more poisons")),
     id="multi-poison-needed", data=study.tidy([dearer]), finding=resistance.needed_finding(dearer),
-    caption=("Poisons needed by each setting over those needed by the vanilla model (1 means ten"
-             " times as many), targets on which both are hit; mean and 95% t interval."),
+    caption=("Poisons needed by each setting over those needed by the vanilla model, targets on"
+             " which both are hit; geometric mean and 95% t interval of the logarithm."),
     alt="Forest plot: for each setting the ratio of poisons needed to those of the vanilla model.",
 )
 

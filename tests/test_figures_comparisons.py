@@ -8,7 +8,7 @@ from test_figures import texts
 
 from lib import figures
 from lib.figures import display
-from lib.figures.comparisons import _wrapped, signed
+from lib.figures.comparisons import _wrapped, signed, times
 from lib.figures.style import BETTER, INK, WORSE
 from lib.metrics import mean_interval
 
@@ -65,6 +65,17 @@ def test_shares_have_no_sign_and_their_range_and_the_line_stands_where_it_is_ask
     patch, = axes.patches
     assert patch.get_x() == pytest.approx(1.0) and axes.get_xlim()[0] < 1.0
     assert axes.get_xlabel().endswith("[%]")
+
+
+def test_logarithms_of_ratios_are_written_as_ratios():
+    frame = pd.DataFrame({"comparison": "more", "difference": [0.0, 0.30103, 0.60206]})
+    figure = figures.contrasts(frame, by="comparison", unit="times", xlabel="poisons needed")
+    axes = figure.axes[0]
+    assert "×2" in texts(figure) and axes.get_xlabel() == "poisons needed"
+    low, high = axes.get_xlim()
+    assert {"×1", "×2", "×5"} <= {label.get_text() for label in axes.get_xticklabels()}
+    assert low < 0 and high > 0.6
+    assert [times(value) for value in (-1, 0.079, 2.05)] == ["×0.1", "×1.2", "×112"]
 
 
 def test_the_axis_ends_where_the_data_end_and_zero_is_inside():

@@ -10,6 +10,8 @@ from lib.figures.sides import check_better, draw_sides, name_sides
 from lib.figures.style import BETTER, FAINT, INK, styled
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
@@ -31,8 +33,7 @@ class Comparison(NamedTuple):
     label: str
     values: list[float]
     found: "Interval"
-    decimals: int
-    sign: str
+    write: "Callable[[float], str]"
 
 
 def contrasts(frame: "DataFrame", *, by: str, value: str = "difference", better: str = "lower",
@@ -43,7 +44,8 @@ def contrasts(frame: "DataFrame", *, by: str, value: str = "difference", better:
 
     frame: a row a pair and comparison. by: the column of the comparisons; its texts stand at the
     left, in the order of the table. value: the difference, a share if `unit` is "points" (drawn
-    times 100), else in `unit` as it is; "%" is for a share that is no difference, and has no sign.
+    times 100), else in `unit` as it is; "%" is for a share that is no difference, and has no sign;
+    "times" is for the log10 of a ratio, written as the ratio.
     better: "lower" or "higher", the side of zero that is better; the other side is shaded. sides:
     what the left and the right of zero mean, in words, as ("less of the backdoor is left", "more
     is left"); arrows are added. at: where the thick line stands in place of zero, as drawn. dots:
@@ -63,7 +65,7 @@ def contrasts(frame: "DataFrame", *, by: str, value: str = "difference", better:
         for place, row in enumerate(rows):
             _draw(axes, row, place)
         _name_rows(axes, rows)
-        _name_axis(axes, f"{xlabel} [{unit}]" if unit else xlabel, sign=_sign(unit))
+        _name_axis(axes, xlabel if unit in ("", "times") else f"{xlabel} [{unit}]", unit)
         draw_sides(axes, better, at=at)
         name_sides(axes, sides, better, size=TEXT, at=at,
                    room=WIDTH * (1 - axes.get_position().x0) - MARGIN)
@@ -80,9 +82,16 @@ def _comparisons(frame, by, value, unit):
     rows = []
     for label in dict.fromkeys(frame[by].dropna()):
         pairs = values[frame[by].eq(label)].dropna().tolist()
-        rows.append(Comparison(str(label), pairs, interval(pairs, within=within),
-                               1 if points else 2, _sign(unit)))
+        rows.append(Comparison(str(label), pairs, interval(pairs, within=within), _writer(unit)))
     return rows
+
+
+def _writer(unit):
+    """How a mean and its limits are written."""
+    if unit == "times":
+        return times
+    decimals, sign = 1 if unit in ("points", "%") else 2, _sign(unit)
+    return lambda value: signed(value, decimals, sign)
 
 
 def _frame(figure, rows):
@@ -128,16 +137,15 @@ def _draw(axes, row, place):
                   solid_capstyle="butt", zorder=4)
     axes.plot(found.mean, place - 0.06, marker="o", markersize=9, color=BETTER,
               markeredgecolor="white", markeredgewidth=1.2, zorder=5)
-    axes.text(at, place - 0.04, signed(found.mean, row.decimals, row.sign), va="bottom",
-              fontweight="bold", color=INK, **write | {"fontsize": TEXT + 1})
+    axes.text(at, place - 0.04, row.write(found.mean), va="bottom", fontweight="bold", color=INK,
+              **write | {"fontsize": TEXT + 1})
     axes.text(at, place + 0.01, _bounds(row), va="top", color=FAINT, **write)
 
 
 def _bounds(row):
     if row.found.n < 2:
         return "n = 1" if row.values else "not measured"
-    low, high = (signed(end, row.decimals, row.sign) for end in (row.found.low, row.found.high))
-    return f"[{low}, {high}]"
+    return f"[{row.write(row.found.low)}, {row.write(row.found.high)}]"
 
 
 def signed(value: float, decimals: int, sign: str = "+") -> str:
@@ -147,6 +155,12 @@ def signed(value: float, decimals: int, sign: str = "+") -> str:
     """
     text = f"{value:{sign}.{decimals}f}"
     return (text if float(text) else text.lstrip("+-")).replace("-", "−")
+
+
+def times(value: float) -> str:
+    """The ratio whose log10 is `value`, as text with two digits at least."""
+    ratio = 10.0**value
+    return f"×{ratio:.2g}" if ratio < 99.5 else f"×{ratio:.0f}"
 
 
 def _sign(unit):
@@ -168,16 +182,29 @@ def _name_rows(axes, rows):
                   color=FAINT, fontsize=TEXT, style="italic")
 
 
-def _name_axis(axes, label, *, sign):
+def _name_axis(axes, label, unit):
     """Ticks, and the label from the axis's left end on, below the numbers too."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    sign = _sign(unit)
+    locator = MaxNLocator(6, steps=[1, 2, 5, 10])
+    axes.xaxis.set_major_locator(
+        FixedLocator(_ratios(*axes.get_xlim())) if unit == "times" else locator)
     axes.xaxis.set_major_formatter(FuncFormatter(
-        lambda value, _: f"{value:{sign}.4g}".replace("-", "−") if value else "0"))
+        lambda value, _: times(value) if unit == "times" else
+        f"{value:{sign}.4g}".replace("-", "−") if value else "0"))
     axes.tick_params(axis="x", labelsize=TEXT - 0.5)
     room = int((WIDTH - MARGIN) * (1 - axes.get_position().x0) / LETTER)
     axes.set_xlabel(textwrap.fill(label, room), fontsize=TEXT, loc="left", labelpad=5)
+
+
+def _ratios(low, high):
+    """Places of ticks on an axis of log10: powers of ten, with factors between them if few."""
+    span = high - low
+    factors = (1,) if span > 2.2 else (1, 2, 5) if span > 0.5 else (1, 1.2, 1.5, 2, 3, 5, 7)
+    places = [power + math.log10(factor)
+              for power in range(math.floor(low), math.ceil(high) + 1) for factor in factors]
+    return [place for place in places if low <= place <= high]
 
 
 def _head(axes: "Axes", dots: str) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CLIP, PRIVATE = "C 4", "epsilon 3"
 SMALL_NORM, SOME_NOISE = 0.1, 0.8  # of the headline of 52
+COSTS = ("C 8", "C 0.1", *(f"C 4, noise {noise}" for noise in ("0.1", "0.4", "1", "4")))  # of 53
 
 
 def indiscriminate(published: "DataFrame") -> Headline:
@@ -69,12 +70,13 @@ def gradient_anatomy(published: "DataFrame") -> Headline:
     return Headline(
         "anatomy-headline",
         figures.contrasts(data, by="probe", value=anatomy_figures.ORDERS, better="lower",
-                          unit="powers of 10", xlabel="mean gradient, appended over clean",
+                          unit="times", xlabel="mean gradient, appended over clean",
                           sides=("shorter", "longer than the clean mean"), dots="draws"),
         data[["probe", "draw", anatomy_figures.ORDERS]],
         "Norm of the mean gradient of the appended images over that of the clean records, last"
-        " layer, mean over the epochs (2 means a hundred times): harmless copies, and blends with"
-        f" another class that keep their label. {counts}, mean and 95% t interval.",
+        " layer, mean over the epochs: harmless copies, and blends with"
+        f" another class that keep their label. {counts}, geometric mean and 95% t interval of the"
+        " logarithm.",
         "Forest plot: the ratio of gradient norms for harmless copies and for two strengths of"
         " blends, from scratch and while re-training, beside a line at equal norms.",
         anatomy_figures.finding(found))
@@ -139,21 +141,23 @@ def multi_poison(published: "DataFrame") -> Headline:
     rows = published[published["model"].eq("linear") & published["attack.counts"].map(len).gt(0)]
     found = resistance.settings(search.outcomes(rows))
     found = search.of(found, search.case_name("location"), multi=True)
-    data = resistance.needed(found)
+    dearer = resistance.needed(found)
     hit = found.groupby(search.ARM)[search.PAPER].agg(["sum", "count"])
-    told = {name: f"{name}\n({line['sum']:.0f} of {line['count']:.0f} hit)"
-            for name, line in hit.iterrows()}
-    finding, data = resistance.needed_finding(data), data.assign(than=data["than"].map(told))
+    told = {name: f"{name}\n({hit.at[name, 'sum']:.0f} of {hit.at[name, 'count']:.0f} hit)"
+            for name in COSTS if name in hit.index}
+    data = dearer[dearer["than"].isin(told)].assign(than=dearer["than"].map(told))
+    data = data.sort_values("than", key=lambda names: names.map(list(told.values()).index),
+                            kind="stable")
     return Headline(
         "multi-poison-headline",
-        figures.contrasts(data, by="than", better="higher", dots="targets", unit="powers of 10",
+        figures.contrasts(data, by="than", better="higher", dots="targets", unit="times",
                           xlabel="poisons needed, over those of the vanilla model",
                           sides=("fewer poisons", "more poisons")), data,
-        "Poisons needed to hit a target, over those that the vanilla model needs (1 means ten times"
-        " as many), softmax regression on Location-30: targets on which both are hit (dots), mean"
-        " and 95% t interval; in brackets the targets hit by up to 100 poisons.",
+        "Poisons needed to hit a target, over those that the vanilla model needs, softmax"
+        " regression on Location-30: targets on which both are hit (dots), geometric mean and 95% t"
+        " interval of the logarithm; in brackets the targets hit by up to 100 poisons.",
         "Forest plot: for each setting the ratio of poisons needed to those of the vanilla model.",
-        finding)
+        resistance.needed_finding(dearer[dearer["than"].isin(told)]))
 
 
 HEADLINES = {
