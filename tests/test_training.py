@@ -159,6 +159,29 @@ def test_a_run_alone_and_in_a_group_agree(name, private):
                                    atol=1e-3)
 
 
+def test_members_that_are_one_training_are_trained_once(monkeypatch):
+    build, pool, labels = problem("head")
+    one = member(labels, clipping_norm=1.0, noise_seed=1)
+    others = [dataclasses.replace(one, noise_seed=2),  # without noise its seed does not matter
+              dataclasses.replace(one, batch_seed=5), dataclasses.replace(one, lr=0.2),
+              dataclasses.replace(one, noise=0.5),
+              dataclasses.replace(one, labels=labels.flip(0))]
+    trained = []
+    whole = training.fit.__globals__["_fit_group"]
+    monkeypatch.setitem(training.fit.__globals__, "_fit_group", lambda *given: trained.extend(
+        given[3]) or whole(*given))
+    found = training.fit(build, pool, [one, one, *others], Schedule(3, snapshots=(1,)))
+    assert len(trained) == 5
+    assert len({tuple(each.tolist()) for each in found.parameters}) == 5
+    for same in (1, 2):
+        assert torch.equal(found.parameters[same], found.parameters[0])
+        assert torch.equal(found.snapshots[1][same], found.snapshots[1][0])
+    monkeypatch.undo()
+    for place, other in enumerate(others, start=2):
+        alone = training.fit(build, pool, [other], Schedule(3)).parameters[0]
+        torch.testing.assert_close(found.parameters[place], alone, rtol=0, atol=1e-6)
+
+
 def test_draws_are_the_same_bit_for_bit_whatever_the_group():
     random = [generator("batches", 5) for _ in range(2)]
     first, second = (batches.poisson(100, 0.3, r) for r in random)

@@ -23,7 +23,7 @@ of its own, and Hong et al. count the attack as a success if any of them succeed
 |---|---|
 | P | the poisons, appended |
 | T | their donors as they are, appended: correctly labelled test images |
-| C | nothing appended; as many re-trainings as there are tries, for the natural rate of a search |
+| C | nothing appended; a re-training for each try, with batches of its own: the natural rate |
 """
 
 from dataclasses import dataclass, field, replace
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from lib.lab import Lab, Surrogate
 
-VERSION = 1
+VERSION = 2
 
 SWITCHES = {"P": (True, True), "T": (True, False), "C": (False, True)}
 

@@ -42,7 +42,7 @@ def identity(run: Run) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Attempt:
-    """One training: the run, with the noise seed of this try, and its training set."""
+    """One training: the run, with the seeds of this try, and its training set."""
 
     run: Run
     poisoned: Poisoned
@@ -52,7 +52,9 @@ def attempts(run: Run) -> list[Attempt]:
     """The trainings of a run: one, or one for each try of an attack that searches.
 
     Tries share initial weights and batches, and each has noise of its own, as each re-training of
-    an attacker would. There is none if the attack made no usable poison.
+    an attacker would. Clean ones draw batches of their own too: without poison and noise they would
+    all be one training, and no measure of how often a search succeeds by nature. There is none if
+    the attack made no usable poison.
     """
     start.check(run)
     poison_gradients.check(run)
@@ -61,8 +63,17 @@ def attempts(run: Run) -> list[Attempt]:
     sets = inputs.poisoned(run, start=begun)
     if not isinstance(run.attack, Search):
         return [Attempt(run, each) for each in sets]
-    return [Attempt(run.with_(noise_seed=int(digest([run.noise_seed, number])[:7], 16)), each)
-            for number, each in enumerate(sets)]
+    return [Attempt(_of_try(run, number), each) for number, each in enumerate(sets)]
+
+
+def _of_try(run: Run, number: int) -> Run:
+    """The run with the seeds of this try; the first clean one has the batches of its twin."""
+    def seed(value: int) -> int:
+        return int(digest([value, number])[:7], 16)
+    own = {"noise_seed": seed(run.noise_seed)}
+    if run.attack.in_world == "C" and number:
+        own["init_seed"] = seed(run.init_seed)
+    return run.with_(**own)
 
 
 def poisoned(run: Run) -> Poisoned:

@@ -29,10 +29,12 @@ def fit(build: Callable[[], nn.Module], pool: Tensor, members: Sequence[Member],
         schedule: Schedule) -> Ensemble:
     """Train one model per member on its rows of `pool` [n, ...], in groups that fit memory.
 
+    Members that are one training, such as clean twins of different attacks, are trained once.
     `build()` returns a new module, initialised from torch's global generator. Raises ValueError for
     a member or a schedule out of range, and for a module that cannot be trained here.
     """
     check(members, schedule)
+    members, found = _distinct(members)
     module = initialise(build, 0).to(pool.device)
     modules.check(module, clipped=any(member.private for member in members))
     modules.check_averages(module, schedule.averages)
@@ -49,11 +51,25 @@ def fit(build: Callable[[], nn.Module], pool: Tensor, members: Sequence[Member],
 
     with products(schedule.precision):
         trained = spread(train, groups, device=pool.device, alone=schedule.exact)
-        for places, (found, norms[places]) in zip(groups, trained):
-            for kept, states in found.items():
-                result[kept][places] = states
+        for places, (states, norms[places]) in zip(groups, trained):
+            for kept, values in states.items():
+                result[kept][places] = values
+    if len(found) > len(members):
+        result, norms = {kept: values[found] for kept, values in result.items()}, norms[found]
     own = [_ensemble(module, result, weights) for weights in schedule.averages]
     return _ensemble(module, result, "last", dict(zip(schedule.averages, own)), norms=norms)
+
+
+def _distinct(members: Sequence[Member]) -> tuple[list[Member], list[int]]:
+    """The members without those that repeat another's training, and where each is among them."""
+    places: dict[tuple, int] = {}
+    kept, found = [], []
+    for member in members:
+        place = places.setdefault(member.training, len(kept))
+        if place == len(kept):
+            kept.append(member)
+        found.append(place)
+    return kept, found
 
 
 def _ensemble(module: nn.Module, kept: dict, weights: str,

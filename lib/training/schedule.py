@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from torch import Tensor
 
@@ -66,6 +66,18 @@ class Member:
         return max(1, round(self.batch_size * len(self.rows) / self.records))
 
     @property
+    def training(self) -> tuple:
+        """What determines the training: equal for members that end with the same weights.
+
+        A noise seed counts if there is noise, a seed of initial weights if they are drawn.
+        """
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        values["noise_seed"] = self.noise_seed if self.noise or self.follows else 0
+        values["input_seed"] = self.input_seed if self.input_noise else 0
+        values["init_seed"] = self.init_seed if self.start is None else 0
+        return tuple(_content(value) for value in values.values())
+
+    @property
     def private(self) -> bool:
         return math.isfinite(self.clipping_norm)
 
@@ -109,6 +121,13 @@ class Schedule:
             return 0.0
         climbed = min(1.0, (step + 1) / (self.ramp * steps)) if self.ramp else 1.0
         return climbed * math.prod(factor for share, factor in self.decay if step >= share * steps)
+
+
+def _content(value: object) -> object:
+    """A value that is equal for equal tensors, and for other values the value itself."""
+    if isinstance(value, Tensor):
+        return tuple(value.shape), value.dtype, value.cpu().contiguous().numpy().tobytes()
+    return value
 
 
 def check(members: Sequence[Member], schedule: Schedule) -> None:
