@@ -272,7 +272,7 @@ verdicts.show("50_gradient_anatomy", rows)
 # 10,800 / 4,320 = 2.5. The paper prints 2.527 for flipped labels and 2.497 for the slab attack
 # (figure 4), two attacks that differ six-fold in what they cost. Notebook 51 measures both.
 #
-# **Re-training lowers the ratio here; the paper finds that it raises it.** At equal mixing it is 0.4
+# **Re-training lowers the ratio; the paper finds that it raises it.** At equal mixing it is 0.4
 # times that from scratch (G2), although the ratio where all gradients cancel rises from 108 to 600
 # with the clean images, for the same hundred poisons. The log odds beside G2 leave that out.
 #

@@ -87,7 +87,7 @@ def lines(arm, hits, *, case=LR, clean=0.5, natural=0, needed=None, multi=False,
     place = np.arange(targets)
     hit = (place < hits).astype(float)
     return pd.DataFrame({
-        CASE: case, ARM: arm, MULTI: multi, TARGET: place, PAPER: hit, CHOSEN: hit * (place < 2),
+        CASE: case, ARM: arm, MULTI: multi, TARGET: place, search.SEED: place, PAPER: hit, CHOSEN: hit * (place < 2),
         MEAN: hit / 2, search.natural(PAPER): (place < natural).astype(float),
         search.natural(CHOSEN): 0.0, search.natural(MEAN): 0.0, search.TRIES: 20.0,
         ACCURACY: clean + 0.001 * (place % 3),
@@ -128,6 +128,9 @@ def test_what_clipping_and_noise_cost():
     found = judge("G11", *arms)
     assert found.direction.outcome == "holds" and found.size.outcome == "holds"
     assert judge("G11", arms[0], arms[1]).direction.outcome == "not measured"
+    # re-trainings of one base are one draw of what a setting costs, however many the targets
+    found = judge("G11", *(arm.assign(**{search.SEED: 0}) for arm in arms))
+    assert found.direction.outcome == "inconclusive" and found.direction.n == 1
 
 
 def test_many_poisons_against_norms():
@@ -135,17 +138,28 @@ def test_many_poisons_against_norms():
                   lines("C 0.1", 24, needed=6, multi=True))
     assert found.direction.outcome == "holds"
     assert found.size.part == "success" and found.size.outcome == "inconclusive"
+    # all 25 of 25 leave 0.9 inside of the Clopper-Pearson interval; all 40 of 40 do not
+    for targets, word in ((25, "inconclusive"), (40, "holds")):
+        given = dict(multi=True, targets=targets)
+        found = judge("G12", lines(VANILLA, targets, targets=targets),
+                      lines("C 8", targets, needed=1, **given),
+                      lines("C 0.1", targets, needed=9, **given))
+        assert found.size.outcome == word
 
 
 def test_the_least_noise_that_stops_many_poisons():
     arms = [lines(VANILLA, 25, multi=True, needed=1, clean=0.6),
             lines("C 4, noise 0.1", 20, multi=True, needed=9, clean=0.5),
+            lines("C 4, noise 0.4", 3, multi=True, needed=9, clean=0.5),
             lines("C 4, noise 1", 2, multi=True, needed=50, clean=0.2),
             lines("C 4, noise 4", 0, multi=True, clean=0.1)]
     assert frogs.least_noise(together(*arms)) == "C 4, noise 1"
     found = judge("G13", *arms)
     assert found.note == "at C 4, noise 1" and found.size.outcome == "holds"
     assert judge("G13", *arms[:2]).direction.outcome == "not measured"
+    assert found.direction.part == "stopped" and found.direction.outcome == "inconclusive"
+    missed = judge("G13", arms[0], lines("C 4, noise 0.4", 25, multi=True, needed=4, clean=0.5))
+    assert missed.direction.outcome == "fails" and missed.direction.low > 0.8
 
 
 def test_a_private_base():

@@ -367,3 +367,19 @@ def test_a_published_number_against_our_prediction_interval():
     assert inside.inside and not outside.inside
     assert inside.low < 0.95 < inside.high and compare(Number("a", 95.0), values).low != 0
     assert compare(Number("a", 95.0), [0.9]).inside is None
+
+
+def test_a_share_of_yes_or_no_has_an_exact_interval():
+    from scipy.stats import binomtest
+
+    from lib.verdicts.verdict import proportion
+
+    found = proportion(25, 25, 0.1, beyond="below", control_passed=True)
+    exact = binomtest(25, 25).proportion_ci(method="exact")
+    assert found.outcome == "fails" and found.low == pytest.approx(exact.low)
+    assert found.p_against == pytest.approx(2 * 0.1**25) and found.p_for == 1.0
+    near = proportion(25, 25, 0.9, beyond="above", control_passed=True)
+    assert near.outcome == "inconclusive" and near.n_needed == 36
+    assert proportion(36, 36, 0.9, beyond="above", control_passed=True).outcome == "holds"
+    assert proportion(0, 0, 0.9, beyond="above", control_passed=True).outcome == "not measured"
+    assert proportion(0, 9, 0.9, beyond="above", control_passed=False).outcome == "inconclusive"

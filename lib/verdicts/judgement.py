@@ -17,6 +17,7 @@ from lib.verdicts.verdict import (
     without_control,
 )
 from lib.verdicts.verdict import exact as exact_verdict
+from lib.verdicts.verdict import proportion as share_verdict
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -157,6 +158,17 @@ def guarded(
     that was not there.
     """
     found = decide(part, values, passed=passed, column=column)
+    return found if found.outcome != "holds" or passed else without_control(found)
+
+
+def proportion(part: Part, values: "ArrayLike", *, passed: bool | None) -> Verdict:
+    """The verdict on a share of yes-or-no instances; "holds" needs the positive control as well."""
+    import numpy as np
+
+    known = np.asarray(values, dtype=float)
+    known = known[np.isfinite(known)]
+    found = share_verdict(int(known.sum()), len(known), part.threshold, beyond=part.beyond,
+                          control_passed=passed, unit=part.unit)
     return found if found.outcome != "holds" or passed else without_control(found)
 
 

@@ -167,6 +167,43 @@ def without_control(found: Verdict) -> Verdict:
                    reason=f"{side}, but the positive control {control}")
 
 
+def proportion(
+    hits: int, n: int, threshold: float, *, beyond: str, control_passed: bool | None,
+    unit: str = "",
+) -> Verdict:
+    """Judge a share of yes-or-no instances by its 95% Clopper-Pearson interval.
+
+    For shares at 0 or 1 too, where a t interval has no width. p is that of the binomial test.
+    """
+    from scipy.stats import binomtest
+
+    from lib import metrics
+
+    if not n:
+        return NOT_MEASURED
+    low, high = metrics.clopper_pearson(hits, n)
+    above, below = (min(1.0, 2 * float(binomtest(hits, n, threshold, alternative=side).pvalue))
+                    for side in ("greater", "less"))
+    found = Verdict("not measured", hits / n, low, high, n, None, threshold, beyond, control_passed,
+                    (0.0, 1.0), unit, fewest=n, p_for=below if beyond == "below" else above,
+                    p_against=above if beyond == "below" else below)
+    said = _said(low, high, threshold, beyond=beyond)
+    if said == "inconclusive" and control_passed is not False:
+        return too_wide(replace(found, n_needed=_n_of_share(hits / n, n, threshold)))
+    return _judged(found, said)
+
+
+def _n_of_share(share: float, n: int, threshold: float) -> int | None:
+    """Fewest instances with this share whose Clopper-Pearson interval leaves the threshold out."""
+    from lib import metrics
+
+    for many in range(n + 1, 100 * n):
+        low, high = metrics.clopper_pearson(round(share * many), many)
+        if not low <= threshold <= high:
+            return many
+    return None
+
+
 def exact(
     value: float, threshold: float, *, beyond: str, n: int, control_passed: bool = True,
     unit: str = "",

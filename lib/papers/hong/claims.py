@@ -250,6 +250,7 @@ CLAIMS = (
         "53_multi_poison",
         ("hong-F6b", "hong-F6c"),
         (
+            below("stopped", "multi-poison success at noise 0.4", 0.10, kind="share"),
             above(
                 "cost",
                 "RAD at the least noise with success of 10% or less",

@@ -26,7 +26,7 @@ DATA = ("purchase-100", "location-30", "baskets", "fashion-mnist", "cifar10-jpeg
 LR, MLP, CNN = "softmax regression", "MLP", "CNN"
 SMALL = {LR: "C 0.1", MLP: "C 1"}  # the norms of the paper's numbers
 LARGE = "C 8"
-CNN_NOISE = Setting(NOISE_NORM, 0.4).name  # the paper does not state C
+SOME_NOISE = Setting(NOISE_NORM, 0.4).name  # the paper does not state C for the CNN
 PRIVATE_BASE = f"{Setting(NOISE_NORM, TABLE_NOISE).name}, then {VANILLA}"
 THIRD, NEARLY_ALL, STOPPED = 1 / 3, 0.9, 0.1  # shares of targets
 EXCESS = "above natural"  # the paper's rule, minus its natural rate
@@ -53,11 +53,11 @@ def small_norms(frames: Frames, claim: Claim) -> Measurement:
 
 
 def clipping_costs(frames: Frames, claim: Claim) -> Measurement:
-    """G11: what clipping alone and noise cost the CNN."""
+    """G11: what clipping alone and noise cost the CNN, a value for each base."""
     found = outcomes(frames)
     lines = one_shot(found, CNN)
-    lost = search.rad(_nearest(search.of(found), CNN))  # a clean training needs no poison
-    clip, noise = lost.get(SMALL[LR]), lost.get(CNN_NOISE)
+    lost = _by_base(_nearest(search.of(found), CNN))  # a clean training needs no poison
+    clip, noise = lost.get(SMALL[LR]), lost.get(SOME_NOISE)
 
     def statistic(part: Part, _: str) -> "Series | None":
         if part.name != "difference":
@@ -77,20 +77,27 @@ def many_poisons(frames: Frames, claim: Claim) -> Measurement:
     def judge(part: Part, column: str) -> Verdict:
         if part.name == "success":
             table = search.table(search.usable(lines), column)
-            return worst({name: _judge(part, table[name], passed=passed) for name in norms}
-                         ) if norms else NOT_MEASURED
+            return worst({name: judgement.proportion(part, table[name], passed=passed)
+                          for name in norms}) if norms else NOT_MEASURED
         return _judge(part, _growth(part, small, large), passed=passed)
     return _measurement(claim, judge, lines, beside=())
 
 
 def noise_that_stops(frames: Frames, claim: Claim) -> Measurement:
-    """G13: what the least noise costs that leaves a tenth of the targets, or fewer."""
+    """G13: what is left at the paper's noise, and what the least noise costs that leaves a tenth of
+    the targets, or fewer."""
     lines = several(outcomes(frames), LR)
     name = least_noise(lines)
     lost = search.rad(lines).get(name) if name else None
+    left = search.table(search.usable(lines), PAPER).get(SOME_NOISE)
     passed = succeeds(lines, NEARLY_ALL)
+
+    def judge(part: Part, _: str) -> Verdict:
+        if part.name == "stopped":
+            return NOT_MEASURED if left is None else judgement.proportion(part, left, passed=passed)
+        return _judge(part, lost, passed=passed)
     note = f"at {name}" if name else "no noise here leaves a tenth of the targets or fewer"
-    return _measured(claim, lines, lambda part, _: lost, passed, beside=(), note=note)
+    return _measurement(claim, judge, lines, beside=(), note=note)
 
 
 def private_base(frames: Frames, claim: Claim) -> Measurement:
@@ -115,8 +122,9 @@ def outcomes(frames: Frames) -> "DataFrame":
     found = [_of_notebook(frames, name) for name in NOTEBOOKS]
     known = [one for one in found if one is not None and len(one)]
     if not known:
-        return pd.DataFrame(columns=[search.CASE, search.MULTI, search.ARM, search.TARGET,
-                                     search.TRIES, search.ACCURACY, NEEDED, PAPER])
+        return pd.DataFrame(columns=[
+            search.CASE, search.SEED, search.MULTI, search.ARM, search.TARGET, search.TRIES,
+            search.ACCURACY, NEEDED, PAPER])
     joined = pd.concat(known, ignore_index=True)
     same = [search.CASE, search.MULTI, search.ARM, search.TARGET]
     joined = joined.drop_duplicates(same).reset_index(drop=True)
@@ -163,6 +171,12 @@ def least_noise(lines: "DataFrame") -> str | None:
     noisy = {name: Setting.named(name) for name in left.index
              if "noise" in name and "then" not in name and left[name] <= STOPPED}
     return min(noisy, key=lambda name: noisy[name].noise) if noisy else None
+
+
+def _by_base(found: "DataFrame") -> "DataFrame":
+    """`search.rad` by base and arm: targets that share a base are no draws of what it costs."""
+    lost, bases = search.rad(found), found.drop_duplicates(search.TARGET).set_index(search.TARGET)
+    return lost.groupby(bases[search.SEED].reindex(lost.index)).mean()
 
 
 def _against(part: Part, lines: "DataFrame", arm: str, other: str, column: str

@@ -25,6 +25,7 @@ PAPER, CHOSEN, MEAN = "any poison, any epoch", "one poison, last epoch", "mean p
 RULES = (PAPER, CHOSEN, MEAN)
 LARGEST_RAD = 0.05  # of the paper's rule, against the clean re-training at the same epoch
 CASE, BASE, AGAIN, ARM, RATE, MULTI = "case", "base", "again", "arm", "rate", "multi"
+SEED = "seed"  # of the base
 TARGET, TRIES, ACCURACY, NEEDED = "target", "poisons tried", "clean accuracy", "poisons needed"
 MODELS = {"linear": "softmax regression", "mlp-256-256": "MLP", "cnn-16-32": "CNN"}
 NOISE, SAMPLED, STEPS = "noise multiplier", "sample rate", "steps"  # of the re-training, if private
@@ -99,7 +100,7 @@ def outcomes(frame: "DataFrame") -> "DataFrame":
     rows = _measured(frame)
     clean = rows[rows["world"].eq("C")].set_index("twin")["key"]
     rows = rows[rows["world"].eq("P") & rows["twin"].isin(clean.index)].reset_index(drop=True)
-    names = [CASE, BASE, AGAIN, RATE, MULTI, TARGET]
+    names = [CASE, BASE, SEED, AGAIN, RATE, MULTI, TARGET]
     judgements = [_of_pair(key, clean[twin]) for key, twin in zip(rows["key"], rows["twin"])]
     found = pd.DataFrame(judgements, columns=[ACCURACY, NEEDED, TRIES, *RULES,
                                               *map(natural, RULES), NOISE, SAMPLED, STEPS])
@@ -107,6 +108,7 @@ def outcomes(frame: "DataFrame") -> "DataFrame":
         CASE: [f"{MODELS.get(model, model)}, {data}" for model, data in
                zip(rows["model"], rows["dataset"])],
         BASE: [_start(key).name for key in rows["key"]],
+        SEED: rows["init_seed"].astype(int),  # base and re-training have the same
         AGAIN: [_setting(line).name if _epsilon(line) is None else f"ε {_epsilon(line):g}"
                 for _, line in rows.iterrows()],
         RATE: rows["training.lr"].astype(float), MULTI: rows["attack.counts"].map(len) > 0,
