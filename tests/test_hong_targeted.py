@@ -87,7 +87,8 @@ def lines(arm, hits, *, case=LR, clean=0.5, natural=0, needed=None, multi=False,
     place = np.arange(targets)
     hit = (place < hits).astype(float)
     return pd.DataFrame({
-        CASE: case, ARM: arm, MULTI: multi, TARGET: place, search.SEED: place, PAPER: hit, CHOSEN: hit * (place < 2),
+        CASE: case, ARM: arm, MULTI: multi, TARGET: place, search.SEED: place, PAPER: hit,
+        CHOSEN: hit * (place < 2),
         MEAN: hit / 2, search.natural(PAPER): (place < natural).astype(float),
         search.natural(CHOSEN): 0.0, search.natural(MEAN): 0.0, search.TRIES: 20.0,
         ACCURACY: clean + 0.001 * (place % 3),
