@@ -185,12 +185,13 @@ for line in boundaries.published(final):
 # pair of maps, as in the paper, can show either sign.
 #
 # **DP is not shown to overfit more.** Training minus test accuracy differs from vanilla's by 0.3
-# points [-0.1, 0.8], at 1.4 [0.1, 2.7] points less test accuracy, and from that of the vanilla model
-# stopped as accurate by 0.3 [0.0, 0.6]. Both intervals leave room for a little more.
+# points [-0.1, 0.8], at 1.4 [0.1, 2.7] points less test accuracy, and from that of the vanilla
+# model stopped as accurate by 0.3 [0.0, 0.6]. Neither interval excludes that it overfits a little
+# more.
 #
-# **Less training does not explain the narrower area.** Vanilla stopped when it was first as accurate
-# as DP is *less* sure of itself than at its end. DP's area is 6.9 points [5.4, 8.3] narrower than
-# that.
+# **Less training does not explain the narrower area.** Vanilla stopped when it was first as
+# accurate as DP is *less* sure of itself than at its end. DP's area is 6.9 points [5.4, 8.3]
+# narrower than that.
 #
 # How sure a model is depends on its learning rate and length of training too; the two trainings
 # compared here differ in their rate, which was chosen for accuracy. The ten draws share one set of

@@ -42,7 +42,8 @@ def test_bad_bases_say_what_was_expected():
 
 # ---- decision maps
 
-TINY = dict(max_grad_norm=1.0, noise=1.0, points=2, stops=2, epochs=2.0, batch_size=100, momentum=0.9)
+TINY = dict(max_grad_norm=1.0, noise=1.0, points=2, stops=2, epochs=2.0, batch_size=100,
+            momentum=0.9)
 
 
 def test_a_map_is_kept_as_text_to_a_byte():
