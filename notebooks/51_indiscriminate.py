@@ -178,7 +178,7 @@ figures.table(
 chosen = [*clipped, *private]
 twins = stopped.labelled(stopped.differences(frame, chosen))
 figures.show(
-    figures.contrasts(twins, by="than", better="lower",
+    figures.contrasts(twins, by="than", better="lower", dots="draws",
                       xlabel="RAD against own twin, minus that of the stopped vanilla model",
                       sides=("the defence helps", "it harms")),
     id="indiscriminate-stopped", data=twins[["than", "draw", "difference"]].round(4),
@@ -328,8 +328,7 @@ figures.show(
 
 # %% [markdown]
 # ## Other pairs of classes
-# Dress and coat are one pair. Here are others, one draw each: against their own twins in the
-# figure, in all readings in the table.
+# Dress and coat are one pair. Here are others, one draw each, against their own twins.
 
 # %%
 several = run(indiscriminate.pairs(start, {name: arms[name] for name in (
@@ -344,6 +343,9 @@ figures.show(
              f" clipping at {noise_norm:g} minus it, mean and 95% t interval."),
     alt="Forest plot: RAD of both attacks over pairs of classes, and what clipping changes.",
 )
+
+# %% [markdown]
+# How often what G5 and G8 say of dress and coat is so:
 
 # %%
 figures.table(
