@@ -50,7 +50,8 @@ class Rows:
             r, c = r * math.exp(0.02 * random.randn()), c + 0.02 * random.randn()
             self.points.append({"key": key, "epoch": epoch, "step": epoch, "ratio": r, "cosine": c,
                                 "ratio_all": r, "cosine_all": c, "poison_records": 100.0,
-                                "clean_records": 100.0 * balance})
+                                "clean_records": 100.0 * balance, "share": r / (r + balance),
+                                "share_clipped": math.nan})
         return self
 
     def frames(self, notebook=NOTEBOOK):
@@ -176,8 +177,20 @@ def test_g9():
     free = indiscriminate(flipped=(1.85, 2.3), cost=0.0)
     assert word("G9", free, notebook=OTHER) == "inconclusive"  # flips cost nothing
     got = outcome("G9", indiscriminate().frames(OTHER))
-    assert got.setup == "as published"
+    assert got.setup.startswith("as published; ratios before clipping")
     assert got.note.endswith("near 2.5 (flipped), 2.5 (slab)")
+
+
+def test_g9_stands_beside_its_reading_of_clipped_gradients():
+    made = indiscriminate()
+    for row, point in ((row, point) for row in made.rows if row["defence.clip"]
+                       for point in made.points if point["key"] == row["key"]):
+        part = (1.9 if row["attack.name"] == "label_flip" else 2.4) * math.exp(0.1 * noise(
+            point["epoch"], row["key"]).randn())
+        point["share_clipped"] = part / (part + 2.5)  # both below the 2.5 of vanilla
+    ((name, direction, size),) = outcome("G9", made.frames(OTHER)).beside
+    assert name == disturbance.SUMMED and size is None
+    assert direction.outcome == "fails" and "slab" in direction.path
 
 
 def test_g9_without_anatomy_is_not_measured():

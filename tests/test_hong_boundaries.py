@@ -2,6 +2,7 @@
 
 import json
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,8 @@ def test_bad_bases_say_what_was_expected():
 
 # ---- decision maps
 
-TINY = dict(max_grad_norm=1.0, noise=1.0, points=2, epochs=2.0, batch_size=100, momentum=0.9)
+TINY = dict(max_grad_norm=1.0, noise=1.0, points=2, stops=2, epochs=2.0, batch_size=100,
+            momentum=0.9)
 
 
 def test_a_map_is_kept_as_text_to_a_byte():
@@ -149,6 +151,8 @@ def test_ends_stop_vanilla_where_it_is_as_accurate():
     final = boundaries.ends(along)
     stopped = final[final["series"].eq(boundaries.STOPPED)]
     assert stopped[["draw", "epoch"]].to_numpy().tolist() == [[0, 2]]  # draw 1 never gets there
+    early = along.assign(accuracy=along["accuracy"].mask(along["series"].eq("vanilla"), 0.95))
+    assert boundaries.STOPPED not in set(boundaries.ends(early)["series"])  # nothing extrapolated
     apart = boundaries.differences(final).set_index(["measure", "draw"])["difference"]
     longer, gap, unsure, accuracy = boundaries.MEASURES
     assert apart[longer].tolist() == pytest.approx([1.0, 2.0])
@@ -158,6 +162,25 @@ def test_ends_stop_vanilla_where_it_is_as_accurate():
     assert list(boundaries.table(final)["model"]) == ["vanilla", boundaries.STOPPED, "DP"]
     assert "+150.0" in boundaries.readings(boundaries.differences(final))
     assert boundaries.contrasts(final).shape == (4, 3)
+
+
+def test_a_stopped_model_lies_between_two_points_of_its_path():
+    vanilla = points("vanilla", [0.7, 0.9, 0.8, 0.95])
+    vanilla["unsure"] = [0.4, 0.2, 0.3, 0.1]
+    along = pd.concat([vanilla, points("DP", [0.85])], ignore_index=True)
+    stopped = boundaries.ends(along).iloc[-1]
+    assert stopped["series"] == boundaries.STOPPED
+    # first at 0.85 three quarters of the way from 0.7 to 0.9
+    assert [stopped[name] for name in ("epoch", "accuracy", "unsure")] == pytest.approx(
+        [1.75, 0.85, 0.25])
+
+
+def test_vanilla_has_more_points_but_no_more_lines_in_the_figure():
+    runs = boundaries.runs({"vanilla": 0.3, "DP": 1.0}, 1, **TINY | {"stops": 8, "epochs": 8.0})
+    assert [run.training.every for run in runs] == [1.0, 4.0]
+    path = points("vanilla", [0.5] * 8).assign(map=[np.full((64, 64), 0.9)] * 8)
+    (shown,) = boundaries.panels(path, ["vanilla"], points=2)
+    assert list(shown["boundaries"]) == ["epoch 4", "epoch 8"]
 
 
 # ---- figure 12
@@ -170,18 +193,26 @@ def utility_rows():
         (True, 4.0, 0.25, 0.60, 0.50, 500.0), (True, 4.0, 1.0, 0.20, 0.20, 1.0)]
     names = ("defence.clip", "defence.max_grad_norm", "defence.noise_multiplier", "best_accuracy",
              "accuracy", "epsilon")
-    return pd.DataFrame([shared | dict(zip(names, kind, strict=True)) for kind in kinds])
+    return pd.DataFrame([shared | {"key": place} | dict(zip(names, kind, strict=True))
+                         for place, kind in enumerate(kinds)])
 
 
-def test_figure_12_knows_vanilla_noise_and_epsilon():
+def test_figure_12_knows_vanilla_noise_and_epsilon(monkeypatch):
+    spent = {2: (0.25, 0.01, 100), 3: (1.0, 1.0, 1)}  # z, sampling rate, steps
+    monkeypatch.setattr(utility.ledger, "find", lambda key: ({"privacy": dict(zip(
+        ("noise_multiplier", "sample_rate", "steps"), spent[key], strict=True),
+        adjacency="add-remove")}, "store"))
     named = utility.named(utility_rows())
     assert named[utility.NORM].tolist() == [math.inf, 4, 4, 4]
     assert named[utility.NOISE].tolist() == [0, 0, 1.0, 4.0]
     found = utility.table(named)
     assert found["epsilon"].tolist() == ["500.0 (vacuous)", "1.0"]
     assert found["RAD, best epochs"].tolist() == ["0.250", "0.750"]
-    # one step of the bound from 1%: min(1, e p + delta) = 2.7%
-    assert found["cap for one poison, %"].tolist() == ["100.0", "2.7"]
+    # one Gaussian step from 1%: Phi(Phi^-1(0.01) + 1); else 1% plus the chance to be drawn at all,
+    # or more tightly
+    one_step, sampled = NormalDist().cdf(NormalDist().inv_cdf(0.01) + 1), 0.01 + 1 - 0.99**100
+    assert found["cap for one poison, %"].iloc[1] == f"{100 * one_step:.1f}"
+    assert 1 < float(found["cap for one poison, %"].iloc[0]) <= 100 * sampled
     says = utility.finding(named)
     assert "1 of 2 noisy trainings have an epsilon of at most 10" in says
     assert "cost 60.0 to 60.0 points" in says

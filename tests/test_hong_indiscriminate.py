@@ -178,7 +178,19 @@ def test_settings_are_chosen_on_other_draws():
     assert shaping.chosen(table.iloc[:1], ["C 4"]) is None
 
 
-def test_a_stopped_model_is_read_where_its_clean_twin_was_as_accurate(monkeypatch):
+def test_the_best_epoch_is_a_whole_one_whatever_else_was_measured(monkeypatch):
+    frame = made_up(LOST, draws=1)
+    plain = frame["defence.clip"].eq(False)
+    frame["training.checkpoints"] = np.where(plain, 10, 0)
+    points = [(0.3, 0.99), (1.0, 0.7), (1.28, 0.98), (2.0, 0.8), (2.5, 0.97)]
+    monkeypatch.setattr(study, "curves", lambda rows: pd.DataFrame([
+        {"key": key, "epoch": epoch, "accuracy": value}
+        for key in rows["key"] for epoch, value in points]))
+    found = rad.named(frame)
+    assert found["best_accuracy"].tolist() == frame["best_accuracy"].mask(plain, 0.8).tolist()
+
+
+def test_a_stopped_model_is_read_around_where_its_clean_twin_was_as_accurate(monkeypatch):
     frame = made_up(LOST, draws=1)
     steps = np.array([1, 10, 100])
     reached = {"C": [0.7, 0.9, 0.95], "P": [0.7, 0.85, 0.8]}
@@ -189,12 +201,23 @@ def test_a_stopped_model_is_read_where_its_clean_twin_was_as_accurate(monkeypatc
             for step, value in zip(steps, reached[row["world"]])])
     monkeypatch.setattr(study, "curves", curves)
     found = stopped.differences(frame, ["C 4", "C 4, noise 0.1"]).set_index([rad.KIND, rad.ARM])
-    row = found.loc[(FLIPS, "C 4, noise 0.1")]  # 0.9 clean: vanilla at step 10
-    assert row["stopped"] == pytest.approx(1 - 0.85 / 0.9)
+    row = found.loc[(FLIPS, "C 4, noise 0.1")]  # 0.9 clean: vanilla at step 10, so from 5 to 20
+    along = row["defended"] - row["moments"]
+    assert along[[0, 20, 40]] == pytest.approx([
+        1 - (0.7 + 0.15 * 4 / 9) / 0.9, 1 - 0.85 / 0.9, 1 - (0.85 - 0.05 * 10 / 90) / 0.9])
+    assert row["stopped"] == pytest.approx(along.mean())
     assert row["difference"] == pytest.approx(row["defended"] - row["stopped"])
-    between = found.loc[(SLAB, "C 4")]  # 0.94 clean: step 82
-    assert between["stopped"] == pytest.approx(1 - (0.85 - 0.05 * 72 / 90) / 0.94)
+    between = found.loc[(SLAB, "C 4")]  # 0.94 clean: step 82, so from 41 to the end of the path
+    along = between["defended"] - between["moments"]
+    assert along[20] == pytest.approx(1 - (0.85 - 0.05 * 72 / 90) / 0.94)
+    assert along[[30, 40]] == pytest.approx([1 - 0.8 / 0.94] * 2)
     assert (found["missing"] == "").all()
+    lines = found.reset_index()
+    ends = 100 * row["moments"].min(), 100 * row["moments"].max()
+    said = "{:+.1f} to {:+.1f}".format(*ends).replace("-", "−")
+    assert stopped.span(lines[lines[rad.KIND].eq(FLIPS) & lines[rad.ARM].eq(
+        "C 4, noise 0.1")]) == said
+    assert f"{FLIPS}, C 4, noise 0.1\n({said})" in set(stopped.labelled(lines)["than"])
     above = stopped.differences(made_up(LOST, draws=1).assign(
         accuracy=lambda one: one["accuracy"].where(~one["world"].eq("C"), 0.99)), ["C 4"])
     assert set(above["missing"]) == {"above the path"} and above["difference"].isna().all()
@@ -227,6 +250,20 @@ def test_figure_8_is_drawn_from_the_data_alone(store):
     images, titles = prototypes.picture(run)
     assert len(images) == len(poison) and titles[0].endswith(f"{poison['copies'].max()}x")
     assert figures.scatter([{"frame": found, "title": "slab"}], xlabel="x", ylabel="y").axes
+
+
+def test_what_holds_for_one_pair_of_classes_is_counted_over_others():
+    first = made_up(LOST, draws=1).assign(dataset="fashion-mnist:0-8")
+    reverse = {"label_flip": FLIP_LOSS | {"vanilla": 0.2}, "slab": SLAB_LOSS | {"C 4": 0.1}}
+    second = made_up(reverse, draws=1).assign(dataset="fashion-mnist:1-9")
+    both = pd.concat([first, second.assign(key=second["key"] + " 2")], ignore_index=True)
+    found = damage.pairs_table(both, "C 4").set_index("reading").loc[rad.OWN]
+    assert found["pairs"] == 2 and found["pairs where C 4 is worse, slab"] == 1
+    # 15 against 4 points, and 15 against 20
+    assert found["slab over 4 times flips"] == 0 and found["slab at most flips"] == 1
+    mild = made_up(LOST | {"label_flip": FLIP_LOSS | {"vanilla": 0.03}}, draws=1)
+    assert damage.pairs_table(mild, "C 4")["slab over 4 times flips"].tolist()[1:] == [1, 1]
+    assert damage.pairs_table(first.iloc[:0], "C 4").empty
 
 
 def test_tables_of_the_notebook():

@@ -37,20 +37,22 @@ READINGS = {  # the measures that the paper reads from its two maps, and what it
 
 
 def runs(rates: Mapping[str, float], draws: int, *, max_grad_norm: float, noise: float,
-         points: int, **settings: Any) -> list[Run]:
+         points: int, stops: int, **settings: Any) -> list[Run]:
     """Every arm's training on two moons, each draw with seeds of its own.
 
     rates: learning rates of the arms, by name. points: measurements along a training, each with a
-    map. settings: further ones of `Training`, with its epochs. Raises ValueError for another arm.
+    map; stops: those of the vanilla training, so that it can be stopped. settings: further ones of
+    `Training`, with its epochs. Raises ValueError for another arm.
     """
     defences = {VANILLA: bases.defence(None), CLIPPED: bases.defence(max_grad_norm),
                 DP: bases.defence(max_grad_norm, noise)}
     if unknown := rates.keys() - defences.keys():
         raise ValueError(f"arms {', '.join(unknown)}: expected {', '.join(defences)}")
-    shared = Training(every=settings["epochs"] / points, **settings)
-    start = Run(dataset="moons", model="mlp-256-256", attack=bases.no_attack(), training=shared,
-                precision="fast", maps=True)
-    return [start.with_(defence=defences[arm], training__lr=rate, init_seed=draw, noise_seed=draw)
+    start = Run(dataset="moons", model="mlp-256-256", attack=bases.no_attack(),
+                training=Training(**settings), precision="fast", maps=True)
+    every = {arm: settings["epochs"] / (stops if arm == VANILLA else points) for arm in rates}
+    return [start.with_(defence=defences[arm], training__lr=rate, training__every=every[arm],
+                        init_seed=draw, noise_seed=draw)
             for arm, rate in rates.items() for draw in range(draws)]
 
 
@@ -78,18 +80,31 @@ def points(frame: "DataFrame") -> "DataFrame":
 
 
 def ends(along: "DataFrame") -> "DataFrame":
-    """The last point of each run, and of vanilla also the first that is as accurate as DP's end.
+    """The last point of each run, and of vanilla also the moment when it was first as accurate as
+    DP at its end, between two points of its path.
 
-    A draw in which vanilla is never as accurate has no such line.
+    A draw has no such line where vanilla is never as accurate, or is so at its first point.
     """
     import pandas as pd
 
     last = along.sort_values("epoch").groupby(["series", "draw"], sort=False).tail(1)
-    goal = last[last["series"].eq(DP)].set_index("draw")["accuracy"]
-    plain = along[along["series"].eq(VANILLA)]
-    wanted = plain["draw"].map(goal)
-    reached = plain[plain["accuracy"].ge(wanted)].sort_values("epoch").groupby("draw").head(1)
-    return pd.concat([last, reached.assign(series=STOPPED)], ignore_index=True)
+    goal = last[last["series"].eq(DP)].set_index("draw")["accuracy"].astype(float)
+    plain = along[along["series"].eq(VANILLA) & along["draw"].isin(goal.index)]
+    stopped = [_stopped(path, goal[draw]) for draw, path in plain.groupby("draw")]
+    return pd.concat([last, *stopped], ignore_index=True)
+
+
+def _stopped(path: "DataFrame", accuracy: float) -> "DataFrame":
+    """The line of a path at the moment when it first had this accuracy, if there is one."""
+    path = path.sort_values("epoch")
+    first = int(path["accuracy"].ge(accuracy - 1e-9).to_numpy().argmax())
+    if not first:  # never, or at the first point already: nothing is extrapolated
+        return path.iloc[:0]
+    names = ["epoch", *(column for column, _ in MEASURES.values())]
+    low, high = path.iloc[first - 1], path.iloc[first]
+    part = (accuracy - low["accuracy"]) / (high["accuracy"] - low["accuracy"])
+    return path.iloc[first:first + 1].assign(series=STOPPED, **{
+        name: low[name] + part * (high[name] - low[name]) for name in names})
 
 
 def differences(final: "DataFrame", than: str = VANILLA, *, own: str = DP) -> "DataFrame":
@@ -201,8 +216,9 @@ def unsure(probabilities: "np.ndarray") -> float:
     return float((np.maximum(probabilities, 1 - probabilities) < UNSURE).mean())
 
 
-def panels(along: "DataFrame", arms: Iterable[str], *, draw: int = 0) -> list[dict]:
-    """For each arm what `lib.figures.decision_maps` draws: the last map, and the boundary by epoch.
+def panels(along: "DataFrame", arms: Iterable[str], *, points: int, draw: int = 0) -> list[dict]:
+    """For each arm what `lib.figures.decision_maps` draws: the last map, and the boundary at this
+    many moments, at equal distances up to the end.
     """
     found = []
     for arm in arms:
@@ -210,6 +226,7 @@ def panels(along: "DataFrame", arms: Iterable[str], *, draw: int = 0) -> list[di
         if path.empty:
             found.append({"title": arm, "map": None, "boundaries": {}})
             continue
+        path = path.iloc[::-max(1, len(path) // points)][::-1][-points:]
         last = path.iloc[-1]
         found.append({"title": f"{arm}: test accuracy {100 * last['accuracy']:.0f}%",
                       "map": last["map"],

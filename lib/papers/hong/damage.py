@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from lib import privacy
-from lib.papers.hong import rad
+from lib.papers.hong import rad, stopped
 from lib.papers.hong.indiscriminate import FLIPS, LARGEST, SLAB, VANILLA
 from lib.verdicts import judgement, rows
 
@@ -73,7 +73,7 @@ def followed(found: "DataFrame", twins: "DataFrame", names: Sequence[str], draws
              ) -> "DataFrame":
     """At the largest share, in the first draws: the last clipping norm, clean accuracy, RAD as
     released and against the own twin, the latter also minus that of the vanilla model stopped as
-    accurate, and epsilon; a line an attack and arm.
+    accurate (in brackets at single moments), and epsilon; a line an attack and arm.
 
     found: of `rad.compared`. twins: of `stopped.differences`.
     """
@@ -85,12 +85,13 @@ def followed(found: "DataFrame", twins: "DataFrame", names: Sequence[str], draws
         for name in names:
             own = at[at[rad.ARM].eq(name) & at[rad.DRAW].lt(draws)]
             apart = twins[twins[rad.KIND].eq(kind) & twins[rad.ARM].eq(name)
-                          & twins[rad.DRAW].lt(draws)]["difference"].dropna()
+                          & twins[rad.DRAW].lt(draws)].dropna(subset="difference")
             if len(own):
                 lines.append((kind, name, _norm(own), own[rad.CLEAN].mean(),
                               *(judgement.points(own[one].to_numpy(), sign="")
                                 for one in (rad.RELEASED, rad.OWN)),
-                              judgement.points(apart.to_numpy()) if len(apart) else None,
+                              f"{judgement.points(apart['difference'].to_numpy())}"
+                              f" ({stopped.span(apart)})" if len(apart) else None,
                               own["epsilon"].mean()))
     return pd.DataFrame(lines, columns=[rad.KIND, rad.ARM, "last norm", rad.CLEAN, rad.RELEASED,
                                         rad.OWN, "minus the stopped model", "epsilon"])
@@ -140,20 +141,42 @@ def epsilon(z: float, rate: float, steps: int) -> float:
     return privacy.dpsgd_epsilon(z, rate, steps, 1e-5, accountant="rdp")
 
 
-def of_pairs(frame: "DataFrame", names: Sequence[str]) -> "DataFrame":
-    """Class pairs as instances: RAD (own twin) of an arm minus that of the vanilla model, and the
-    vanilla model's own, a line a pair and comparison."""
+def of_pairs(frame: "DataFrame", names: Sequence[str], *, reading: str = rad.OWN) -> "DataFrame":
+    """Class pairs as instances: RAD of an arm minus that of the vanilla model, and the vanilla
+    model's own, a line a pair and comparison."""
     import pandas as pd
 
     found, lines = rad.usual(rad.compared(frame)), []
     for kind in (FLIPS, SLAB):
-        table = rad.at(found, kind).pivot_table(index="dataset", columns=rad.ARM, values=rad.OWN,
+        table = rad.at(found, kind).pivot_table(index="dataset", columns=rad.ARM, values=reading,
                                                 sort=False)
         for name in (name for name in names if {name, VANILLA} <= set(table.columns)):
             values = table[name] - (table[VANILLA] if name != VANILLA else 0)
             what = f"{kind}, {name}" + (" minus vanilla" if name != VANILLA else "")
             lines += [(pair, what, value) for pair, value in values.dropna().items()]
     return pd.DataFrame(lines, columns=["pair", "than", "difference"])
+
+
+def pairs_table(frame: "DataFrame", name: str) -> "DataFrame":
+    """What a claim about one pair of classes is over these: a line a reading of RAD. What an arm
+    changes, in how many pairs it does harm, and in how many the slab attack costs the vanilla model
+    four times what flipped labels cost, and no more than these."""
+    import pandas as pd
+
+    found, lines = rad.usual(rad.compared(frame)), []
+    for reading in rad.READINGS:
+        flips, slab = (rad.at(found, kind).pivot_table(
+            index="dataset", columns=rad.ARM, values=reading) for kind in (FLIPS, SLAB))
+        if not {name, VANILLA} <= set(flips.columns) & set(slab.columns):
+            continue
+        changes = [one[name] - one[VANILLA] for one in (flips, slab)]
+        both = pd.DataFrame({"flips": flips[VANILLA], "slab": slab[VANILLA]}).dropna()
+        lines.append((reading, len(both), *(judgement.points(one.to_numpy()) for one in changes),
+                      int(changes[1].gt(0).sum()), int(both["slab"].gt(4 * both["flips"]).sum()),
+                      int(both["slab"].le(both["flips"]).sum())))
+    return pd.DataFrame(lines, columns=[
+        "reading", "pairs", f"{FLIPS}, {name} minus vanilla", f"{SLAB}, {name} minus vanilla",
+        f"pairs where {name} is worse, slab", "slab over 4 times flips", "slab at most flips"])
 
 
 def pairs_finding(lines: "DataFrame") -> str:

@@ -34,6 +34,8 @@ TRAINED = 0.8  # accuracy of a trained model; a guess among two classes has 0.5
 LEARNT = 0.5  # lift of a patch that counts as learnt
 FRACTION, NORM = 0.4, 4.0  # of G9
 FLIPPED, SLAB = "label_flip", "slab"
+SUMMED = "ratio of what is summed"  # of gradients as a step takes them: clipped where a run clips
+READ_AS = "; ratios before clipping, weights of an epoch's end, all records"
 
 
 # ---------------------------------------------------------------- figure 1
@@ -235,12 +237,21 @@ def _most_drawn(frame: "DataFrame") -> "DataFrame":
         rows.optional(group, "attack.clip_pixels").eq(True).all())))
 
 
-def ratio_change(found: "DataFrame") -> "DataFrame":
+def scalars(found: "DataFrame") -> "DataFrame":
+    """Means over the epochs, one line a run: the paper's scalar, and `SUMMED`, the same of the
+    gradients as they are summed, over all parameters. found: of `figure4`."""
+    keys = ["attack", "norm", "draw"]
+    part = found["share_clipped"].astype(float).fillna(found["share"].astype(float))
+    summed = found.assign(**{SUMMED: part / (1 - part) * found["balance"]}).groupby(keys)[SUMMED]
+    return anatomy.means(found, keys).merge(summed.mean().reset_index(), on=keys)
+
+
+def ratio_change(found: "DataFrame", column: str = "ratio") -> "DataFrame":
     """Mean ratio at C 4 minus the vanilla one, one line an attack and draw; `difference`.
 
-    found: `anatomy.means` of figure 4, by attack, norm and draw.
+    found: of `scalars`.
     """
-    wide = found.pivot_table(index=["attack", "draw"], columns="norm", values="ratio")
+    wide = found.pivot_table(index=["attack", "draw"], columns="norm", values=column)
     own, plain = (wide.get(name) for name in (f"C {NORM:g}", anatomy.VANILLA))
     if own is None or plain is None:
         wide = wide.iloc[:0].assign(difference=0.0)
@@ -261,20 +272,22 @@ def _costs(frame: "DataFrame") -> bool | None:
 
 def clipping(frames: Frames, claim: Claim) -> Measurement:
     """G9: the mean ratio at C 4 minus that of the vanilla model, draw by draw, under flipped labels
-    and under the slab attack. Of several settings of an attack, the one with the most draws."""
+    and under the slab attack. Of several settings of an attack, the one with the most draws. Beside
+    it, the same of the gradients as they are summed, clipped where the model clips."""
     by_epoch = figure4(frames[claim.notebook], paths=frames.get(f"{claim.notebook}/anatomy"))
     if by_epoch.empty:
         return judgement.unmeasured(claim)
-    found = anatomy.means(by_epoch, ["attack", "norm", "draw"])
-    apart = ratio_change(found)
+    found = scalars(by_epoch)
+    apart = {name: ratio_change(found, name) for name in ("ratio", SUMMED)}
     passed = _costs(frames[claim.notebook])
 
-    def judge(part: Part, _: str) -> Verdict:
-        return judgement.guarded(part, apart.loc[apart["attack"].eq(part.name), "difference"],
+    def judge(part: Part, column: str) -> Verdict:
+        own = apart[column]
+        return judgement.guarded(part, own.loc[own["attack"].eq(part.name), "difference"],
                                  passed=passed)
-    direction, size = judgement.verdicts(claim, judge, "")
+    direction, size = judgement.verdicts(claim, judge, "ratio")
     line = by_epoch.iloc[0]
     setup = "as published" if line["dataset"] in DRAWS.datasets and line["model"] in DRAWS.models \
         else f"substitute: {line['dataset']}, {line['model']} for {DRAWS.words}"
-    return Measurement(direction, size, (), setup, by_epoch["key"].nunique(),
-                       _stationary(found, "attack"))
+    return Measurement(direction, size, ((SUMMED, *judgement.verdicts(claim, judge, SUMMED)),),
+                       setup + READ_AS, by_epoch["key"].nunique(), _stationary(found, "attack"))

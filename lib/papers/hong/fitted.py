@@ -47,8 +47,7 @@ def paths(attacked: "DataFrame", curves: "DataFrame | None" = None) -> "DataFram
     found = study.curves(attacked) if curves is None else curves[
         curves["key"].isin(attacked["key"])].merge(
             attacked[["key", rad.KIND, rad.ARM, rad.DRAW]], on="key")
-    whole = (found["epoch"] - found["epoch"].round()).abs().lt(0.02) & found["epoch"].gt(0.5)
-    return found[whole].assign(epoch=found["epoch"].round())
+    return found[rad.whole(found)].assign(epoch=lambda points: points["epoch"].round())
 
 
 def gaps(points: "DataFrame", reading: str) -> "Series":

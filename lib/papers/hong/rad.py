@@ -28,15 +28,36 @@ USUAL = {"attack.rho_squared": 0.8, "attack.clip_pixels": True}  # of the slab a
 
 
 def named(frame: "DataFrame") -> "DataFrame":
-    """The measured rows of both attacks, with the attack's name, the arm, share and draw.
+    """The measured rows of both attacks, with the attack's name, the arm, share and draw, and the
+    best accuracy over whole epochs.
 
     Without those that keep their anatomy: they are trainings of other rows once more.
     """
     found = rows.measured(frame, world=None).drop_duplicates("key")
     found = found[found["attack.name"].isin(list(KINDS)) & ~found["anatomy"].astype(bool)]
+    found = _best_of_whole_epochs(found)
     return found.assign(**{
         KIND: found["attack.name"].map(KINDS), ARM: arms(found), SHARE: found["attack.fraction"],
         DRAW: found["attack_seed"], "private": private_records(found)})
+
+
+def _best_of_whole_epochs(frame: "DataFrame") -> "DataFrame":
+    """With the best accuracy of whole epochs also for rows that are measured in between (the
+    vanilla ones, so that they can be stopped): more points would give them a better best."""
+    from lib import study
+
+    early = frame["training.checkpoints"].fillna(0).gt(0)
+    if not early.any():
+        return frame
+    points = study.curves(frame.loc[early, ["key", "weights", "accuracy"]])
+    best = points[whole(points)].groupby("key")["accuracy"].max()
+    return frame.assign(best_accuracy=frame["best_accuracy"].mask(early, frame["key"].map(best)))
+
+
+def whole(points: "DataFrame") -> "Series":
+    """Which points of paths lie at the end of an epoch."""
+    epoch = points["epoch"].astype(float)
+    return (epoch - epoch.round()).abs().lt(0.02) & epoch.gt(0.5)
 
 
 def arms(frame: "DataFrame") -> "Series":

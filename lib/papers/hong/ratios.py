@@ -38,28 +38,19 @@ def _vanilla_first(column: "Series") -> "Series":
     return column.ne(anatomy.VANILLA) if column.name == "norm" else column
 
 
-def means(found: "DataFrame") -> "DataFrame":
-    """Means over the epochs, one line a run: the paper's scalar, and `summed`, the same of the
-    gradients as they are summed (clipped where the run clips), over all parameters."""
-    keys = ["attack", "norm", "draw"]
-    part = found["share_clipped"].astype(float).fillna(found["share"].astype(float))
-    summed = found.assign(summed=part / (1 - part) * found["balance"]).groupby(keys)["summed"]
-    return anatomy.means(found, keys).merge(summed.mean().reset_index(), on=keys)
-
-
 def table(found: "DataFrame") -> "DataFrame":
     """One line an attack and way to train: the published mean ratio, ours and the mean cosine with
     intervals over draws, the ratio of clipped gradients, and where all gradients cancel."""
     import pandas as pd
 
-    scalars, lines = means(found), []
+    scalars, lines = disturbance.scalars(found), []
     for name, (_, kind) in PANELS.items():
         for norm in (anatomy.VANILLA, CLIPPED):
             own = scalars[scalars["attack"].eq(name) & scalars["norm"].eq(norm)]
             if len(own):
                 lines.append((kind, norm, own["draw"].nunique(), PUBLISHED[name, norm],
-                              number(own["ratio"]), number(own["summed"]), own["balance"].mean(),
-                              signed(own["cosine"])))
+                              number(own["ratio"]), number(own[disturbance.SUMMED]),
+                              own["balance"].mean(), signed(own["cosine"])))
     return pd.DataFrame(lines, columns=TABLE)
 
 
@@ -74,7 +65,7 @@ def number(values: "Series", sign: str = "") -> str:
 
 def finding(found: "DataFrame") -> str:
     """In words: what clipping changes in the mean ratio, and where both ratios end."""
-    apart, last = disturbance.ratio_change(means(found)), found["epoch"].max()
+    apart, last = disturbance.ratio_change(disturbance.scalars(found)), found["epoch"].max()
     said = []
     for name, (_, kind) in PANELS.items():
         change = apart.loc[apart["attack"].eq(name), "difference"]

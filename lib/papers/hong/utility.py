@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lib import privacy
+from lib import ledger, privacy
 from lib.papers.hong import bases
 from lib.study import Run
 
@@ -71,7 +71,8 @@ def panels(frame: "DataFrame", noise_norm: float = bases.NOISE_NORM) -> list[dic
 def table(frame: "DataFrame") -> "DataFrame":
     """One line per model and noise: z, epsilon, what it permits, accuracy, RAD. frame: of `named`.
 
-    The cap: the most success that one appended poison may have, from NATURAL without it.
+    The cap: the most success that one appended poison may have, from NATURAL without it, over the
+    whole privacy profile of the training; one point of it, (epsilon, delta), permits far more.
     """
     import pandas as pd
 
@@ -95,7 +96,10 @@ def _words(epsilon: float) -> str | None:
 def _cap(line: "Series") -> str | None:
     if math.isnan(line["epsilon"]):
         return None
-    return _percent(privacy.attack_success_cap(NATURAL, line["epsilon"], line["delta"], 1))
+    known = (ledger.find(line["key"])[0] or {})["privacy"]
+    return _percent(privacy.dpsgd_attack_success_cap(
+        NATURAL, known["noise_multiplier"], known["sample_rate"], known["steps"], k=1,
+        adjacency=known["adjacency"]))
 
 
 def _percent(share: float) -> str | None:
