@@ -32,9 +32,13 @@ papers.headline("52_one_shot")
 # $$\arg\min_x \; \lVert f(x) - f(t) \rVert^2 + \beta \lVert x - d \rVert^2.$$
 #
 # The attacker tries up to 20 donors, one after the other, each in a re-training of its own. The
-# paper counts the target as hit if *any* of these re-trainings has it wrong at *any* epoch, while
-# accuracy is at most 5% below that of a clean re-training. So many looks find something without an
-# attack, too: the *natural* rate is what the same rule finds in as many clean re-trainings.
+# paper counts the target as hit if *any* of these re-trainings has it wrong (here: gives it the
+# wanted label) at *any* epoch, while accuracy is at most 5% below that of a clean re-training. So
+# many looks find something without an attack, too: the *natural* rate is what the same rule finds
+# in as many clean re-trainings, each with batches and noise of its own.
+#
+# With softmax regression each target has a base of its own, and its own batches, so that intervals
+# over targets cover both. The MLP and the CNN have one base for all: their intervals do not.
 
 # %% [markdown]
 # ## Set-up and parameters

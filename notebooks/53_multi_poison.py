@@ -32,7 +32,8 @@ papers.headline("53_multi_poison")
 # The attacker raises $k$ until the target is hit, each time in a re-training of its own. Success
 # means that some $k$ hits at some epoch while accuracy is at most 5% below that of a clean
 # re-training; *poisons needed* is the smallest such $k$. The *natural* rate applies the same rule
-# to as many clean re-trainings.
+# to as many clean re-trainings, each with batches and noise of its own. With softmax regression
+# each target has a base of its own; the MLP has one for all.
 
 # %% [markdown]
 # ## Parameters

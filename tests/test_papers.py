@@ -247,7 +247,7 @@ def test_the_table_keeps_its_order():
 
 # ---------------------------------------------------------------- amended claims, and looks
 
-AMENDED = {f"R{i}" for i in range(6, 16)} | {"R2", "D1a", "G7"}
+AMENDED = {f"R{i}" for i in range(6, 16)} | {"R2", "D1a", "G7", "G13"}
 
 
 def test_amended_claims_and_those_looked_at_say_so():

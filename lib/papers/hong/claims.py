@@ -19,6 +19,18 @@ FROZEN_G7 = Amendment(
     measure=shaping.noise_helps,
 )
 
+FROZEN_G13 = Amendment(
+    on="2026-11-27",
+    change="the success that is left at the paper's noise stands beside its cost; as frozen, a noise "
+    "that stops nothing left nothing to judge",
+    known="all rows of notebook 53 with one base for all targets, and this claim's verdict on them",
+    direction=(
+        above("cost", "RAD at the least noise with success of 10% or less", 0, kind="number"),
+    ),
+    size=(above("rad", "RAD at the least noise with success of 10% or less", 0.5, kind="number"),),
+    measure=frogs.noise_that_stops,
+)
+
 CLAIMS = (
     Claim(
         "G1",
@@ -295,6 +307,7 @@ CLAIMS = (
         setup=TARGETED,
         measure=frogs.noise_that_stops,
         planned=25,
+        amended=FROZEN_G13,
     ),
     Claim(
         "G14",
