@@ -21,7 +21,7 @@ FROZEN_G7 = Amendment(
 
 FROZEN_G13 = Amendment(
     on="2026-11-27",
-    change="the success that is left at the paper's noise stands beside its cost; as frozen, a noise "
+    change="the success that is left at the paper's noise stands beside its cost; as frozen, noise "
     "that stops nothing left nothing to judge",
     known="all rows of notebook 53 with one base for all targets, and this claim's verdict on them",
     direction=(
