@@ -54,10 +54,20 @@ def _leave_the_users_cache_alone():
 
 
 def pytest_collection_modifyitems(config, items):
+    asking = [item for item in items if item.get_closest_marker("gpu")]
+    if asking and not _has_gpu():
+        for item in asking:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
     if not config.getoption("--all"):
         for item in items:
             if item.get_closest_marker("thorough"):
                 item.add_marker(pytest.mark.skip(reason="runs with --all alone"))
+
+
+def _has_gpu():
+    import torch
+
+    return torch.cuda.is_available()
 
 
 # Where processes that share the tests write down what they take; not for what a test starts.

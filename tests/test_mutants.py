@@ -54,7 +54,7 @@ def mutant(name, file, old, new, *tests):
     return Mutant(name, file, old, new, tests)
 
 
-STEP, BATCHES = "training/fit.py", "training/batches.py"
+STEP, DRAWS, BATCHES = (f"training/{name}.py" for name in ("fit", "draws", "batches"))
 LAYERS, FALLBACK, GRAM = (f"training/steps/{name}.py" for name in ("closed_form", "per_sample",
                                                                    "coefficients"))
 DPSGD, PATE, LPMST, ALIBI, NOISE = (f"defences/{name}.py" for name in ("dpsgd", "pate", "lpmst",
@@ -65,6 +65,7 @@ ACCOUNT, BOUNDS, TABLE, VOTES = (f"privacy/{name}.py" for name in ("dpsgd", "bou
                                                                    "pate"))
 
 LOOP = "test_training.py::test_clipped_sums_equal_a_loop_over_samples"
+AHEAD = "test_draws.py::test_the_noise_has_its_deviation_and_its_own_seed"
 OTHER = "test_training_modules.py::test_none_of_them_takes_a_closed_form"
 OPACUS = "test_training.py::test_private_training_equals_opacus[sgd-False-head]"
 ON_THE_SUM = "test_training.py::test_noise_is_on_the_sum_and_is_divided_by_the_expected_batch_size"
@@ -84,16 +85,16 @@ MUTANTS = [
     # the private step: noise
     mutant(
         "noise over the batch size",
-        STEP,
+        DRAWS,
         "addcmul_(self.draw, scales)",
-        "addcmul_(self.draw, scales / self.expected[models][:, None])",
+        "addcmul_(self.draw, scales / len(self.drawn[0]))",
         ON_THE_SUM,
     ),
     mutant(
         "half the noise",
-        STEP,
-        "[[members[model].noise] for",
-        "[[members[model].noise / 2] for",
+        DRAWS,
+        "[[members[place].noise] for",
+        "[[members[place].noise / 2] for",
         ON_THE_SUM,
     ),
     mutant(
@@ -105,24 +106,53 @@ MUTANTS = [
     ),
     mutant(
         "the same noise in every step",
-        STEP,
-        "for batch in drawn], noise, number)",
-        "for batch in drawn], [one.clone_state() for one in noise], number)",
+        DRAWS,
+        "part.normal_(generator=random)",
+        "part.normal_(generator=random.clone_state())",
         OPACUS,
     ),
     mutant(
         "no noise on the last layer",
-        STEP,
-        ".split(self.sizes), self.trained)",
-        ".split(self.sizes)[:-1], self.trained)",
+        DRAWS,
+        "self.draw.split(sizes), [",
+        "self.draw.split(sizes)[:-1], [",
         OPACUS,
     ),
     mutant(
         "one noise for all models of a group",
-        STEP,
-        'generator("noise", member.noise_seed',
-        'generator("noise", members[0].noise_seed',
+        DRAWS,
+        'generator("noise", seed, device), index',
+        'generator("noise", noisy.seeds[0], device), index',
         "test_training.py::test_a_run_alone_and_in_a_group_agree[head-True]",
+    ),
+    # the same drawn ahead
+    mutant(
+        "one noise for all models of a group, ahead",
+        DRAWS,
+        'generator("noise", seed, device) for seed in noisy.seeds',
+        'generator("noise", noisy.seeds[0], device) for seed in noisy.seeds',
+        AHEAD,
+    ),
+    mutant(
+        "the same noise in every step of a block",
+        DRAWS,
+        "else self.noise[self.of, at]",
+        "else self.noise[self.of, 0]",
+        AHEAD,
+    ),
+    mutant(
+        "records sampled twice as often, ahead",
+        DRAWS,
+        "generator=random, device=device) < sample_rate",
+        "generator=random, device=device) < 2 * sample_rate",
+        "test_draws.py::test_poisson_blocks_have_the_distribution_of_independent_draws",
+    ),
+    mutant(
+        "a batch cut to the width it usually has",
+        DRAWS,
+        "_present(sizes, indices.shape[1])",
+        "_present(sizes.clamp_max(int(n * sample_rate)), indices.shape[1])",
+        "test_draws.py::test_poisson_blocks_have_the_distribution_of_independent_draws",
     ),
     # clipping
     mutant(
@@ -178,7 +208,7 @@ MUTANTS = [
     mutant(
         "an infinite gradient counts",
         LAYERS,
-        "if not norms.isfinite().all():",
+        "if branchless or not norms.isfinite().all():",
         "if False:",
         "test_training.py::test_a_record_without_a_finite_gradient_counts_for_nothing[head]",
     ),
@@ -242,9 +272,9 @@ MUTANTS = [
     ),
     mutant(
         "noise on frozen parameters",
-        STEP,
-        "itertools.compress(self.draw.split(self.sizes), self.trained)",
-        "self.draw.split(self.sizes)",
+        DRAWS,
+        "[parameter.requires_grad for parameter in parameters]",
+        "[True for parameter in parameters]",
         "test_training_modules.py::test_frozen_parameters_are_those_of_opacus",
     ),
     # the epsilon of DP-SGD

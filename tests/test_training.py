@@ -168,8 +168,8 @@ def test_members_that_are_one_training_are_trained_once(monkeypatch):
               dataclasses.replace(one, labels=labels.flip(0))]
     trained = []
     whole = training.fit.__globals__["_fit_group"]
-    monkeypatch.setitem(training.fit.__globals__, "_fit_group", lambda *given: trained.extend(
-        given[3]) or whole(*given))
+    monkeypatch.setitem(training.fit.__globals__, "_fit_group",
+                        lambda *given, **how: trained.extend(given[3]) or whole(*given, **how))
     found = training.fit(build, pool, [one, one, *others], Schedule(3, snapshots=(1,)))
     assert len(trained) == 5
     assert len({tuple(each.tolist()) for each in found.parameters}) == 5

@@ -47,11 +47,12 @@ def _train(build: Callable[[], nn.Module], pool: Tensor, member: Member, schedul
     inner = torch_optimizer(module, member.lr, schedule)
     step = private_step(module, inner, member, ghost=ghost)
     snapshots = {}
+    rows, labels = member.rows.to(pool.device), member.labels.to(pool.device)
     batches = training.member_batches(member, schedule.sampling, pool.device)
     for number in range(schedule.steps):
         inner.param_groups[0]["lr"] = member.lr * schedule.factor(number, schedule.steps)
         chosen = next(batches)
-        step(as_input(pool[member.rows[chosen]]), member.labels[chosen])
+        step(as_input(pool[rows[chosen]]), labels[chosen])
         if number + 1 in schedule.snapshots:
             snapshots[number + 1] = _flat(module)
     return _flat(module), snapshots

@@ -15,21 +15,23 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from lib.training import averages, batches, modules, sizes, transforms
+from lib.training import averages, batches, draws, modules, sizes, transforms
 from lib.training.ensemble import Ensemble
 from lib.training.modules import initialise
 from lib.training.norms import Following
 from lib.training.optimizers import Optimizer
 from lib.training.schedule import Member, Schedule, check
-from lib.training.steps import coefficients, direct, shared
+from lib.training.steps import coefficients, direct, recorded, shared
 from lib.training.workers import spread
 
 
 def fit(build: Callable[[], nn.Module], pool: Tensor, members: Sequence[Member],
-        schedule: Schedule) -> Ensemble:
+        schedule: Schedule, *, ahead: bool | None = None, record: bool = False) -> Ensemble:
     """Train one model per member on its rows of `pool` [n, ...], in groups that fit memory.
 
     Members that are one training, such as clean twins of different attacks, are trained once.
+    ahead: whether to draw whole blocks of steps, with other numbers (see `draws`); by default on a
+    GPU. record: replay steps as a CUDA graph where that is possible, see `steps.recorded`.
     `build()` returns a new module, initialised from torch's global generator. Raises ValueError for
     a member or a schedule out of range, and for a module that cannot be trained here.
     """
@@ -44,10 +46,12 @@ def fit(build: Callable[[], nn.Module], pool: Tensor, members: Sequence[Member],
     wanted = itertools.product(("last", *schedule.averages), ("end", *schedule.snapshots))
     result = {kept: torch.empty(len(members), numbers, device=pool.device) for kept in wanted}
     norms = torch.empty(len(members), device=pool.device)
-    groups = _groups(module, pool, members, schedule)
+    ahead = pool.device.type == "cuda" if ahead is None else ahead
+    groups = _groups(module, pool, members, schedule, ahead=ahead)
 
     def train(places):
-        return _fit_group(build, module, pool, [members[place] for place in places], schedule)
+        return _fit_group(build, module, pool, [members[place] for place in places], schedule,
+                          ahead=ahead, record=record)
 
     with products(schedule.precision):
         trained = spread(train, groups, device=pool.device, alone=schedule.exact)
@@ -81,7 +85,7 @@ def _ensemble(module: nn.Module, kept: dict, weights: str,
 
 
 def _groups(module: nn.Module, pool: Tensor, members: Sequence[Member],
-            schedule: Schedule) -> list[list[int]]:
+            schedule: Schedule, *, ahead: bool = False) -> list[list[int]]:
     """Places of the members that train together: those that share their batches, and the others.
 
     In an exact schedule, all shapes follow from a member alone: the members of a group have the
@@ -90,21 +94,21 @@ def _groups(module: nn.Module, pool: Tensor, members: Sequence[Member],
     """
     groups, others = [], list(range(len(members)))
     if shared.possible(module, pool, schedule):
-        together, others = _sharing(module, pool, members, schedule)
+        together, others = _sharing(module, pool, members, schedule, ahead=ahead)
         for places in together:
-            groups += _cut(module, pool, members, schedule, places)
+            groups += _cut(module, pool, members, schedule, places, ahead=ahead)
     alike: dict[tuple, list[int]] = {}
     for place in others:
         member = members[place]
         shape = (schedule.rows([member]), member.shuffled_batch) if schedule.exact else ()
         alike.setdefault(shape, []).append(place)
     for places in alike.values():
-        groups += _cut(module, pool, members, schedule, places)
+        groups += _cut(module, pool, members, schedule, places, ahead=ahead)
     return groups
 
 
 def _sharing(module: nn.Module, pool: Tensor, members: Sequence[Member],
-             schedule: Schedule) -> tuple[list[list[int]], list[int]]:
+             schedule: Schedule, *, ahead: bool) -> tuple[list[list[int]], list[int]]:
     """Places of the members that share batches, a list for each batch sequence; and the others."""
     by_batches: dict[tuple, list[int]] = {}
     for place, member in enumerate(members):
@@ -112,7 +116,7 @@ def _sharing(module: nn.Module, pool: Tensor, members: Sequence[Member],
     together, others = [], []
     for places in by_batches.values():
         group = [members[place] for place in places]
-        if _form(module, pool, group, schedule) == "shared":
+        if _form(module, pool, group, schedule, ahead=ahead) == "shared":
             together.append(places)
         else:
             others += places
@@ -120,10 +124,10 @@ def _sharing(module: nn.Module, pool: Tensor, members: Sequence[Member],
 
 
 def _cut(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule,
-         places: list[int]) -> list[list[int]]:
+         places: list[int], *, ahead: bool) -> list[list[int]]:
     """Groups of these places that fit memory."""
     alike = [members[place] for place in places]
-    form = _form(module, pool, alike, schedule)
+    form = _form(module, pool, alike, schedule, ahead=ahead)
     width = sizes.models_at_once(module, pool, alike, schedule, shared=form == "shared")
     groups = [places[start : start + width] for start in range(0, len(places), width)]
     if schedule.exact:
@@ -131,11 +135,12 @@ def _cut(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: S
     return groups
 
 
-def _form(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule) -> str:
+def _form(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule, *,
+          ahead: bool = False) -> str:
     """How a step of these members is computed: a module of `lib.training.steps`."""
     if coefficients.applies(module, pool, members, schedule):
         return "coefficients"
-    return "shared" if shared.applies(module, pool, members, schedule) else "direct"
+    return "shared" if shared.applies(module, pool, members, schedule, ahead=ahead) else "direct"
 
 
 @contextmanager
@@ -158,21 +163,20 @@ def slack(precision: str) -> float:
 
 
 def _fit_group(build: Callable[[], nn.Module], module: nn.Module, pool: Tensor,
-               members: Sequence[Member], schedule: Schedule
+               members: Sequence[Member], schedule: Schedule, *, ahead: bool, record: bool
                ) -> tuple[dict[tuple[str, int | str], Tensor], Tensor]:
     """Train a group; returns {(weights, step): states}, with "end" for the last step, and the
     clipping norms at the end [models]."""
     states = torch.stack([start(build, member).to(pool.device) for member in members])
-    noise = [batches.generator("noise", member.noise_seed, pool.device) for member in members]
     # A copy of the module, because groups run side by side.
-    step = Step(modules.duplicate(module), states, pool, members, schedule)
-    drawn = [batches.member_batches(member, schedule.sampling, pool.device)
-             for member in step.drawing]
+    step = Step(modules.duplicate(module), states, pool, members, schedule, ahead=ahead)
+    if record:
+        step.record()
     means = averages.averages(schedule.averages, step.group.numbers(), step.steps,
                               schedule.snapshots, decay=schedule.ema_decay)
     longest, wanted, kept = max(step.steps), set(schedule.snapshots), {}
     for number in range(longest):
-        step([next(batch) for batch in drawn], noise, number)
+        step(number)
         for mean in means.values():
             mean.add(step.group.numbers(), number + 1)
         if number + 1 in wanted:
@@ -202,48 +206,45 @@ class Step:
 
     group: the models' weights, as they are (`direct`, `shared`) or in coefficients of the inputs
     (`coefficients`). drawing: the members that draw batches; the first draws for all if they share
-    their batches.
+    their batches. ahead: see `draws`; then a step takes as many calls for many models as for one,
+    and none that waits for a GPU.
     """
 
     def __init__(self, module: nn.Module, states: Tensor, pool: Tensor, members: Sequence[Member],
-                 schedule: Schedule) -> None:
-        device, self.drawing = pool.device, members
+                 schedule: Schedule, *, ahead: bool = False) -> None:
+        device = pool.device
         self.schedule, self.poisson = schedule, schedule.sampling == "poisson"
         self.steps = [schedule.steps if member.steps is None else member.steps
                       for member in members]
         self.given = torch.tensor([member.clipping_norm for member in members], device=device)
         self.following: Following | None = None
-        form = _form(module, pool, members, schedule)
-        if form == "coefficients":
-            self.group = coefficients.Coefficients(module, states, pool, members, schedule)
-        else:
-            bounds = torch.tensor([member.clipping_norm * slack(schedule.precision)
-                                   for member in members], device=device)
-            if form == "shared":
-                self.drawing = members[:1]
-            make = shared.Shared if form == "shared" else direct.Direct
-            self.group = make(module, states, pool, members, schedule, bounds)
-            if any(member.follows for member in members):
-                self.following = self._follow(members, bounds)
-                self.group.within = self.following.within
-        self.sizes = [parameter.numel() for parameter in module.parameters()]
-        self.trained = [parameter.requires_grad for parameter in module.parameters()]
-        self.optimizer = Optimizer(self.group.coordinates, schedule.rule, self._frozen())
-        self.rates = torch.tensor([member.lr for member in members], device=device)
+        form = _form(module, pool, members, schedule, ahead=ahead)
+        self.drawing = members[:1] if form == "shared" else members
+        make = draws.Ahead if ahead else draws.Stepwise
+        self.draws: draws.Draws = make(members, self.drawing, schedule, module,
+                                       tuple(pool.shape[1:]), device)
+        self.group = self._group(form, module, states, pool, members, ahead=ahead)
+        self.sums: Callable[..., Tensor] = self.group.gradient_sums
+        self.optimizer = Optimizer(self.group.coordinates, schedule.rule, _frozen(module))
+        self.rates = self._rates(members, device)
         self.expected = torch.tensor([member.batch_size for member in members], device=device)
         self.shares = self._shares(members).to(device)
-        self.shape = tuple(pool.shape[1:])
-        self.randoms = [batches.generator("transforms", member.batch_seed, device)
-                        for member in members]
-        self.noisy = _by_noise(members, device)
-        self.draw = states.new_zeros(sum(self.sizes))
-        # Draw per parameter, as Opacus does; a frozen parameter gets no noise. On a GPU, where each
-        # call costs, draw for all at once.
-        whole = device.type == "cuda" and all(self.trained)
-        self.parts = [self.draw] if whole else list(
-            itertools.compress(self.draw.split(self.sizes), self.trained))
-        # In an exact schedule, a batch has the same length alone and in a group.
-        self.longest = members[0].shuffled_batch if schedule.exact else None
+
+    def _group(self, form: str, module: nn.Module, states: Tensor, pool: Tensor,
+               members: Sequence[Member], *, ahead: bool
+               ) -> "coefficients.Coefficients | direct.Direct | shared.Shared":
+        if form == "coefficients":
+            return coefficients.Coefficients(module, states, pool, members, self.schedule,
+                                             ahead=ahead)
+        precision = self.schedule.precision
+        bounds = torch.tensor([member.clipping_norm * slack(precision) for member in members],
+                              device=pool.device)
+        make = shared.Shared if form == "shared" else direct.Direct
+        group = make(module, states, pool, members, self.schedule, bounds, ahead=ahead)
+        if any(member.follows for member in members):
+            self.following = self._follow(members, bounds)
+            group.within = self.following.within
+        return group
 
     def _follow(self, members: Sequence[Member], bounds: Tensor) -> Following:
         """The norms of members that follow a quantile; changes `bounds` with them."""
@@ -257,64 +258,48 @@ class Step:
         """Nominal records per row of each member, the weight of a record in a shuffled batch."""
         return torch.tensor([member.nominal / len(member.rows) for member in members])
 
-    def __call__(self, drawn: list[Tensor], noise: list[torch.Generator], number: int) -> None:
-        indices, present = batches.pad(drawn, longest=self.longest)
+    def _rates(self, members: Sequence[Member], device: torch.device) -> Tensor:
+        """Each member's learning rate in each step [steps, models]."""
+        longest = max(self.steps)
+        factors = {steps: torch.tensor([self.schedule.factor(number, steps)
+                                        for number in range(longest)])
+                   for steps in set(self.steps)}
+        rates = torch.tensor([member.lr for member in members])
+        return (rates * torch.stack([factors[steps] for steps in self.steps], 1)).to(device)
+
+    def __call__(self, number: int) -> None:
+        indices, present = self.draws.batch(number)
         resting = [model for model, steps in enumerate(self.steps) if number >= steps]
-        width, chosen = indices.shape[1], self.schedule.transforms
-        draws = batches.draws(chosen, drawn, self.shape, self.randoms, width) if chosen else ()
-        sums = self.group.gradient_sums(indices, present, resting, draws)
-        self._add_noise(sums, noise)
+        sums = self.sums(indices, present, resting, self.draws.transformed())
+        growth = None if self.following is None else self.following.growth[:, None]
+        self.draws.add_noise(sums, growth)
         # Divide Poisson batches by their expected size, because the actual size depends on the
         # data; the size of shuffled batches does not.
         expected = self.expected if self.poisson else present.sum(1) * self.shares
         sums.div_(expected.view(-1, 1))
         if self.following is not None:
             self.following.update(present.sum(1), expected, number)
-        self.optimizer.step(sums, self._rates(number))
+        self.optimizer.step(sums, self.rates[number])
 
-    def _add_noise(self, sums: Tensor, noise: list[torch.Generator]) -> None:
-        """Add each model's noise; models of one noise seed share one draw, each at its scale."""
-        growth = None if self.following is None else self.following.growth[:, None]
-        for first, models, scales in self.noisy:
-            scales = scales if growth is None else scales * growth[models]
-            for part in self.parts:
-                part.normal_(generator=noise[first])
-            noisy = sums[models].addcmul_(self.draw, scales)
-            if not isinstance(models, slice):  # `noisy` is a copy, not a view
-                sums[models] = noisy
+    def record(self) -> None:
+        """Replay the gradient sums from now on, if they update nothing else, and shapes stay.
+
+        Raises ValueError if the group's steps are not drawn ahead.
+        """
+        if not isinstance(self.draws, draws.Ahead):
+            raise ValueError("a step drawn for each model in turn cannot be recorded: expected "
+                             "ahead=True")
+        if self.following is None and self.group.repeatable:
+            self.sums = recorded.Recorded(self.group).gradient_sums
 
     def norms(self) -> Tensor:
         """The members' clipping norms [models], as they are now."""
         return self.given if self.following is None else self.following.norms
 
-    def _frozen(self) -> list[slice]:
-        """Columns of the parameters that are not trained."""
-        ends = list(itertools.accumulate(self.sizes))
-        return [slice(end - size, end)
-                for end, size, trained in zip(ends, self.sizes, self.trained) if not trained]
 
-    def _rates(self, number: int) -> Tensor:
-        factors = {steps: self.schedule.factor(number, steps) for steps in set(self.steps)}
-        if len(set(factors.values())) == 1:
-            return self.rates * factors[self.steps[0]]
-        return self.rates * torch.tensor([factors[steps] for steps in self.steps],
-                                         device=self.rates.device)
-
-
-def _by_noise(members: Sequence[Member], device: torch.device
-              ) -> list[tuple[int, slice | Tensor, Tensor]]:
-    """The noisy members of each noise seed: the first, all of them, and their scales [models, 1].
-    """
-    seeds: dict[int, list[int]] = {}
-    for model, member in enumerate(members):
-        if member.noise:
-            seeds.setdefault(member.noise_seed, []).append(model)
-    found = []
-    for models in seeds.values():
-        first, last = models[0], models[-1]
-        one_after_another = last - first + 1 == len(models)
-        index = (slice(first, last + 1) if one_after_another
-                 else torch.tensor(models, device=device))
-        scales = torch.tensor([[members[model].noise] for model in models], device=device)
-        found.append((first, index, scales))
-    return found
+def _frozen(module: nn.Module) -> list[slice]:
+    """Columns of the parameters that are not trained."""
+    parameters = list(module.parameters())
+    ends = itertools.accumulate(parameter.numel() for parameter in parameters)
+    return [slice(end - parameter.numel(), end)
+            for end, parameter in zip(ends, parameters) if not parameter.requires_grad]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lib.training import draws
 from lib.training.schedule import Member, Schedule
 from lib.training.steps import closed_form, coefficients
 
@@ -62,6 +63,8 @@ def models_at_once(module: nn.Module, pool: Tensor, members: Sequence[Member],
         batch = max(member.batch_size * len(member.rows) / member.nominal for member in members)
         inputs = batch * (sample_numbers(module, shape) - shared * torch.Size(shape).numel())
     kept = parameters * (1 + (1 + len(schedule.averages)) * (1 + len(schedule.snapshots)))
+    if any(member.noise for member in members):  # a block of steps
+        kept += draws.noise_steps(parameters) * parameters
     if "tail" in schedule.averages:  # running sums in double precision
         kept += 2 * coordinates * (3 + len(schedule.snapshots))
     each = 4 * (coordinates * 6 + kept + inputs + copies)

@@ -7,7 +7,10 @@ computed once for both the norm and the sum. A single backward pass to the layer
 enough.
 
 Vectors are `[models, batch, features]`. Images are `[batch, models * channels, height, width]` in
-channels-last memory, where pooling on a CPU is five times faster than channels-first.
+channels-last memory, where pooling on a CPU is five times faster than channels-first, and a
+convolution of all models is a grouped one. Grouped convolutions are slow on a GPU: there
+(`batched`) images are `[models * batch, channels, height, width]`, and a convolution is a batched
+product with its input's patches, which the per-sample gradients need anyway.
 """
 
 from dataclasses import dataclass
@@ -81,36 +84,51 @@ def _fits(module: nn.Sequential, dimensions: int) -> bool:
 
 @dataclass
 class Tape:
-    """The input and the output of one weighted layer, recorded for its gradient."""
+    """The input and the output of one weighted layer, recorded for its gradient.
+
+    patches: of a convolution's input [models, batch, positions, rows * columns * channels], if it
+    was computed from them.
+    """
 
     layer: nn.Conv2d | nn.Linear
     inputs: Tensor
     outputs: Tensor
+    patches: Tensor | None = None
 
 
 def forward(module: nn.Sequential, parameters: dict[str, Tensor], x: Tensor, *,
-            tapes: list[Tape] | None = None) -> Tensor:
+            tapes: list[Tape] | None = None, batched: bool = False) -> Tensor:
     """Logits [models, batch, classes] of stacked `parameters` (name -> [models, ...]).
 
     x: [models, batch, ...]. tapes: a list to which to append every weighted layer; gradients are
-    then available at the layers' outputs only, and the first output becomes a leaf.
+    then available at the layers' outputs only, and the first output becomes a leaf. batched:
+    convolutions as products of patches, for a GPU.
     """
     models = x.shape[0]
     # Pixels that are flattened at once need no image layout.
     image = x.dim() == 5 and not isinstance(module[0], nn.Flatten)
-    if image:
+    if image and batched:
+        x = x.flatten(0, 1)
+    elif image:
         x = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
     for index, layer in enumerate(module):
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             weight, bias = parameters[f"{index}.weight"], parameters[f"{index}.bias"]
-            before, x = x, _weighted(layer, weight, bias, x)
+            before, patches = x, None
+            if batched and isinstance(layer, nn.Conv2d):
+                patches = batched_patches(x, layer, models)
+                x = _on_patches(patches, weight, bias)
+            else:
+                x = _weighted(layer, weight, bias, x)
             if tapes is not None:
                 if not x.requires_grad:
                     x.requires_grad_()
-                tapes.append(Tape(layer, before.detach(), x))
+                kept = None if patches is None else patches.detach().flatten(2, 3)
+                tapes.append(Tape(layer, before.detach(), x, kept))
         elif isinstance(layer, nn.Flatten):
             if image:
-                x = x.unflatten(1, (models, -1)).transpose(0, 1)
+                x = (x.unflatten(0, (models, -1)) if batched
+                     else x.unflatten(1, (models, -1)).transpose(0, 1))
                 image = False
             x = x.flatten(2)
         else:
@@ -125,6 +143,30 @@ def _weighted(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor, x: Ten
                  groups=weight.shape[0])
     # Convert, because an input of one channel fits both formats, and torch picks the other one.
     return x.contiguous(memory_format=torch.channels_last)
+
+
+def batched_patches(x: Tensor, layer: nn.Conv2d, models: int) -> Tensor:
+    """Patches [models, batch, height, width, rows * columns * channels] of images [models * batch,
+    channels, ...], for the positions of the output."""
+    (top, left), (down, across) = _numbers(layer.padding), layer.stride
+    rows, columns = layer.kernel_size
+    x = F.pad(x, (left, left, top, top)).unfold(2, rows, down).unfold(3, columns, across)
+    x = x.permute(0, 2, 3, 4, 5, 1).flatten(3)  # [images, height, width, rows * columns * channels]
+    return x.unflatten(0, (models, -1))
+
+
+def _on_patches(patches: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The convolution's outputs as images [models * batch, channels, height, width]."""
+    # To the patches' order (row, column, channel).
+    kernel = weight.permute(0, 3, 4, 2, 1).flatten(1, 3)
+    out = torch.baddbmm(bias[:, None], patches.flatten(1, 3), kernel)
+    return out.view(*patches.shape[:4], -1).flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def _numbers(padding: "tuple[int, ...] | str") -> tuple[int, ...]:
+    if isinstance(padding, str):
+        raise ValueError(f"convolution with padding {padding!r}: expected numbers; see `supports`")
+    return padding
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
@@ -144,24 +186,25 @@ def one_by_one(a: Tensor, b: Tensor) -> bool:
 
 def gradient_sums(module: nn.Sequential, parameters: dict[str, Tensor], x: Tensor, labels: Tensor,
                   present: Tensor, bounds: Tensor | None, *, kind: str = "targets",
-                  within: Tensor | None = None) -> list[Tensor]:
+                  within: Tensor | None = None, branchless: bool = False) -> list[Tensor]:
     """Sum of each model's per-sample gradients, each clipped to a norm of at most `bounds`.
 
     x: [models, batch, ...]. labels: [models, batch] or [models, batch, classes], of a kind in
     `lib.training.losses`. present: [models, batch] of 0 and 1. bounds: [models], or None for no
     clipping. within: [models], to which the number of present records with a norm within the bound
-    is added. Returns one tensor [models, ...] per parameter, in the module's order.
+    is added. branchless: for a GPU, ask for no value on the way, which would wait for it, and see
+    `forward` (batched). Returns one tensor [models, ...] per parameter, in the module's order.
     """
     if bounds is None and any(isinstance(layer, nn.Conv2d) for layer in module):
-        return _unclipped_sums(module, parameters, x, labels, present, kind)
-    found = parts(module, parameters, x, labels, kind=kind)
+        return _unclipped_sums(module, parameters, x, labels, present, kind, batched=branchless)
+    found = parts(module, parameters, x, labels, kind=kind, batched=branchless)
     scales = present
     if bounds is not None:
         norms = torch.stack([part.squared_norms for part in found]).sum(0).sqrt()
         scales = present * (bounds[:, None] / norms.clamp_min(1e-30)).clamp_max(1.0)
         if within is not None:
             within.add_((present * (norms <= bounds[:, None])).sum(1))
-        if not norms.isfinite().all():
+        if branchless or not norms.isfinite().all():
             # A record without a finite gradient must not change the sum by more than the bound.
             found = [part.without(norms.isfinite()) for part in found]
             scales = scales.where(norms.isfinite(), 0.0)
@@ -169,10 +212,10 @@ def gradient_sums(module: nn.Sequential, parameters: dict[str, Tensor], x: Tenso
 
 
 def parts(module: nn.Sequential, parameters: dict[str, Tensor], x: Tensor, labels: Tensor, *,
-          kind: str = "targets") -> "list[LinearPart | ConvolutionPart]":
+          kind: str = "targets", batched: bool = False) -> "list[LinearPart | ConvolutionPart]":
     """The per-sample gradients of every weighted layer, in factors; inputs as `gradient_sums`."""
     tapes: list[Tape] = []
-    logits = forward(module, parameters, x, tapes=tapes)
+    logits = forward(module, parameters, x, tapes=tapes, batched=batched)
     total = losses(logits.flatten(0, 1), labels.flatten(0, 1), kind).sum()
     errors = torch.autograd.grad(total, [tape.outputs for tape in tapes])
     return [_part(tape, error, x.shape[0]) for tape, error in zip(tapes, errors)]
@@ -242,19 +285,20 @@ def _part(tape: Tape, errors: Tensor, models: int) -> LinearPart | ConvolutionPa
     if isinstance(tape.layer, nn.Linear):
         return LinearPart(tape.inputs, errors)
     positions = errors.shape[2], errors.shape[3]
-    # [models, batch, out, positions]
-    errors = errors.unflatten(1, (models, -1)).transpose(0, 1).flatten(3)
-    patches = _patches(tape.inputs, tape.layer, models, positions)
+    patches = tape.patches
+    if patches is None:
+        patches = _patches(tape.inputs, tape.layer, models, positions)
+        errors = errors.unflatten(1, (models, -1)).transpose(0, 1)
+    else:
+        errors = errors.unflatten(0, (models, -1))
+    errors = errors.flatten(3)  # [models, batch, out, positions]
     weights = torch.bmm(errors.flatten(0, 1), patches.flatten(0, 1)).unflatten(0, (models, -1))
     return ConvolutionPart(weights, errors.sum(3), tape.layer)
 
 
 def _patches(x: Tensor, layer: nn.Conv2d, models: int, positions: tuple[int, int]) -> Tensor:
     """The layer's input as [models, batch, positions, rows * columns * channels], copied once."""
-    if isinstance(layer.padding, str):
-        raise ValueError(f"convolution with padding {layer.padding!r}: expected numbers; see "
-                         "`supports`")
-    (top, left), (down, across) = layer.padding, layer.stride
+    (top, left), (down, across) = _numbers(layer.padding), layer.stride
     # [batch, height, width, models * channels]
     x = F.pad(x.permute(0, 2, 3, 1), (0, 0, left, left, top, top))
     batch, _, _, channels = x.shape
@@ -268,9 +312,10 @@ def _patches(x: Tensor, layer: nn.Conv2d, models: int, positions: tuple[int, int
 
 
 def _unclipped_sums(module: nn.Sequential, parameters: dict[str, Tensor], x: Tensor,
-                    labels: Tensor, present: Tensor, kind: str) -> list[Tensor]:
+                    labels: Tensor, present: Tensor, kind: str, *, batched: bool
+                    ) -> list[Tensor]:
     """Unclipped sums by autograd, which for convolutions is cheaper than per-sample gradients."""
     leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
-    logits = forward(module, leaves, x)
+    logits = forward(module, leaves, x, batched=batched)
     total = (losses(logits.flatten(0, 1), labels.flatten(0, 1), kind) * present.flatten()).sum()
     return list(torch.autograd.grad(total, list(leaves.values())))

@@ -68,8 +68,11 @@ def layers(module: nn.Module, dimensions: int) -> tuple[nn.Linear, nn.Sequential
 class Coefficients:
     """The group in coordinates (s, A, other parameters) [models, 1 + n * hidden + rest]."""
 
+    repeatable = True  # see `direct.Direct`
+
     def __init__(self, module: nn.Module, weights: Tensor, pool: Tensor,
-                 members: Sequence[Member], schedule: Schedule) -> None:
+                 members: Sequence[Member], schedule: Schedule, *, ahead: bool = False) -> None:
+        self.ahead = ahead
         self.module, self.kind = module, schedule.labels
         self.first, self.rest = layers(module, pool.dim() - 1)
         longest, count = schedule.rows(members), self.first.weight.numel()
@@ -117,8 +120,11 @@ class Coefficients:
         loss = losses(logits.flatten(0, 1), labels.flatten(0, 1), self.kind).view_as(present)
         errors, *gradients = torch.autograd.grad((loss * present).sum(), [z, *parameters.values()])
         _, slots, biases, others = self._split(self.total.zero_())
-        for slot, index, error in zip(slots, indices, errors):
-            slot.index_add_(0, index, error)
+        if self.ahead:
+            slots.scatter_add_(1, indices[:, :, None].expand_as(errors), errors)
+        else:  # on a CPU adding whole rows is faster
+            for slot, index, error in zip(slots, indices, errors):
+                slot.index_add_(0, index, error)
         biases.copy_(errors.sum(1))
         if gradients:
             others.copy_(torch.cat([gradient.flatten(1) for gradient in gradients], 1))

@@ -1,6 +1,7 @@
 """Gradients of a group with respect to the weights themselves: any network, clipped or not."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +17,11 @@ class Direct:
     """The group's weights themselves are the optimizer's `coordinates` [models, parameters].
 
     states: [models, parameters and buffers], the initial ones. bounds: [models], on the norm of
-    each sample's gradient.
+    each sample's gradient. repeatable: whether `gradient_sums` changes nothing but its sums.
     """
 
     def __init__(self, module: nn.Module, states: Tensor, pool: Tensor, members: Sequence[Member],
-                 schedule: Schedule, bounds: Tensor) -> None:
+                 schedule: Schedule, bounds: Tensor, *, ahead: bool = False) -> None:
         self.module, self.pool, self.kind = module, pool, schedule.labels
         self.transforms = schedule.transforms
         parameters = sum(parameter.numel() for parameter in module.parameters())
@@ -42,8 +43,9 @@ class Direct:
         self.total = torch.empty_like(self.coordinates)
         self.views = list(unflatten(module, self.total).values())
         closed = closed_form.supports(module, pool.dim() - 1)
+        self.repeatable = closed
         self.sums: Callable[..., list[Tensor]] = (
-            closed_form.gradient_sums if closed else self._fallback)
+            partial(closed_form.gradient_sums, branchless=ahead) if closed else self._fallback)
         numbers = sizes.sample_numbers(module, tuple(pool.shape[1:]))
         self.chunk = sizes.samples_at_once(module, pool.device, models=len(members),
                                            numbers=numbers)

@@ -26,13 +26,18 @@ ONE_BY_ONE = 128  # outputs of the first layer from which a CPU multiplies for e
 LEAST = {"cpu": 2, "cuda": 16}  # models, to be worth a group apart from other batches
 
 
-def applies(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule) -> bool:
-    """Whether these members are trained together on shared batches."""
+def applies(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: Schedule, *,
+            ahead: bool = False) -> bool:
+    """Whether these members are trained together on shared batches.
+
+    ahead: a batch then has room for as many differing records as there are, so few are allowed.
+    """
     return (len(members) >= LEAST.get(pool.device.type, LEAST["cuda"])
             and possible(module, pool, schedule)
             and len({batches(member) for member in members}) == 1
             and not any(member.input_noise for member in members)
-            and differing(members).float().mean().item() <= MAX_OWN)
+            and int(differing(members).sum()) <= MAX_OWN * (
+                members[0].batch_size if ahead else len(members[0].rows)))
 
 
 def possible(module: nn.Module, pool: Tensor, schedule: Schedule) -> bool:
@@ -107,8 +112,11 @@ class Shared:
     Takes one batch for all models, indices and present [1, batch].
     """
 
+    repeatable = True  # see `direct.Direct`
+
     def __init__(self, module: nn.Module, states: Tensor, pool: Tensor, members: Sequence[Member],
-                 schedule: Schedule, bounds: Tensor) -> None:
+                 schedule: Schedule, bounds: Tensor, *, ahead: bool = False) -> None:
+        self.branchless = ahead
         self.module, self.pool, self.kind = module, pool, schedule.labels
         self.first, self.rest = coefficients.layers(module, pool.dim() - 1)
         self.coordinates = states.contiguous()
@@ -116,6 +124,7 @@ class Shared:
         self.within: Tensor | None = None  # [models], to count the records within the bounds
         own = differing(members)
         self.differing = own.to(pool.device) if own.any() else None
+        self.most = int(own.sum())
         self.rows = torch.stack([member.rows for member in members]).to(pool.device)
         labels = pad_rows([member.labels for member in members], len(own)).to(pool.device)
         # [1 or models, rows, ...]: once for all models if they agree
@@ -163,7 +172,7 @@ class Shared:
             if self.within is not None:
                 self.within.add_((present[:, None] * (norms <= self.bounds)).sum(0))
             finite = norms.isfinite()
-            if not finite.all():
+            if self.branchless or not finite.all():
                 x, error = x.finite(), error.where(finite[:, :, None], 0.0)
                 parts = [part.without(finite.T) for part in parts]
                 scales = scales.where(finite, 0.0)
@@ -179,7 +188,9 @@ class Shared:
         """Inputs, labels [batch, models, ...] and present of the records at these places; shared
         ones first."""
         count = len(index)
-        if self.differing is not None:
+        if self.differing is not None and self.branchless:
+            index, present = self._with_own(index, present, self.differing[index])
+        elif self.differing is not None:
             apart = self.differing[index]
             order = apart.to(torch.uint8).argsort(stable=True)
             index, present, count = index[order], present[order], count - int(apart.sum())
@@ -189,6 +200,14 @@ class Shared:
         inputs = Inputs(as_input(common).flatten(1), as_input(own).flatten(2))
         labels = self.labels.index_select(1, index).transpose(0, 1)
         return inputs, labels.expand(-1, len(self.rows), *labels.shape[2:]), present
+
+
+    def _with_own(self, index: Tensor, present: Tensor, differ: Tensor) -> tuple[Tensor, Tensor]:
+        """The places, absent where models differ, and again those places alone: as many as there
+        can be, so that shapes do not depend on the batch."""
+        apart = differ.to(present.dtype) * present
+        there, own = apart.topk(min(self.most, len(index)))
+        return torch.cat([index, index[own]]), torch.cat([present - apart, there])
 
 
 def _one_by_one(weight: Tensor) -> bool:
