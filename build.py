@@ -97,13 +97,20 @@ def missing_packages(requirements):
 
 # ---------------------------------------------------------------- the environment
 
+# What `train` and `import` need, so that a machine without Jupyter can train.
+TRAINING = ("torch", "numpy", "scipy", "opacus", "dp-accounting", "safetensors")
+
+
 def enter_environment(argv):
     """Return if this interpreter has all requirements, else restart in `.venv` (made if needed)."""
     python_range, requirements = read_environment((ROOT / "environment.yml").read_text("utf-8"))
+    needed = requirements
+    if argv[:1] in (["train"], ["import"]):
+        needed = [text for text in requirements if split_requirement(text)[0] in TRAINING]
     # Removed from the environment, so that child processes do not inherit it.
     entered = os.environ.pop("BUILD_ENTERED", None)
     suits = version_admitted(".".join(map(str, sys.version_info[:3])), python_range)
-    if suits and not missing_packages(requirements):
+    if suits and not missing_packages(needed):
         return
     if entered:  # already restarted in .venv, and something is still missing: do not loop
         raise Problem(f"{sys.executable} lacks {', '.join(missing_packages(requirements))}; "

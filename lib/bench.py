@@ -2,7 +2,8 @@
 
 Each side first finds its fastest number of threads and precision. The sides then alternate for
 `ROUNDS` rounds, and their medians are compared. No ratio is printed if other processes were busy,
-because it would mean nothing.
+because it would mean nothing. On a GPU, times end when the device is done, and beside them stand
+the kernels that a step launches and a floor: what arithmetic and memory traffic alone would take.
 """
 
 import json
@@ -13,11 +14,14 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from lib import models, training
 from lib.defences import opacus_engine
@@ -45,6 +49,23 @@ class Side:
 
 
 @dataclass(frozen=True)
+class Speed:
+    """What a GPU can do by its data sheet: floating-point operations a second in float32 and in
+    TF32 (dense), and bytes a second from memory."""
+
+    float32: float
+    fast: float
+    bytes: float
+
+
+SPEEDS = {"H100": Speed(67e12, 495e12, 3.35e12), "H200": Speed(67e12, 495e12, 4.8e12),
+          "A100": Speed(19.5e12, 156e12, 2.0e12)}
+# Passes over a model's numbers in one step: weights read twice and written, sums written, read and
+# divided, momentum read and written.
+PASSES = 8
+
+
+@dataclass(frozen=True)
 class Timing:
     """Milliseconds per model and step, wall and CPU time, with the setting used."""
 
@@ -54,26 +75,26 @@ class Timing:
     precision: str
 
 
-def head() -> tuple[list[Side], int]:
+def head(device: torch.device) -> tuple[list[Side], int]:
     """DP-SGD on a 2048-256-10 head, batch 512, against Opacus (hooks, ghost) and plain SGD."""
-    return _sides("head", (2048,), noises=[1.0],
+    return _sides("head", (2048,), device, noises=[1.0],
                   steps={"ours": 40, "hooks": 2, "ghost": 20, "plain": 40},
                   required={"hooks": 40.0, "ghost": 1.5, "plain": 1 / 1.5})
 
 
-def cnn_sweep() -> tuple[list[Side], int]:
+def cnn_sweep(device: torch.device) -> tuple[list[Side], int]:
     """Eight noise levels of the MNIST network at batch 512, against eight Opacus runs in turn."""
     noises = [0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
-    return _sides("cnn", (1, 28, 28), noises=noises,
+    return _sides("cnn", (1, 28, 28), device, noises=noises,
                   steps={"ours": 3, "hooks": 3, "ghost": 3, "plain": 3},
                   required={"hooks": 2.5, "ghost": 2.5})
 
 
-def teachers() -> tuple[list[Side], int]:
+def teachers(device: torch.device) -> tuple[list[Side], int]:
     """200 PATE teachers (MNIST network, 250 images each, batch 32), against plain PyTorch."""
     random = torch.Generator().manual_seed(0)
     pool = torch.randint(256, (200 * 250, 1, 28, 28), generator=random, dtype=torch.uint8)
-    labels = torch.randint(10, (200 * 250,), generator=random)
+    pool, labels = pool.to(device), torch.randint(10, (200 * 250,), generator=random)
     members = [Member(rows, labels[rows], 32, 0.03, init_seed=number, batch_seed=number)
                for number, rows in enumerate(torch.arange(len(pool)).split(250))]
 
@@ -99,20 +120,20 @@ def _exact(schedule: Schedule) -> Schedule:
     return replace(schedule, sampling="shuffle", exact=True)
 
 
-def partitions() -> tuple[list[Side], int]:
+def partitions(device: torch.device) -> tuple[list[Side], int]:
     """250 DPA heads (2,048 features, 200 images each, batch 32), against plain PyTorch."""
     random = torch.Generator().manual_seed(0)
     pool = torch.randn(250 * 200, 2048, generator=random) * 0.35
     labels = torch.randint(10, (250 * 200,), generator=random)
-    return _parts("head", pool, labels, size=200, steps=140, few=16, required=4.0)
+    return _parts("head", pool.to(device), labels, size=200, steps=140, few=16, required=4.0)
 
 
-def partitions_cnn() -> tuple[list[Side], int]:
+def partitions_cnn(device: torch.device) -> tuple[list[Side], int]:
     """250 DPA models (MNIST network, 200 images each, batch 32), against plain PyTorch."""
     random = torch.Generator().manual_seed(0)
     pool = torch.randint(256, (250 * 200, 1, 28, 28), generator=random, dtype=torch.uint8)
     labels = torch.randint(10, (250 * 200,), generator=random)
-    return _parts("cnn", pool, labels, size=200, steps=7, few=64, required=1.8)
+    return _parts("cnn", pool.to(device), labels, size=200, steps=7, few=64, required=1.8)
 
 
 def _parts(model: str, pool, labels, *, size: int, steps: int, few: int,
@@ -137,19 +158,20 @@ def _parts(model: str, pool, labels, *, size: int, steps: int, few: int,
     return sides, len(members)
 
 
-def smoothing() -> tuple[list[Side], int]:
+def smoothing(device: torch.device) -> tuple[list[Side], int]:
     """100 linear RAB models (10,000 x 2,048 features, batch 256), against plain PyTorch."""
-    return _smoothed("linear", steps=200, ours=32, few=8)
+    return _smoothed("linear", device, steps=200, ours=32, few=8)
 
 
-def smoothing_head() -> tuple[list[Side], int]:
+def smoothing_head(device: torch.device) -> tuple[list[Side], int]:
     """100 two-layer RAB heads (10,000 x 2,048 features, batch 256), against plain PyTorch."""
-    return _smoothed("head", steps=200, ours=4, few=2)
+    return _smoothed("head", device, steps=200, ours=4, few=2)
 
 
-def _smoothed(model: str, *, steps: int, ours: int, few: int) -> tuple[list[Side], int]:
+def _smoothed(model: str, device: torch.device, *, steps: int, ours: int, few: int
+              ) -> tuple[list[Side], int]:
     random = torch.Generator().manual_seed(0)
-    pool = torch.randn(10_000, 2048, generator=random) * 0.35
+    pool = (torch.randn(10_000, 2048, generator=random) * 0.35).to(device)
     labels = torch.randint(10, (10_000,), generator=random)
     members = [Member(torch.arange(len(pool)), labels, 256, 0.01, init_seed=number,
                       batch_seed=number, input_noise=0.5, input_seed=number)
@@ -175,7 +197,7 @@ def _smoothed(model: str, *, steps: int, ours: int, few: int) -> tuple[list[Side
             Side("the noisy copies alone", copies, steps, None, few)], len(members)
 
 
-def retraining() -> tuple[list[Side], int]:
+def retraining(device: torch.device) -> tuple[list[Side], int]:
     """100 one-shot re-trainings of softmax regression (2,505 + 1 records), against plain PyTorch.
 
     446 bits, 30 classes, batch 100, Adam, from common start weights: the shape of Location-30.
@@ -184,17 +206,19 @@ def retraining() -> tuple[list[Side], int]:
         return models.build("linear", (446,), 30)
     pool = 255 * torch.randint(2, (2505 + 100, 446), generator=torch.Generator().manual_seed(0),
                                dtype=torch.uint8)
-    return _retrained(build, pool, 30, Rule("adam"), steps=100, ours=100, few=8, required=5.0)
+    return _retrained(build, pool.to(device), 30, Rule("adam"), steps=100, ours=100, few=8,
+                      required=5.0)
 
 
-def retraining_mlp() -> tuple[list[Side], int]:
+def retraining_mlp(device: torch.device) -> tuple[list[Side], int]:
     """100 one-shot re-trainings of a 784-256-256-10 network, batch 100, against plain PyTorch."""
     def build():
         return nn.Sequential(nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256),
                              nn.ReLU(), nn.Linear(256, 10))
     pool = torch.randint(256, (2505 + 100, 1, 28, 28), generator=torch.Generator().manual_seed(0),
                          dtype=torch.uint8)
-    return _retrained(build, pool, 10, Rule("sgd"), steps=20, ours=32, few=8, required=1.0)
+    return _retrained(build, pool.to(device), 10, Rule("sgd"), steps=20, ours=32, few=8,
+                      required=1.0)
 
 
 def _retrained(build, pool, classes: int, rule: Rule, *, steps: int, ours: int, few: int,
@@ -225,12 +249,13 @@ BENCHMARKS = {
 }
 
 
-def _sides(model: str, shape: tuple, *, noises: list[float], steps: dict,
+def _sides(model: str, shape: tuple, device: torch.device, *, noises: list[float], steps: dict,
            required: dict) -> tuple[list[Side], int]:
     random = torch.Generator().manual_seed(0)
     count = 4096
     pool = torch.rand(count, *shape, generator=random) if len(shape) == 1 else torch.randint(
         256, (count, *shape), generator=random, dtype=torch.uint8)
+    pool = pool.to(device)
     labels = torch.randint(10, (count,), generator=random)
     members = [Member(torch.arange(count), labels, 512, 0.05, noise_seed=number, clipping_norm=1.0,
                       noise=noise) for number, noise in enumerate(noises)]
@@ -241,13 +266,16 @@ def _sides(model: str, shape: tuple, *, noises: list[float], steps: dict,
     def with_fitter(fit):
         return lambda schedule: fit(build, pool, members, schedule).parameters
 
+    recorded = {"recorded": ("this trainer, recorded", with_fitter(
+        partial(training.fit, record=True)))} if device.type == "cuda" else {}
+    steps |= dict.fromkeys(recorded, steps["ours"])
     engines = {
         "ours": ("this trainer", with_fitter(training.fit)),
         "hooks": ("Opacus, hooks", with_fitter(opacus_engine.fitter(ghost=False))),
         "ghost": ("Opacus, ghost clipping", with_fitter(opacus_engine.fitter(ghost=True))),
         "plain": ("plain SGD (torch.optim)",
                   lambda schedule: _plain(build, pool, members, schedule)),
-    }
+    } | recorded
     return [Side(name, train, steps[key], required.get(key))
             for key, (name, train) in engines.items()], len(members)
 
@@ -258,18 +286,20 @@ def _plain(build, pool, members: list[Member], schedule: Schedule,
     trained = []
     with training.products(schedule.precision):
         for member in members:
-            module = training.initialise(build, member.init_seed)
+            module = training.initialise(build, member.init_seed).to(pool.device)
             if member.start is not None:
-                nn.utils.vector_to_parameters(member.start.clone(), module.parameters())
+                start = member.start.clone().to(pool.device)
+                nn.utils.vector_to_parameters(start, module.parameters())
             module.to(memory_format=layout)
+            rows, labels = member.rows.to(pool.device), member.labels.to(pool.device)
             optimizer = opacus_engine.torch_optimizer(module, member.lr, schedule)
             batches = training.member_batches(member, schedule.sampling, pool.device)
             for _ in range(schedule.steps):
                 chosen = next(batches)
                 optimizer.zero_grad()
                 inputs = training.as_input(
-                    pool[member.rows[chosen]]).contiguous(memory_format=layout)
-                F.cross_entropy(module(inputs), member.labels[chosen]).backward()
+                    pool[rows[chosen]]).contiguous(memory_format=layout)
+                F.cross_entropy(module(inputs), labels[chosen]).backward()
                 optimizer.step()
             trained.append(
                 torch.cat([parameter.detach().flatten() for parameter in module.parameters()]))
@@ -289,17 +319,25 @@ def _threads(count: int):
 def _time(side: Side, threads: int, precision: str, models: int) -> Timing:
     schedule = Schedule(side.steps, Rule("sgd", 0.9), precision=precision)
     with _threads(threads):
+        _finish()
         wall, cpu = time.perf_counter(), time.process_time()
         side.train(schedule)
+        _finish()
         scale = 1000 / side.steps / (side.models or models)
         return Timing((time.perf_counter() - wall) * scale, (time.process_time() - cpu) * scale,
                       threads, precision)
 
 
-def _best_setting(side: Side, models: int) -> tuple[int, str]:
+def _finish() -> None:
+    """Wait until a GPU, if there is one in use, has done what it was given."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def _best_setting(side: Side, models: int, device: torch.device) -> tuple[int, str]:
     """The threads and precision at which this side is fastest, after a warm-up of each setting."""
     settings = [(threads, precision)
-                for threads in sorted({1, cores()})
+                for threads in sorted({1, cores()} if device.type == "cpu" else {1})
                 for precision in ("float32", "fast")]
     for setting in settings:
         _time(side, *setting, models)
@@ -338,18 +376,19 @@ def _system_busy() -> float:
     return (sum(fields) - idle) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(name: str) -> dict:
+def measure(name: str, device: torch.device) -> dict:
     """Run one benchmark; returns plain values.
 
     Per side: settings, median times, and times relative to ours (None if other processes were
-    busy). Further: the load of other processes, and the difference between the parameters.
+    busy); on a GPU the kernels of a step and the floor in ms a model and step (None if its speed is
+    not known). Further: the load of other processes, and the difference between the parameters.
     """
     if name not in BENCHMARKS:
         raise ValueError(f"benchmark {name!r}: expected one of {', '.join(BENCHMARKS)}")
-    sides, models = BENCHMARKS[name]()
+    sides, models = BENCHMARKS[name](device)
     difference = _difference(sides)
     with Load() as load:
-        settings = {side.name: _best_setting(side, models) for side in sides}
+        settings = {side.name: _best_setting(side, models, device) for side in sides}
         rounds = [{side.name: _time(side, *settings[side.name], models) for side in sides}
                   for _ in range(ROUNDS)]
     quiet = load.others <= MAX_OTHERS
@@ -363,10 +402,69 @@ def measure(name: str) -> dict:
             "side": side.name, "threads": threads, "precision": precision,
             "wall_ms": statistics.median(timing.wall for timing in timings),
             "cpu_ms": statistics.median(timing.cpu for timing in timings),
-            "times_ours": statistics.median(ratios) if quiet else None, "required": side.required})
-    return {"benchmark": name, "about": str(BENCHMARKS[name].__doc__).splitlines()[0],
-            "models": models, "rounds": ROUNDS, "quiet": quiet, "others_cpus": load.others,
-            "difference": difference, "sides": results}
+            "times_ours": statistics.median(ratios) if quiet else None, "required": side.required,
+            "kernels": launches(side, precision) if device.type == "cuda" else None})
+    return {"benchmark": name, "device": str(device), "floor_ms": floors(sides[0], models, device),
+            "about": str(BENCHMARKS[name].__doc__).splitlines()[0], "models": models,
+            "rounds": ROUNDS, "quiet": quiet, "others_cpus": load.others, "difference": difference,
+            "sides": results}
+
+
+class Operations(TorchDispatchMode):
+    """Count the floating-point operations of products and convolutions inside the block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        counted = flop_registry.get(function._overloadpacket)
+        if counted is not None:
+            self.count += counted(*args, **(kwargs or {}), out_val=found)
+        return found
+
+
+def work(side: Side, models: int) -> tuple[float, float]:
+    """Floating-point operations and bytes of memory traffic of a model and step of this side.
+
+    Operations are those of its products and convolutions. Bytes are `PASSES` over the parameters;
+    what the inputs add is left out, because models may share them.
+    """
+    counts = []
+    for steps in (1, 2):  # the difference leaves out what comes before the first step
+        with Operations() as found, _threads(1):
+            trained = side.train(Schedule(steps, Rule("sgd", 0.9)))
+        counts.append(found.count)
+    many = side.models or models
+    return (counts[1] - counts[0]) / many, 4.0 * PASSES * trained.shape[1]
+
+
+def floors(side: Side, models: int, device: torch.device) -> dict[str, float] | None:
+    """ms a model and step that no trainer can go below on this GPU, by precision; None elsewhere.
+    """
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    speed = next((own for part, own in SPEEDS.items() if part in name), None)
+    if speed is None:
+        return None
+    operations, traffic = work(side, models)
+    return {precision: 1000 * max(operations / own, traffic / speed.bytes)
+            for precision, own in (("float32", speed.float32), ("fast", speed.fast))}
+
+
+def launches(side: Side, precision: str) -> float:
+    """Kernels that a step of this side launches on a GPU, for all its models."""
+    from torch.profiler import ProfilerActivity, profile
+
+    counts = []
+    for steps in (2, 12):
+        with profile(activities=[ProfilerActivity.CUDA]) as found:
+            side.train(Schedule(steps, Rule("sgd", 0.9), precision=precision))
+            _finish()
+        counts.append(sum(event.count for event in found.key_averages()))
+    return (counts[1] - counts[0]) / 10
 
 
 def _show(result: dict) -> str:
@@ -382,13 +480,20 @@ def _show(result: dict) -> str:
         wanted = "" if side["required"] is None else f"  (required: {side['required']:.2f} or more)"
         lines.append(
             f"  {side['side']:<26}{side['wall_ms']:9.2f} ms wall {side['cpu_ms']:9.2f} ms CPU "
-            f" {side['threads']} threads, {side['precision']:<8}{ratio}{wanted}")
+            f" {side['threads']} threads, {side['precision']:<8}{ratio}{wanted}{_of_gpu(side)}")
+    if result["floor_ms"]:
+        lines.append("  floor, by the data sheet: " + ", ".join(
+            f"{value:.4f} ms in {name}" for name, value in result["floor_ms"].items()))
     return "\n".join(lines)
 
 
-def main(name: str | None = None, *, as_json: bool = False) -> int:
+def _of_gpu(side: dict) -> str:
+    return "" if side["kernels"] is None else f"  {side['kernels']:.0f} kernels a step"
+
+
+def main(name: str | None = None, *, as_json: bool = False, device: str = "cpu") -> int:
     """Run one benchmark or all, print the results, and return 0; ValueError for an unknown name."""
     for chosen in [name] if name else BENCHMARKS:
-        result = measure(chosen)
+        result = measure(chosen, torch.device(device))
         print(json.dumps(result) if as_json else _show(result), flush=True)
     return 0

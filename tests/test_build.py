@@ -289,7 +289,7 @@ def test_coverage_says_what_was_run_of_each_module(tmp_path, monkeypatch, capsys
 
 
 def test_every_command_has_a_help_page(capsys):
-    for command in ("report", "plan", "notebooks", "targets", "export", "bench"):
+    for command in ("report", "plan", "train", "import", "notebooks", "targets", "export", "bench"):
         with pytest.raises(SystemExit):
             options.parse([command, "--help"])
         assert f"build.py {command}" in capsys.readouterr().out

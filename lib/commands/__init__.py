@@ -23,6 +23,8 @@ class Problem(Exception):
 COMMANDS = {
     "report": "lib.commands.report:report",
     "plan": "lib.commands.plan:plan",
+    "train": "lib.commands.elsewhere:train",
+    "import": "lib.commands.elsewhere:bring",
     "export": "lib.commands.plan:export",
     "notebooks": "lib.commands.notebooks:notebooks",
     "targets": "lib.commands.tables:targets",

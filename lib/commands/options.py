@@ -17,6 +17,9 @@ examples:
   python3 build.py report laptop --budget 2h  MNIST, Fashion-MNIST, CIFAR-10; stops after 2 hours,
                                               continues when run again
   python3 build.py plan paper --only 11       how long notebook 11 would take at paper scale
+  python3 build.py plan paper --save runs.json    write down what is missing, to train elsewhere
+  python3 build.py train runs.json --budget 8m --store rows/    there: without notebooks
+  python3 build.py import rows/               back here: check the rows and keep them
   python3 build.py report my_settings/        a folder of your own, one YAML file per notebook
   python3 build.py report paper --cluster tcp://login1:8786
                                               train on the workers of a Dask cluster
@@ -65,6 +68,22 @@ def folder(text: str) -> Path:
     return path.resolve()
 
 
+def file(text: str) -> Path:
+    """The absolute path of an existing file."""
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"{text!r} is not an existing file")
+    return path.resolve()
+
+
+def place_of_file(text: str) -> Path:
+    """The absolute path of a file to write, in an existing folder."""
+    path = Path(text).expanduser().resolve()
+    if path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a file in an existing folder")
+    return path
+
+
 def place(text: str) -> Path:
     """The absolute path of a folder, which need not exist yet."""
     path = Path(text).expanduser().resolve()
@@ -92,6 +111,12 @@ def build_parser() -> argparse.ArgumentParser:
         "notebooks", "run every notebook with its own defaults, on the published rows alone, "
         "and write the outputs into the .ipynb beside it")
     targets = add("targets", "list each figure, table and claim of the papers, with its verdict")
+    train = add(
+        "train", "train the runs of a saved plan, on a machine without notebooks",
+        "Needs torch, numpy, scipy, opacus, dp-accounting and safetensors, and what the data sets "
+        "of the plan need. Trains in the plan's order, group by group; every finished group is "
+        "kept.")
+    bring = add("import", "check rows that were trained elsewhere, and take them into the store")
     export = add("export", "copy rows from the local store into notebooks/results/, to commit them")
     bench = add("bench", "run the benchmarks")
     commands.add_parser("test", help="run the tests and check the notebooks' outputs",
@@ -100,9 +125,20 @@ def build_parser() -> argparse.ArgumentParser:
         sub.add_argument("profile", nargs="?", metavar="PROFILE",
                          help=f"{PROFILE_HELP} (default: quick)")
     export.add_argument("profile", metavar="PROFILE", help=PROFILE_HELP)
-    _add_options(report, plan, notebooks, export)
+    _add_options(report, plan, notebooks, export, train)
+    plan.add_argument("--save", type=place_of_file, metavar="FILE",
+                      help="also write the missing runs into a file, for `train`")
+    train.add_argument("plan", type=file, metavar="FILE", help="a plan, from `plan --save`")
+    train.add_argument("--own-files", action="store_true", help="accept runs that name files of "
+                       "their own: code runs, and files are read")
+    bring.add_argument("folder", type=folder, metavar="DIR", help="the store of `train --store`")
+    bring.add_argument("--store", dest="into", type=place, metavar="DIR",
+                       help="local store of rows (default: dp-backdoors/store in your cache "
+                       "folder)")
     bench.add_argument("name", nargs="?", metavar="NAME",
                        help="one benchmark, such as dpsgd-head (default: all)")
+    bench.add_argument("--device", choices=("cpu", "cuda"), default="cpu",
+                       help="where to train (default: cpu)")
     for sub in (targets, bench):
         sub.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -113,25 +149,27 @@ PROFILE_HELP = (
     "notebook")
 
 
-def _add_options(report, plan, notebooks, export):
+def _add_options(report, plan, notebooks, export, train):
     for sub in (report, plan, notebooks, export):
         sub.add_argument("--only", metavar="11,12", default="",
                          help="only these notebooks, by number")
+    for sub in (report, plan, notebooks, export, train):
         sub.add_argument(
             "--jobs", type=positive, metavar="N",
             help="number of processes, which share the cores (default for notebooks: one per core, "
             "up to 8; for training: 2 on a CPU, 1 on a GPU)")
-    for sub in (report, plan, export):
+    for sub in (report, plan, export, train):
         sub.add_argument("--store", type=place, metavar="DIR", help="local store of rows "
                          "(default: dp-backdoors/store in your cache folder)")
         sub.add_argument("--data", type=folder, metavar="DIR", help="folder with the data sets "
                          "(default: $DATA_ROOT; if unset, they are downloaded)")
         sub.add_argument("--device", choices=("cpu", "cuda"),
                          help="where to train (default: cuda if available)")
-    report.add_argument(
-        "--budget", type=duration, metavar="9m",
-        help="time for the whole build (s, m or h): start no training that would take longer, "
-        "abandon training that does, and list on the page what is left")
+    for sub, whole in ((report, "build"), (train, "command")):
+        sub.add_argument(
+            "--budget", type=duration, metavar="9m",
+            help=f"time for the whole {whole} (s, m or h): start no training that would take "
+            "longer, abandon training that does, and say what is left")
     report.add_argument(
         "--cluster", type=address, metavar="tcp://HOST:PORT",
         help="train on the workers of the Dask cluster with this scheduler (README, Run "

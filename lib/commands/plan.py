@@ -7,7 +7,7 @@ from pathlib import Path
 from lib.commands.calls import call_worker
 from lib.commands.passes import Pass, Study
 from lib.commands.prepare import prepare
-from lib.commands.terminal import say
+from lib.commands.terminal import number, say
 from lib.processes import stoppable
 
 
@@ -42,7 +42,17 @@ def plan(options: Namespace) -> int:
     say(f"{'all':{width}} {known:8} {len(everything):8}  {in_words(times[''], everything)} "
         "(counting shared rows once; without runs that depend on missing results, such as tuned "
         "ones)")
+    if options.save:
+        save(everything, options.save)
     return 1 if any(result.error for result in latest.results.values()) else 0
+
+
+def save(requests: list[dict], path: Path) -> None:
+    """Write the missing runs as a plan, and say what comes next."""
+    count = call_worker("save_plan", requests, path=str(path))
+    say(f"{number(count, 'run')} in {path}: `build.py train {path.name} --budget 8m --store rows/` "
+        "trains them anywhere, `build.py import rows/` takes the rows home. Runs that depend on "
+        "them, such as tuned ones, come in a second plan: save it then.")
 
 
 def in_words(seconds: float | None, requests: list[dict]) -> str:

@@ -20,4 +20,4 @@ def targets(options: Namespace) -> int:
 def bench(options: Namespace) -> int:
     """Run one benchmark or all; returns the exit code."""
     with stoppable():
-        return call_worker("bench", options.name, as_json=options.json)
+        return call_worker("bench", options.name, as_json=options.json, device=options.device)

@@ -6,6 +6,7 @@
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,82 @@ def train(requests: list[dict[str, Any]], *, until: float | None, processes: int
         raise problem from error
 
 
+def train_plan(path: str, *, until: float | None, processes: int | None, own_files: bool) -> int:
+    """Train the missing runs of a saved plan in its order; returns the exit code."""
+    from lib.study import plans, sweep
+
+    try:
+        requests = plans.load(Path(path), own_files=own_files)
+    except ValueError as error:
+        raise Problem(str(error)) from None
+    started, todo = time.monotonic(), len(sweep.missing(requests))
+    _say(f"{len(requests)} runs in the plan, {todo} to train, on {_device()}")
+
+    def pace(line: str) -> None:
+        done = todo - len(sweep.missing(requests))
+        _say(f"{line}; {done / max(time.monotonic() - started, 1e-9):.2f} rows a second")
+
+    found = _trained(requests, until=until, processes=processes, report=pace)
+    left = len(sweep.missing(requests))
+    _say(f"{found} rows in {time.monotonic() - started:.0f} s, {left} left")
+    return 0
+
+
+def _device():
+    from lib.study.inputs import device_name
+
+    return device_name()
+
+
+def _trained(requests, *, until, processes, report):
+    from lib import study
+
+    budget = None if until is None else until - time.monotonic()
+    try:
+        return study.train(requests, budget=budget, jobs=processes, report=report)
+    except Exception as error:
+        problem = _problem_of_machine(error)
+        if problem is None:
+            raise
+        raise problem from error
+
+
+def bring(folder: str) -> dict[str, Any]:
+    """Import the rows of a store: {"new": count, "known": count, "refused": lines}."""
+    from lib.study import plans
+
+    try:
+        new, known, refused = plans.bring(Path(folder))
+    except ValueError as error:
+        raise Problem(str(error)) from None
+    return {"new": new, "known": known, "refused": refused}
+
+
+def save_plan(requests: list[dict[str, Any]], *, path: str) -> int:
+    """Write the requests as a plan, most wanted first; returns how many."""
+    from lib.study import measure, plans
+
+    plans.save(Path(path), _wanted_first(requests), commit=measure.provenance()["commit"])
+    return len(requests)
+
+
+def _wanted_first(requests):
+    """The headline's notebook, then notebooks by the number of their open verdicts; in a notebook
+    as it asks."""
+    from lib import verdicts
+
+    names = {request["notebook"] for request in requests}
+    if len(names) < 2:
+        return requests
+    results = verdicts.evaluate(_published(names))
+    judged = [(result.claim.notebook, one) for result in results
+              for one in (result.direction, result.size) if one is not None]
+    still_open = Counter(name for name, one in judged
+                         if one.outcome in ("inconclusive", "not measured"))
+    return sorted(requests, key=lambda request: (request["notebook"] != FIRST_FIGURE,
+                                                 -still_open[request["notebook"]]))
+
+
 def _problem_of_machine(error):
     """One line about a fault of this machine (no space, memory or data); None for other errors."""
     from lib.study.measure import FAULTS
@@ -47,6 +124,9 @@ def _problem_of_machine(error):
     if isinstance(error, MemoryError):  # has no message
         return Problem(
             "not enough memory; finished rows are kept: run the command again with fewer --jobs")
+    if isinstance(error, ModuleNotFoundError):
+        return Problem(f"this run needs the package {error.name}, which is not installed here; "
+                       "finished rows are kept")
     if isinstance(error, (*FAULTS, WorkerDied)):
         return Problem(processes.first_line(error, width=1000))
     return None
@@ -124,23 +204,27 @@ def targets(as_json: bool) -> str:
     return _columns([list(frame.columns), *frame.fillna("").astype(str).values.tolist()])
 
 
-def bench(name: str | None, *, as_json: bool) -> int:
-    """Run one benchmark or all; returns the exit code, 2 for an unknown name."""
+def bench(name: str | None, *, as_json: bool, device: str) -> int:
+    """Run one benchmark or all; returns the exit code, 2 for an unknown name or device."""
+    import torch
+
     from lib import bench
 
+    if device == "cuda" and not torch.cuda.is_available():
+        raise Problem("--device cuda: torch sees no CUDA device; leave --device out", 2)
     try:
-        return bench.main(name, as_json=as_json) or 0
+        return bench.main(name, as_json=as_json, device=device) or 0
     except ValueError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
 
 
-def _published():
-    """The published rows as frames: {notebook: frame}."""
+def _published(names=None):
+    """The published rows of these notebooks (None: all) as frames: {notebook: frame}."""
     from lib.paths import RESULTS
 
     files = {path.stem: path.read_text("utf-8").splitlines()
-             for path in sorted(RESULTS.glob("*.jsonl"))}
+             for path in sorted(RESULTS.glob("*.jsonl")) if names is None or path.stem in names}
     return {name: _frame(json.loads(line)["run"] for line in lines if line.strip())
             for name, lines in files.items()}
 
@@ -179,7 +263,8 @@ def _say(line):
 
 ACTIONS: dict[str, Callable[..., Any]] = {
     action.__name__: action
-    for action in (train, estimate, export, verdicts, compare, targets, bench, cuda)
+    for action in (train, train_plan, bring, save_plan, estimate, export, verdicts, compare,
+                   targets, bench, cuda)
 }
 
 

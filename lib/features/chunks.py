@@ -4,12 +4,15 @@ a killed extraction resumes.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from lib.data import cache
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 PART = 4096  # images per saved part
 PROGRESS_STEP = 256  # images on a CPU per update of the progress line; chunk sizes divide both
@@ -53,7 +56,7 @@ def _extracted(name: str, path: Path, extract: Callable[[Tensor], Tensor], image
     return torch.cat(parts)
 
 
-def _shown(bar: tqdm, extract: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+def _shown(bar: "tqdm", extract: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """Extract some images at a time, and update the progress line."""
     found = []
     for some in images.split(PROGRESS_STEP if images.device.type == "cpu" else PART):
@@ -62,8 +65,10 @@ def _shown(bar: tqdm, extract: Callable[[Tensor], Tensor], images: Tensor) -> Te
     return torch.cat(found)
 
 
-def _progress(name: str, images: int) -> tqdm:
+def _progress(name: str, images: int) -> "tqdm":
     """A progress line on stderr if that is a terminal, to keep notebook outputs and logs clean."""
+    from tqdm import tqdm  # features of a network alone need it
+
     return tqdm(desc=f"features {name}", total=images, unit=" images", delay=PROGRESS_DELAY,
                 disable=None, leave=False)
 

@@ -24,7 +24,7 @@ from lib.study import inputs, maps, poison_gradients, scores, searches, start, t
 from lib.study.runs import Run
 
 # Errors that are this machine's fault, not the run's.
-FAULTS = (data.DataNotFound, MemoryError, OSError, torch.OutOfMemoryError)
+FAULTS = (data.DataNotFound, MemoryError, OSError, torch.OutOfMemoryError, ModuleNotFoundError)
 
 
 def identity(run: Run) -> str:
@@ -100,7 +100,7 @@ def train_rows(runs: list[Run]) -> list[dict]:
     """Train runs of one group, each identity once, and return their rows.
 
     A run that cannot be trained becomes a row with its traceback, and the rest of its group trains
-    without it. Errors of this machine (`FAULTS`: no data, no memory, a full disk) are raised,
+    without it. Errors of this machine (`FAULTS`: no data, memory, disk or package) are raised,
     because they say nothing about the run.
     """
     started, clock = datetime.now(UTC), time.perf_counter()

@@ -1,0 +1,48 @@
+"""Benchmarks: what a step's arithmetic and memory traffic amount to, and which device they use."""
+
+import pytest
+import torch
+
+from lib import bench
+from lib.commands import Problem, options, worker
+
+CPU = torch.device("cpu")
+
+
+def test_the_work_of_a_step_is_that_of_its_products():
+    sides, models = bench.head(CPU)
+    operations, traffic = bench.work(sides[0], models)
+    first, second, batch = 2048 * 256, 256 * 10, 512
+    # forward and the gradients of the weights in both layers, that of the inputs in the second
+    expected = 2 * batch * (2 * first + 3 * second)
+    assert operations == pytest.approx(expected, rel=0.1)
+    assert traffic == 4 * bench.PASSES * (first + 256 + second + 10)
+
+
+def test_the_floor_is_known_for_known_devices_alone(monkeypatch):
+    sides, models = bench.head(CPU)
+    assert bench.floors(sides[0], models, CPU) is None
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
+    monkeypatch.setattr(bench, "work", lambda side, models: (67e9, 4.8e9))
+    assert bench.floors(sides[0], models, gpu) == pytest.approx({"float32": 1.0, "fast": 1.0})
+    monkeypatch.setattr(bench, "work", lambda side, models: (495e9, 0.0))
+    assert bench.floors(sides[0], models, gpu)["fast"] == pytest.approx(1.0)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "GeForce 256")
+    assert bench.floors(sides[0], models, gpu) is None
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
+def test_a_device_that_is_not_there_is_one_line():
+    given = options.parse(["bench", "dpsgd-head", "--device", "cuda"])
+    with pytest.raises(Problem, match="no CUDA device"):
+        worker.bench(given.name, as_json=False, device=given.device)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["dpsgd-head", "teachers"])
+def test_a_benchmark_on_a_gpu_counts_kernels_and_knows_its_floor(name, monkeypatch):
+    monkeypatch.setattr(bench, "ROUNDS", 1)
+    found = bench.measure(name, torch.device("cuda"))
+    assert found["difference"] < 1e-3
+    assert all(side["kernels"] > 0 for side in found["sides"])
