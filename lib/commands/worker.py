@@ -23,12 +23,17 @@ def train(requests: list[dict[str, Any]], *, until: float | None, processes: int
 
     until: when to stop, by `time.monotonic`; None for no budget.
     """
+    return _trained(requests, until, jobs=processes, retry_failed=retry_failed, untimed=untimed,
+                    cluster=cluster, report=_say)
+
+
+def _trained(requests, until, **how):
+    """`study.train` with `how`; a fault of this machine becomes a Problem."""
     from lib import study
 
     budget = None if until is None else until - time.monotonic()
     try:
-        return study.train(requests, budget=budget, jobs=processes, retry_failed=retry_failed,
-                           untimed=untimed, cluster=cluster, report=_say)
+        return study.train(requests, budget=budget, **how)
     except study.ClusterProblem as problem:
         raise Problem(f"--cluster: {problem}") from None
     except Exception as error:
@@ -53,7 +58,7 @@ def train_plan(path: str, *, until: float | None, processes: int | None, own_fil
         done = todo - len(sweep.missing(requests))
         _say(f"{line}; {done / max(time.monotonic() - started, 1e-9):.2f} rows a second")
 
-    found = _trained(requests, until=until, processes=processes, report=pace)
+    found = _trained(requests, until, jobs=processes, report=pace)
     left = len(sweep.missing(requests))
     _say(f"{found} rows in {time.monotonic() - started:.0f} s, {left} left")
     return 0
@@ -63,19 +68,6 @@ def _device():
     from lib.study.inputs import device_name
 
     return device_name()
-
-
-def _trained(requests, *, until, processes, report):
-    from lib import study
-
-    budget = None if until is None else until - time.monotonic()
-    try:
-        return study.train(requests, budget=budget, jobs=processes, report=report)
-    except Exception as error:
-        problem = _problem_of_machine(error)
-        if problem is None:
-            raise
-        raise problem from error
 
 
 def bring(folder: str) -> dict[str, Any]:
