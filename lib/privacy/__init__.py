@@ -3,6 +3,7 @@
 from .bounds import attack_success_cap, dpsgd_attack_success_cap, group_privacy
 from .dpsgd import dpsgd_epsilon, dpsgd_noise_multiplier, shuffled_epsilon
 from .guarantee import Guarantee
+from .instahide import instahide_epsilon
 from .pate import (
     answer_probability,
     gnmax_rdp,
@@ -24,6 +25,7 @@ __all__ = [
     "epsilon_table",
     "gnmax_rdp",
     "group_privacy",
+    "instahide_epsilon",
     "measured_caps",
     "pate_epsilon",
     "released_pate_epsilon",
