@@ -79,6 +79,28 @@ def test_draws_of_transforms_are_the_same_alone_and_in_any_group(monkeypatch):
     assert len(set(corners)) == 25
 
 
+@dataclasses.dataclass(frozen=True)
+class Swap:
+    """Replace every image by another of its batch."""
+
+    mixes = "batch"
+
+    def draw(self, count, shape, random):
+        return {"other": torch.randperm(count, generator=random)}
+
+    def apply(self, x, labels, draws):
+        return x, labels
+
+
+@pytest.mark.parametrize("sampling", ["poisson", "shuffle"])
+def test_a_transform_that_mixes_a_batch_draws_for_each_batch(sampling, monkeypatch):
+    monkeypatch.setattr(draws, "LONGEST", 8)
+    schedule = Schedule(1, sampling=sampling, transforms=(Swap(),))
+    for step in drawn(members(), schedule, 20, (1, 8, 8)):
+        for chosen, (other, ), _ in step:
+            assert sorted(other) == list(range(len(chosen)))  # places of records that are there
+
+
 def test_poisson_blocks_have_the_distribution_of_independent_draws():
     blocks = draws.poisson(1000, 0.1, training.generator("batches", 3))
     sizes, seen = [], torch.zeros(1000)

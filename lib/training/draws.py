@@ -265,6 +265,11 @@ class OwnBatches:
 
     def _transformed(self, transform: Transform) -> dict[str, Tensor]:
         shape = self.block.indices.shape
+        if transform.mixes == "batch":  # draws may name places in a batch: one batch at a time
+            sizes = self.block.present.sum(1).int().tolist()
+            drawn = [transform.draw(size, self.shape, self.random) for size in sizes]
+            return {name: batches.pad_rows([own[name] for own in drawn], shape[1])
+                    for name in drawn[0]}
         drawn = transform.draw(shape.numel(), self.shape, self.random)
         return {name: values.unflatten(0, shape) for name, values in drawn.items()}
 
