@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lib.training import draws
+from lib.training import draws, modules
+from lib.training.batches import as_input
 from lib.training.schedule import Member, Schedule
 from lib.training.steps import closed_form, coefficients
 
@@ -35,6 +36,12 @@ def sample_numbers(module: nn.Module, shape: tuple[int, ...]) -> int:
                 kernel = layer.weight[0].numel()
                 total += x[0, 0].numel() * kernel + layer.weight.numel()
     return total
+
+
+def outputs(module: nn.Module, pool: Tensor) -> int:
+    """Number of outputs of the module, its classes."""
+    with torch.no_grad():
+        return modules.duplicate(module).eval()(as_input(pool[:1])).shape[-1]
 
 
 def models_at_once(module: nn.Module, pool: Tensor, members: Sequence[Member],

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.training import sizes
+from lib.training import sizes, transforms
 from lib.training.batches import as_input, gather, pad_rows
 from lib.training.modules import spectral_norms, unflatten, unflatten_buffers
 from lib.training.schedule import Member, Schedule
@@ -34,6 +35,8 @@ class Direct:
         longest = schedule.rows(members)
         self.rows = pad_rows([member.rows for member in members], longest).to(pool.device)
         self.labels = pad_rows([member.labels for member in members], longest).to(pool.device)
+        if transforms.softens(schedule.transforms) and not self.labels.is_floating_point():
+            self.labels = F.one_hot(self.labels, sizes.outputs(module, pool)).float()
         if any(member.input_noise for member in members):
             # A noisy copy for each member, instead of places in the shared pool.
             self.pool = gather(pool, members, longest).flatten(0, 1)

@@ -44,8 +44,9 @@ class Transform(Protocol):
     def apply(self, x: Tensor, labels: Tensor, draws: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Transform inputs [models, batch, channels, height, width] and labels of a batch.
 
-        labels: [models, batch, ...]. draws: [models, batch, ...], each model's own, zero-padded
-        like the batch.
+        labels: [models, batch, ...]; of transforms that mix records, "public" or "batch", always
+        probabilities [models, batch, classes]. draws: [models, batch, ...], each model's own,
+        zero-padded like the batch, whose records come before the padding.
         """
         ...
 
@@ -73,6 +74,52 @@ def mixing_a_batch(transforms: Sequence[Transform]) -> list[str]:
                 f"transform {parts.name_of(transform)}: mixes {transform.mixes!r}: expected one of "
                 f"{', '.join(MIXES)}; what a guarantee means depends on it")
     return [parts.name_of(transform) for transform in transforms if transform.mixes == "batch"]
+
+
+def softens(transforms: Sequence[Transform]) -> bool:
+    """Whether labels are mixed, and so must be probabilities."""
+    return any(transform.mixes in ("public", "batch") for transform in transforms)
+
+
+# ---------------------------------------------------------------- what transforms share
+
+def orders(count: int, many: int, random: torch.Generator) -> Tensor:
+    """Keys [count, many] that order a batch in `many` random ways.
+
+    They lie above 0, so that padding comes last wherever it follows the batch.
+    """
+    return 1 + torch.rand(count, many, generator=random, device=random.device)
+
+
+def partners(values: Tensor, order: Tensor) -> Tensor:
+    """Values [models, batch, ...] at the places that keys [models, batch] put in each place's
+    stead: a permutation of the records, and one of the padding."""
+    places = order.argsort(1, descending=True)
+    return values[torch.arange(len(values), device=values.device)[:, None], places]
+
+
+def dirichlet(width: int, strength: float, random: torch.Generator) -> Tensor:
+    """One draw [width] of a symmetric Dirichlet distribution; for two, the first is Beta."""
+    shapes = torch.full((width,), strength, device=random.device)
+    # torch.distributions takes no generator.
+    gammas = torch.ops.aten._standard_gamma(shapes, random)
+    return gammas / gammas.sum()
+
+
+def inside(box: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Which pixels are in the box [..., 4] of rows and columns, ends exclusive: [..., *size]."""
+    rows, columns = (torch.arange(length, device=box.device) for length in size)
+    first_row, last_row, first, last = (edge[..., None] for edge in box.unbind(-1))
+    in_rows = (rows >= first_row) & (rows < last_row)
+    in_columns = (columns >= first) & (columns < last)
+    return in_rows[..., :, None] & in_columns[..., None, :]
+
+
+def whole(name: str, field: str, value: object, *, least: int) -> None:
+    """Raise ValueError for a field that is not a whole number of at least `least`."""
+    if type(value) is not int or value < least:
+        raise ValueError(f"transform {name}: {field} {value!r}: expected a whole number of at "
+                         f"least {least}")
 
 
 def check_inputs(transforms: Sequence[Transform], shape: tuple[int, ...]) -> None:
