@@ -14,6 +14,7 @@ from lib.attacks import clean, four_pixel, insertion, interpolation
 from lib.data import Labelled
 from lib.defences import (
     alibi,
+    batch_clipping,
     dpsgd,
     label_noise,
     lpmst,
@@ -68,6 +69,11 @@ GOLDEN_LABELS = [0, 3, 8, 0, 0, 0, 0, 0, 0, 8, 0, 5]
 def test_dpsgd_version_1():
     mechanism = dpsgd.DPSGD(2.0, max_grad_norm=1.5).mechanism()
     assert (dpsgd.VERSION, mechanism) == (1, {"clipping_norm": 1.5, "noise": 3.0})
+
+
+def test_batch_clipping_version_1():
+    mechanism = batch_clipping.BatchClipping(0.02, 0.5).mechanism()
+    assert (batch_clipping.VERSION, mechanism) == (1, {"mean_norm": 0.5, "noise": 0.01})
 
 
 def test_quantile_clipping_version_1():

@@ -27,6 +27,7 @@ from lib.attacks.label_flip import LabelFlip
 from lib.attacks.slab import Slab
 from lib.data import DataNotFound
 from lib.defences.alibi import ALIBI
+from lib.defences.batch_clipping import BatchClipping
 from lib.defences.dpsgd import DPSGD
 from lib.defences.label_noise import LabelNoise
 from lib.defences.lpmst import LPMST
@@ -151,7 +152,7 @@ def test_golden_defaults():
     made = [Run(), BadNets(), FourPixel(), DPSGD(), LabelNoise(), ALIBI(), LPMST(), PATE(),
             Partition(), Smoothing(), OutputNoise(1.0), Training(), Flip(), Crop(),
             FeatureCollision(), LabelFlip(), Slab(), Interpolation(), Insertion(),
-            QuantileClipping(), Mixup(), CutMix(), Cutout(), Laplace()]
+            QuantileClipping(), BatchClipping(), Mixup(), CutMix(), Cutout(), Laplace()]
     found = {type(one).__name__: json.loads(json.dumps(parts.plain(one))) for one in made}
     assert found == json.loads((pathlib.Path(__file__).parent / "defaults.json").read_text())
 

@@ -229,6 +229,8 @@ class Step:
         self.rates = self._rates(members, device)
         self.expected = torch.tensor([member.batch_size for member in members], device=device)
         self.shares = self._shares(members).to(device)
+        bounds = torch.tensor([member.mean_norm for member in members], device=device)
+        self.mean_bounds = bounds if bounds.isfinite().any() else None
 
     def _group(self, form: str, module: nn.Module, states: Tensor, pool: Tensor,
                members: Sequence[Member], *, ahead: bool
@@ -272,10 +274,12 @@ class Step:
         resting = [model for model, steps in enumerate(self.steps) if number >= steps]
         sums = self.sums(indices, present, resting, self.draws.transformed())
         growth = None if self.following is None else self.following.growth[:, None]
-        self.draws.add_noise(sums, growth)
         # Divide Poisson batches by their expected size, because the actual size depends on the
         # data; the size of shuffled batches does not.
         expected = self.expected if self.poisson else present.sum(1) * self.shares
+        if self.mean_bounds is not None:
+            growth = _clip_means(sums, self.mean_bounds * expected, expected)
+        self.draws.add_noise(sums, growth)
         sums.div_(expected.view(-1, 1))
         if self.following is not None:
             self.following.update(present.sum(1), expected, number)
@@ -295,6 +299,14 @@ class Step:
     def norms(self) -> Tensor:
         """The members' clipping norms [models], as they are now."""
         return self.given if self.following is None else self.following.norms
+
+
+def _clip_means(sums: Tensor, bounds: Tensor, expected: Tensor) -> Tensor:
+    """Clip each model's sum of gradients to its bound, in place; returns the factors on the models'
+    noise [models, 1], which is on the mean where that is clipped."""
+    norms = torch.linalg.vector_norm(sums, dim=1).clamp_min(1e-30)
+    sums.mul_((bounds / norms).clamp_max(1.0)[:, None])
+    return torch.where(bounds.isfinite(), expected, 1.0)[:, None]
 
 
 def _frozen(module: nn.Module) -> list[slice]:

@@ -33,7 +33,8 @@ class Member:
     `init_seed`. input_noise: standard deviation of Gaussian noise on the inputs, drawn once from
     `input_seed`: the member trains on this one noisy copy of its rows, which exists only while its
     group trains. follows: None to keep `clipping_norm`; else it is where the norm starts, and
-    `noise` grows and shrinks with it.
+    `noise` grows and shrinks with it. mean_norm: bound on the mean gradient of each batch, whatever
+    its records; if it is finite, `noise` is on that mean.
     """
 
     rows: Tensor
@@ -51,6 +52,7 @@ class Member:
     input_seed: int = 0
     records: int | None = None
     follows: Quantile | None = None
+    mean_norm: float = math.inf
 
     @property
     def nominal(self) -> int:
@@ -164,6 +166,9 @@ def _check_member(member: Member) -> None:
     if member.follows is not None and not member.private:
         raise ValueError(f"clipping norm {member.clipping_norm} of a member that follows a "
                          "quantile: expected a finite norm to start from")
+    if not member.mean_norm > 0 or (member.follows and math.isfinite(member.mean_norm)):
+        raise ValueError(f"mean_norm {member.mean_norm} of a member: expected above 0, and "
+                         "infinite where the clipping norm follows a quantile")
     if not 0 <= member.input_noise < math.inf:
         raise ValueError(f"input_noise {member.input_noise} of a member: expected 0 or more")
     if len(member.labels) != len(member.rows):

@@ -8,6 +8,7 @@ and cheaper by a factor of about features / n. Clipping, and rules that divide b
 history (Adam, RMSProp), do not commute with the change of coordinates.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -26,7 +27,8 @@ def applies(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule
     """Whether the Gram form is exact and cheaper for this group."""
     if first_linear(module, pool.dim() - 1) is None or schedule.rule.name != "sgd":
         return False
-    if any(member.private or member.noise for member in members):
+    if any(member.private or member.noise or math.isfinite(member.mean_norm)
+           for member in members):
         return False
     if schedule.transforms:  # the inputs change from step to step
         return False
