@@ -222,8 +222,8 @@ MUTANTS = [
     mutant(
         "the Gram form with clipping",
         GRAM,
-        "any(member.private or member.noise for",
-        "any(member.noise for",
+        "any(member.private or member.noise or",
+        "any(member.noise or",
         "test_training.py::test_the_gram_form_is_not_taken_where_it_is_wrong[change0]",
     ),
     # batches
