@@ -151,9 +151,9 @@ def multi_poison(published: "DataFrame") -> Headline:
     hit = found.groupby(search.ARM)[search.PAPER].agg(["sum", "count"])
     told = {name: f"{name}\n({hit.at[name, 'sum']:.0f} of {hit.at[name, 'count']:.0f} hit)"
             for name in COSTS if name in hit.index}
-    data = dearer[dearer["than"].isin(told)].assign(than=dearer["than"].map(told))
-    data = data.sort_values("than", key=lambda names: names.map(list(told.values()).index),
-                            kind="stable")
+    shown = dearer[dearer["than"].isin(told)].sort_values(
+        "than", key=lambda names: names.map(list(told).index), kind="stable")
+    data = shown.assign(than=shown["than"].map(told))
     return Headline(
         "multi-poison-headline",
         figures.contrasts(data, by="than", better="higher", dots="targets", unit="times",
@@ -163,7 +163,7 @@ def multi_poison(published: "DataFrame") -> Headline:
         " regression on Location-30: targets on which both are hit (dots), geometric mean and 95% t"
         " interval of the logarithm; in brackets the targets hit by up to 100 poisons.",
         "Forest plot: for each setting the ratio of poisons needed to those of the vanilla model.",
-        resistance.needed_finding(dearer[dearer["than"].isin(told)]))
+        resistance.needed_finding(shown))
 
 
 HEADLINES = {
