@@ -16,6 +16,7 @@ from lib.papers.hong import (
     stopped,
 )
 from lib.papers.hong.indiscriminate import FLIPS, SLAB
+from lib.papers.hong.targeted import VANILLA
 from lib.verdicts import rows
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ def one_shot(published: "DataFrame") -> Headline:
     found = found[~found[search.ARM].str.contains(resistance.CROSSED)]
     (spec,) = resistance.panels(found, alone=False)
     clean = found.groupby(search.ARM)[search.ACCURACY].mean()
-    lines = spec["frame"]
+    lines = spec["frame"].sort_values(
+        search.ARM, key=lambda names: names.map(_order), kind="stable")
     data = lines.assign(note=[f"{clean[name]:.1%} accurate" for name in lines[search.ARM]])
     data[search.ARM] = data[search.ARM].str.replace("rate ", "vanilla, rate ")
     return Headline(
@@ -128,6 +130,13 @@ def one_shot(published: "DataFrame") -> Headline:
         "For a few defences and two learning rates, the share of targets hit with its interval,"
         " beside the natural rate.",
         resistance.twins_finding(resistance.twins(found)))
+
+
+def _order(arm: str) -> tuple[int, float]:
+    """Where an arm stands: vanilla, smaller rates, DP by the paper's settings, smaller epsilons."""
+    kinds = (VANILLA, resistance.SLOWER, "C ", resistance.EPSILON)
+    place = next(number for number, kind in enumerate(kinds) if arm.startswith(kind))
+    return place, -float(arm.split()[-1]) if place in (1, 3) else 0.0
 
 
 def _few(published: "DataFrame") -> "DataFrame":

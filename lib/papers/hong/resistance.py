@@ -59,7 +59,7 @@ def _notes(group: "DataFrame") -> "dict[str, str]":
     """By arm: RAD, and for growing numbers the mean poisons needed."""
     lost, needed = search.rad(group).mean(), group.groupby(ARM)[NEEDED].mean()
     several = bool(group[search.MULTI].any())
-    return {name: f"RAD {lost.get(name, math.nan):.2f}".replace("-", "−").replace("nan", "–")
+    return {name: f"RAD {round(lost.get(name, math.nan), 2) + 0.0:.2f}".replace("-", "−").replace("nan", "–")
             + (f", {needed[name]:.1f} poisons" if several and needed[name] == needed[name] else "")
             for name in group[ARM].unique()}
 
