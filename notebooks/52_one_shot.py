@@ -195,8 +195,8 @@ verdicts.show("52_one_shot", study.together([frame, private, slower, pair]))
 # may hit at most 20% of the targets; it hits 0 of 25, as many as no poison. By the paper's rule 8
 # are hit, and 8 without any poison: the rule looks too often.
 #
-# **On the MLP the attack does not work here.** Of the vanilla model's 25 targets 4 are hit, and 4 by
-# nature: there is nothing to defend against, so G10 rests on softmax regression.
+# **On the MLP the attack does not work here.** Of the vanilla model's 25 targets 4 are hit, and 4
+# by nature: there is nothing to defend against, so G10 rests on softmax regression.
 #
 # ## What to try next
 # Add settings to `chosen`, or more `targets`, and run again: known rows are read, missing ones are

@@ -59,9 +59,11 @@ def _notes(group: "DataFrame") -> "dict[str, str]":
     """By arm: RAD, and for growing numbers the mean poisons needed."""
     lost, needed = search.rad(group).mean(), group.groupby(ARM)[NEEDED].mean()
     several = bool(group[search.MULTI].any())
-    return {name: f"RAD {round(lost.get(name, math.nan), 2) + 0.0:.2f}".replace("-", "−").replace("nan", "–")
-            + (f", {needed[name]:.1f} poisons" if several and needed[name] == needed[name] else "")
+    told = {name: f"RAD {round(lost.get(name, math.nan), 2) + 0.0:.2f}"
             for name in group[ARM].unique()}
+    return {name: told[name].replace("-", "−").replace("nan", "–")
+            + (f", {needed[name]:.1f} poisons" if several and needed[name] == needed[name] else "")
+            for name in told}
 
 
 def table(found: "DataFrame") -> "DataFrame":
