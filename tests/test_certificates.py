@@ -259,8 +259,8 @@ def test_copies_do_not_stay(monkeypatch):
     seen = []
     original = step._fit_group
     monkeypatch.setattr(
-        step, "_fit_group", lambda build, module, pool, members, schedule:
-        (seen.append(len(members)), original(build, module, pool, members, schedule))[1])
+        step, "_fit_group", lambda build, module, pool, members, schedule, **how:
+        (seen.append(len(members)), original(build, module, pool, members, schedule, **how))[1])
     members = [
         training.Member(torch.arange(200), labels, 50, 0.1, input_noise=0.1, input_seed=number)
         for number in range(9)

@@ -161,5 +161,11 @@ def test_the_commands(tmp_path, store, capsys):
     given = options.parse(["import", str(away), "--store", str(tmp_path / "home")])
     assert elsewhere.bring(given) == 0
     assert "1 rows imported, 0 known already, 0 refused" in capsys.readouterr().out
-    with pytest.raises(Problem, match="not an existing file"):
-        options.parse(["train", str(tmp_path / "none.json")])
+
+
+def test_a_plan_or_a_folder_that_is_not_there_is_one_line(tmp_path):
+    missing = str(tmp_path / "none")
+    with pytest.raises(Problem, match="No such file .* expected a plan"):
+        worker.train_plan(missing, until=None, processes=1, own_files=False)
+    with pytest.raises(Problem, match="no rows in it"):
+        worker.bring(missing)

@@ -14,7 +14,7 @@ def train(options: Namespace) -> int:
     started = time.monotonic()
     until = None if options.budget is None else started + options.budget
     with stoppable():
-        return call_worker("train_plan", str(options.plan), settings=_settings(options),
+        return call_worker("train_plan", str(options.plan.resolve()), settings=_settings(options),
                            jobs=options.jobs or 1, until=until, processes=options.jobs,
                            own_files=options.own_files)
 
@@ -28,7 +28,7 @@ def _settings(options: Namespace) -> dict[str, str]:
 def bring(options: Namespace) -> int:
     """Import rows that were trained elsewhere; returns the exit code, 1 if some were refused."""
     given = {"STUDY_STORE": str(options.into)} if options.into else {}
-    found = call_worker("bring", str(options.folder), settings=given)
+    found = call_worker("bring", str(options.folder.resolve()), settings=given)
     for line in found["refused"]:
         say(f"refused: {line}")
     say(f"{found['new']} rows imported, {found['known']} known already, {len(found['refused'])} "

@@ -68,14 +68,6 @@ def folder(text: str) -> Path:
     return path.resolve()
 
 
-def file(text: str) -> Path:
-    """The absolute path of an existing file."""
-    path = Path(text).expanduser()
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"{text!r} is not an existing file")
-    return path.resolve()
-
-
 def place_of_file(text: str) -> Path:
     """The absolute path of a file to write, in an existing folder."""
     path = Path(text).expanduser().resolve()
@@ -128,10 +120,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_options(report, plan, notebooks, export, train)
     plan.add_argument("--save", type=place_of_file, metavar="FILE",
                       help="also write the missing runs into a file, for `train`")
-    train.add_argument("plan", type=file, metavar="FILE", help="a plan, from `plan --save`")
+    train.add_argument("plan", type=Path, metavar="FILE", help="a plan, from `plan --save`")
     train.add_argument("--own-files", action="store_true", help="accept runs that name files of "
                        "their own: code runs, and files are read")
-    bring.add_argument("folder", type=folder, metavar="DIR", help="the store of `train --store`")
+    bring.add_argument("folder", type=Path, metavar="DIR", help="the store of `train --store`")
     bring.add_argument("--store", dest="into", type=place, metavar="DIR",
                        help="local store of rows (default: dp-backdoors/store in your cache "
                        "folder)")
