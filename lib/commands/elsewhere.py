@@ -2,6 +2,7 @@
 
 import time
 from argparse import Namespace
+from pathlib import Path
 
 from lib.commands import Problem
 from lib.commands.calls import call_worker
@@ -20,8 +21,9 @@ def train(options: Namespace) -> int:
 
 
 def _settings(options: Namespace) -> dict[str, str]:
+    folders = Path.cwd() if options.own_files else None
     given = {"STUDY_DEVICE": options.device, "STUDY_STORE": options.store,
-             "DATA_ROOT": options.data}
+             "DATA_ROOT": options.data, "STUDY_FOLDERS": folders}
     return {name: str(value) for name, value in given.items() if value}
 
 

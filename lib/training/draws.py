@@ -229,9 +229,8 @@ class OwnBatches:
     def __init__(self, member: Member, schedule: Schedule, shape: tuple[int, ...],
                  device: torch.device) -> None:
         self.shape, self.transforms = shape, schedule.transforms
-        self.poisson = schedule.sampling == "poisson"
         random, n = batches.generator("batches", member.batch_seed, device), len(member.rows)
-        if self.poisson:
+        if schedule.sampling == "poisson":
             rate = member.batch_size / member.nominal
             self.width = _rounded(n * rate + DEVIATIONS * math.sqrt(n * rate))
             self.blocks = poisson(n, rate, random)
