@@ -195,3 +195,18 @@ def test_models_predict_together_as_they_do_alone(model):
     shared = list(members.together([each.predict for each in (*group, *made)], images))
     for one, other in zip(alone, shared, strict=True):
         assert torch.allclose(one, other, atol=1e-4)
+
+
+def test_one_training_answers_once(monkeypatch):
+    first, *others = (AGAIN.with_(attack__target=target, noise_seed=target).in_world("C")
+                      for target in range(3))
+    alone = [measure.train_rows([each])[0] for each in (first, *others)]
+    asked, together = [], members.together
+    monkeypatch.setattr(members, "together", lambda predicts, images: asked.append(
+        (len(images), len(predicts))) or together(predicts, images))
+    rows = measure.train_rows([first, *others])
+    test = len(inputs.private_and_test(first)[1].labels)
+    assert sum(models for images, models in asked if images == test) == 4 * 3  # and 3 points
+    for one, other in zip(alone, rows, strict=True):
+        assert one["tries"]["path"] == other["tries"]["path"]
+        assert one["metrics"] == pytest.approx(other["metrics"], abs=1e-5)

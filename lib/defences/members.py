@@ -100,6 +100,42 @@ class OfGroup:
         return self.group.predict(inputs, model=self.model, step=self.step, weights=self.weights)
 
 
+    @property
+    def training(self) -> tuple:
+        """Equal for predictions of one training at one step."""
+        return self.group, self.group.trainings[self.model], self.step, self.weights
+
+
+class Answers:
+    """Logits of many models on the same inputs, in which a training is asked once.
+
+    Clean twins of a hundred attacks are often a few trainings, and predicting takes longer than
+    they do. Kept are only the answers of trainings that several models share.
+    """
+
+    def __init__(self, inputs: Tensor) -> None:
+        self.inputs = inputs
+        self._kept: dict[tuple, Tensor] = {}
+
+    def of(self, predicts: Sequence[Predict]) -> Iterator[Tensor]:
+        """Logits [n, classes] of each function."""
+        names = [_repeated(predict) for predict in predicts]
+        new = {name: predict for name, predict in zip(names, predicts, strict=True)
+               if name is not None and name not in self._kept}
+        self._kept |= zip(new, together(list(new.values()), self.inputs))
+        alone = together([predict for name, predict in zip(names, predicts, strict=True)
+                          if name is None], self.inputs)
+        for name in names:
+            yield next(alone) if name is None else self._kept[name]
+
+
+def _repeated(predict: Predict) -> tuple | None:
+    """The training of a model that shares it with others of its group, else None."""
+    if isinstance(predict, OfGroup) and predict.training[1] in predict.group.shared:
+        return predict.training
+    return None
+
+
 MOST_TOGETHER = 64  # models
 
 

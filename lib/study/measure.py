@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 import torch
+from torch import Tensor
 
 from lib import data, paths
 from lib.attacks import Poisoned, Search
-from lib.defences import Certify, Predict, Trained
+from lib.defences import Certify, Predict, Trained, members
 from lib.defences.certificates import Examples
 from lib.goals import Cases, Predictions
 from lib.parts import digest, name_of
@@ -113,7 +114,8 @@ def train_rows(runs: list[Run]) -> list[dict]:
                               [attempt.poisoned for attempt in each]) if each else ())
         made = {name: [(next(models), attempt.poisoned) for attempt in group]
                 for name, group in groups.items()}
-        rows = [_row(run) | _measured(run, made[identity(run)]) for run in runs]
+        answers = members.Answers(inputs.shared(runs[0])[1])
+        rows = [_row(run) | _measured(run, made[identity(run)], answers) for run in runs]
     except FAULTS:
         raise
     except Exception:  # noqa: BLE001  recorded in the row: one bad setting must not stop a sweep
@@ -136,17 +138,22 @@ def _row(run: Run) -> dict:
 
 # ---------------------------------------------------------------- measurement
 
-def _measured(run: Run, models: list[tuple[Trained, Poisoned]]) -> dict:
-    """The measured part of a run's row, of its single training or of all tries."""
+def _measured(run: Run, models: list[tuple[Trained, Poisoned]], answers: members.Answers) -> dict:
+    """The measured part of a run's row, of its single training or of all tries.
+
+    answers: on the test images, for the whole group.
+    """
     if isinstance(run.attack, Search):
-        return _searched(run, models)
+        return _searched(run, models, answers)
     return measure(run, *models[0])
 
 
-def _searched(run: Run, models: list[tuple[Trained, Poisoned]]) -> dict:
+def _searched(run: Run, models: list[tuple[Trained, Poisoned]], answers: members.Answers) -> dict:
     """The measured part of a row of an attack that searches: means over its tries, and each try;
     with `Run.anatomy`, the path of the first."""
-    ends = [_score(run, model.predict) for model, _ in models]
+    predicts = [model.predict for model, _ in models]
+    ends = [dict(run.attack.goal.score(*_logits(run, predict, clean.cpu())))
+            for predict, clean in zip(predicts, answers.of(predicts), strict=True)]
     facts = [training_set.facts for _, training_set in models]
     nothing = Guarantee.none("nothing was trained: the attack made no usable poison")
     row = {"status": "ok", "metrics": searches.means(ends), "curve": [],
@@ -157,7 +164,7 @@ def _searched(run: Run, models: list[tuple[Trained, Poisoned]]) -> dict:
         row["curve"] = _path_with_anatomy(run, *models[0])
     paths = [model.path for model, _ in models]
     epochs = [epoch for _, epoch, _ in _epochs(run, paths[0], models[0][1])]
-    points = [searches.point(run, [path[place][1] for path in paths])
+    points = [searches.point(run, [path[place][1] for path in paths], answers)
               for place in range(len(epochs))]
     return row | {"privacy": _privacy(run, models[0][0]),
                   "tries": searches.packed(facts, ends, epochs, points)}
@@ -194,11 +201,12 @@ def _privacy(run: Run, model: Trained) -> dict:
             "given_start": model.privacy.as_dict()}
 
 
-def _logits(run: Run, predict: Predict) -> tuple[Predictions, Cases]:
-    """A model's logits on the test images and the cases, and the cases."""
+def _logits(run: Run, predict: Predict, clean: Tensor | None = None) -> tuple[Predictions, Cases]:
+    """A model's logits on the test images (`clean` if they are known) and the cases, and the cases.
+    """
     cases, shown = inputs.cases(run)
     test = inputs.private_and_test(run)[1]
-    clean = predict(inputs.shared(run)[1])
+    clean = predict(inputs.shared(run)[1]) if clean is None else clean
     answers = predict(shown) if len(shown) else clean[:0]
     return Predictions(clean, answers, test.labels), cases
 

@@ -30,17 +30,16 @@ def means(ends: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: sum(float(each[name]) for each in ends) / len(ends) for name in names}
 
 
-def point(run: Run, predicts: Sequence[Predict]) -> list[dict[str, float]]:
-    """Success and accuracy of every try at one point of its path."""
+def point(run: Run, predicts: Sequence[Predict], answers: members.Answers
+          ) -> list[dict[str, float]]:
+    """Success and accuracy of every try at one point of its path; `answers` on the test images."""
     goal = run.attack.goal
     if not isinstance(goal, SingleTarget):
         raise TypeError(f"goal {goal.name!r} of an attack that searches: expected single_target")
     labels = inputs.private_and_test(run)[1].labels
-    test, shown = inputs.shared(run)[1], inputs.cases(run)[1]
-    kept = goal.counted(labels).to(test.device)
-    counted, images = labels.to(test.device)[kept], test[kept]
-    right = [_accuracy(logits.to(test.device), counted)
-             for logits in members.together(predicts, images)]
+    device, shown = answers.inputs.device, inputs.cases(run)[1]
+    kept, labels = goal.counted(labels).to(device), labels.to(device)
+    right = [_accuracy(logits.to(device)[kept], labels[kept]) for logits in answers.of(predicts)]
     hits = [goal.hits(logits).double().mean().item()
             for logits in members.together(predicts, shown)]
     return [{"success": hit, "accuracy": share} for hit, share in zip(hits, right, strict=True)]

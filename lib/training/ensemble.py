@@ -1,5 +1,6 @@
 """The result of a training: the weights of many models of one shape, and their predictions."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -19,14 +20,17 @@ class Ensemble:
 
     If the module has buffers, they follow its parameters. averages: {name: the same models with
     averaged weights, at the same steps}. norms: [models], the clipping norms at the end, None if
-    they are not kept.
+    they are not kept. trainings: for each model, the number of its training, equal for models that
+    are one training; by default each has its own.
     """
 
     def __init__(self, module: nn.Module, parameters: Tensor, snapshots: dict[int, Tensor],
-                 averages: dict[str, "Ensemble"] | None = None, *,
-                 norms: Tensor | None = None) -> None:
+                 averages: dict[str, "Ensemble"] | None = None, *, norms: Tensor | None = None,
+                 trainings: Sequence[int] | None = None) -> None:
         self.module, self.parameters, self.snapshots = module.eval(), parameters, snapshots
         self.averages, self.norms = averages or {}, norms
+        self.trainings = list(range(len(parameters))) if trainings is None else list(trainings)
+        self.shared = {number for number, models in Counter(self.trainings).items() if models > 1}
 
     def state(self, model: int, *, step: int | None = None, weights: str = "last") -> Tensor:
         """A copy of one model's parameters and buffers, which a later `Member.start` accepts.

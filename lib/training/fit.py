@@ -61,7 +61,8 @@ def fit(build: Callable[[], nn.Module], pool: Tensor, members: Sequence[Member],
     if len(found) > len(members):
         result, norms = {kept: values[found] for kept, values in result.items()}, norms[found]
     own = [_ensemble(module, result, weights) for weights in schedule.averages]
-    return _ensemble(module, result, "last", dict(zip(schedule.averages, own)), norms=norms)
+    return _ensemble(module, result, "last", dict(zip(schedule.averages, own)), norms=norms,
+                     trainings=found)
 
 
 def _distinct(members: Sequence[Member]) -> tuple[list[Member], list[int]]:
@@ -77,11 +78,11 @@ def _distinct(members: Sequence[Member]) -> tuple[list[Member], list[int]]:
 
 
 def _ensemble(module: nn.Module, kept: dict, weights: str,
-              averages: dict[str, Ensemble] | None = None, *, norms: Tensor | None = None
-              ) -> Ensemble:
+              averages: dict[str, Ensemble] | None = None, *, norms: Tensor | None = None,
+              trainings: Sequence[int] | None = None) -> Ensemble:
     """The models with these weights; `kept` is {(weights, step): states}."""
     steps = {step: states for (name, step), states in kept.items() if name == weights}
-    return Ensemble(module, steps.pop("end"), steps, averages, norms=norms)
+    return Ensemble(module, steps.pop("end"), steps, averages, norms=norms, trainings=trainings)
 
 
 def _groups(module: nn.Module, pool: Tensor, members: Sequence[Member],
