@@ -73,13 +73,22 @@ def name_of(part: object) -> str:
 def version(part: object) -> int | str | list:
     """The version of a part's module, or the hash of a user's file.
 
-    If the part reads files, a list of this version and their hashes.
+    If the part reads files or holds further parts, a list of this version, the files' hashes and
+    the versions of these parts.
     """
     name = name_of(part)
     module = importlib.import_module(type(part).__module__) if ".py:" not in name else None
     own = plugins.digest(name) if module is None else module.VERSION
     files = [hashlib.sha256(path.read_bytes()).hexdigest() for path in _files(part)]
-    return [own, *files] if files else own
+    held = [version(inner) for inner in _held(part)]
+    return [own, *files, *held] if files or held else own
+
+
+def _held(part: Any) -> list[object]:
+    """The parts among a part's own fields, such as the views of a transform."""
+    values = [getattr(part, item.name) for item in fields(part)]
+    each = [one for value in values for one in (value if isinstance(value, tuple) else (value,))]
+    return [one for one in each if is_dataclass(one) and _is_part(one)]
 
 
 def _is_part(value: object) -> bool:

@@ -26,6 +26,7 @@ from lib.defences import (
 )
 from lib.study import Run
 from lib.training import Member, Rule, Schedule, Training, generator
+from lib.training.transforms import adversarial, maxup
 
 
 def fitted(rule, **member):
@@ -56,6 +57,23 @@ def test_models_version_1():
         "cnn": 26010, "head": 203530, "mlp": 50890, "linear": 7850, "resnet": 466426,
         "mlp-256-256": 269322, "cnn-16-32": 406922
     })
+
+
+def test_adversarial_version_1():
+    own, x = adversarial.Adversarial("l2", 0.5, 0.2, 2), torch.full((1, 2, 1, 2, 2), 0.5)
+    draws = {name: values[None] for name, values in own.draw(
+        2, (1, 2, 2), generator("transforms", 0)).items()}
+    made = own.choose(x, x, draws, lambda seen, _: seen[:, :, 0, 0, 0])["images"]
+    assert adversarial.VERSION == 1
+    assert made[0, 0].flatten().tolist() == pytest.approx(GOLDEN_PERTURBED, abs=1e-6)
+
+
+def test_maxup_version_1():
+    own, x = maxup.MaxUp(3), torch.rand(1, 2, 1, 20, 20, generator=torch.Generator().manual_seed(0))
+    draws = {name: values[None] for name, values in own.draw(
+        2, (1, 20, 20), generator("transforms", 0)).items()}
+    found = own.choose(x, x, draws, lambda seen, _: seen.flatten(2).sum(2))["0.box"]
+    assert (maxup.VERSION, found[0].tolist()) == (1, GOLDEN_BOXES)
 
 
 def test_label_noise_version_1():
@@ -170,6 +188,8 @@ def test_partition_version_1():
     assert (partition.VERSION, [part.tolist() for part in parts], seed) == (1, *GOLDEN_PARTS)
 
 
+GOLDEN_PERTURBED = [0.6614912, 0.4533511, 0.8276048, 0.6475232]
+GOLDEN_BOXES = [[0, 11, 0, 10], [7, 20, 0, 11]]
 GOLDEN_QUANTILE = [1.428508, 0.217713, -0.243094]
 GOLDEN_NOISY = [-9.1622891, -1.104461, -6.8421833, 0.2749725, -1.0978919, -0.1446551]
 GOLDEN_DRAWN = [1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1]

@@ -38,11 +38,13 @@ from lib.defences.quantile_clipping import QuantileClipping
 from lib.defences.smoothing import Smoothing
 from lib.study import Run, from_dict, grid, inputs, measure, sweep
 from lib.training import Training
+from lib.training.transforms.adversarial import Adversarial
 from lib.training.transforms.crop import Crop
 from lib.training.transforms.cutmix import CutMix
 from lib.training.transforms.cutout import Cutout
 from lib.training.transforms.flip import Flip
 from lib.training.transforms.laplace import Laplace
+from lib.training.transforms.maxup import MaxUp
 from lib.training.transforms.mixup import Mixup
 
 GOLDEN_KEYS = ['1e9d981fdd18', 'b0818cdd02b2']
@@ -152,7 +154,8 @@ def test_golden_defaults():
     made = [Run(), BadNets(), FourPixel(), DPSGD(), LabelNoise(), ALIBI(), LPMST(), PATE(),
             Partition(), Smoothing(), OutputNoise(1.0), Training(), Flip(), Crop(),
             FeatureCollision(), LabelFlip(), Slab(), Interpolation(), Insertion(),
-            QuantileClipping(), BatchClipping(), Mixup(), CutMix(), Cutout(), Laplace()]
+            QuantileClipping(), BatchClipping(), Mixup(), CutMix(), Cutout(), Laplace(),
+            Adversarial(), MaxUp()]
     found = {type(one).__name__: json.loads(json.dumps(parts.plain(one))) for one in made}
     assert found == json.loads((pathlib.Path(__file__).parent / "defaults.json").read_text())
 

@@ -245,7 +245,8 @@ def test_features_cannot_be_transformed():
 def test_transforms_are_found_by_name_and_come_back_from_plain_values():
     settings = Training(transforms=[{"name": "flip"}, {"name": "crop", "padding": 2}])
     assert settings.transforms == (Flip(0.5), Crop(2))
-    assert parts.names("transform") == ("crop", "cutmix", "cutout", "flip", "laplace", "mixup")
+    assert parts.names("transform") == ("adversarial", "crop", "cutmix", "cutout", "flip",
+                                        "laplace", "maxup", "mixup")
     run = Run(training=settings)
     assert from_dict(run.to_dict()) == run and hash(run) == hash(from_dict(run.to_dict()))
     assert run.to_dict()["training"]["transforms"][1] == {"name": "crop", "padding": 2}
@@ -289,7 +290,7 @@ def test_a_transform_of_ones_own_is_a_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "value,match",
-    [({"name": "swirl"}, "transform 'swirl': expected one of crop, cutmix"),
+    [({"name": "swirl"}, "transform 'swirl': expected one of adversarial, crop, cutmix"),
      ({"padding": 2}, "a mapping with a name"),
      ({"name": "crop", "border": 2}, "unknown key 'border'; expected one of padding"),
      ({"name": "crop", "padding": 0}, "padding 0"),

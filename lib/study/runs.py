@@ -132,7 +132,7 @@ def versions(run: Run) -> Mapping[str, Any]:
         found["features"] = features.VERSION
     if run.dataset.startswith("imagefolder:"):
         found["images"] = data.load(run.dataset).digest
-    own = [getattr(run.defence, item.name) for item in fields(run.defence)]
+    own = [getattr(part, item.name) for part in (run.defence, run.attack) for item in fields(part)]
     used = [transform for settings in (run.training, *own) if isinstance(settings, Training)
             for transform in settings.transforms]
     return found | ({"transforms": [parts.version(each) for each in used]} if used else {})

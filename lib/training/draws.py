@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from lib.training import batches
 from lib.training.schedule import Member, Schedule
-from lib.training.transforms import Transform
+from lib.training.transforms import PROGRESS, Adaptive, Transform
 
 LONGEST = 256  # steps of a block
 BATCH_NUMBERS = 2**23  # uniform numbers of a model's block of batches
@@ -76,6 +76,24 @@ class Noisy:
         return cls(models, seeds, of, scales)
 
 
+class Progress:
+    """Adds to the draws of adaptive transforms which share of each model's steps is done."""
+
+    def __init__(self, members: Sequence[Member], schedule: Schedule, device: torch.device) -> None:
+        steps = [schedule.steps if member.steps is None else member.steps for member in members]
+        self.steps = torch.tensor(steps, device=device)[:, None]
+        self.adaptive = [isinstance(transform, Adaptive) for transform in schedule.transforms]
+
+    def added(self, draws: Sequence[dict[str, Tensor]], number: int, width: int
+              ) -> Sequence[dict[str, Tensor]]:
+        """The draws for step `number`, of batches of this width."""
+        if not any(self.adaptive):
+            return draws
+        done = (number / self.steps).expand(-1, width)
+        return [own | {PROGRESS: done} if adaptive else own
+                for own, adaptive in zip(draws, self.adaptive, strict=True)]
+
+
 # ---------------------------------------------------------------- a call for each model and step
 
 class Stepwise:
@@ -88,6 +106,7 @@ class Stepwise:
     def __init__(self, members: Sequence[Member], drawing: Sequence[Member], schedule: Schedule,
                  module: nn.Module, shape: tuple[int, ...], device: torch.device) -> None:
         self.chosen, self.shape = schedule.transforms, shape
+        self.progress = Progress(members, schedule, device)
         self.iterators = [batches.member_batches(member, schedule.sampling, device)
                           for member in drawing]
         self.randoms = [batches.generator("transforms", member.batch_seed, device)
@@ -103,6 +122,7 @@ class Stepwise:
             self.draw.split(sizes), [parameter.requires_grad for parameter in parameters]))
 
     def batch(self, number: int) -> tuple[Tensor, Tensor]:
+        self.number = number
         self.drawn = [next(each) for each in self.iterators]
         indices, present = batches.pad(self.drawn, longest=self.longest)
         self.width = indices.shape[1]
@@ -111,7 +131,8 @@ class Stepwise:
     def transformed(self) -> Sequence[dict[str, Tensor]]:
         if not self.chosen:
             return ()
-        return batches.draws(self.chosen, self.drawn, self.shape, self.randoms, self.width)
+        found = batches.draws(self.chosen, self.drawn, self.shape, self.randoms, self.width)
+        return self.progress.added(found, self.number, self.width)
 
     def add_noise(self, sums: Tensor, growth: Tensor | None) -> None:
         """Models of one noise seed share one draw, each at its scale."""
@@ -152,6 +173,7 @@ class Ahead:
                  module: nn.Module, shape: tuple[int, ...], device: torch.device) -> None:
         self.own = [OwnBatches(member, schedule, shape, device) for member in drawing]
         self.first = self.end = 0  # steps of the group's current block
+        self.progress = Progress(members, schedule, device)
         noisy = Noisy.among(members, device)
         self.randoms = [batches.generator("noise", seed, device) for seed in noisy.seeds]
         numbers = sum(parameter.numel() for parameter in module.parameters())
@@ -187,7 +209,8 @@ class Ahead:
         self.first, self.end = self.end, self.end + steps
 
     def transformed(self) -> Sequence[dict[str, Tensor]]:
-        return [{name: values[self.at] for name, values in own.items()} for own in self.draws]
+        found = [{name: values[self.at] for name, values in own.items()} for own in self.draws]
+        return self.progress.added(found, self.number, self.indices.shape[2])
 
     def add_noise(self, sums: Tensor, growth: Tensor | None) -> None:
         if not self.randoms:

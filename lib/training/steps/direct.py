@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from lib.training import sizes, transforms
 from lib.training.batches import as_input, gather, pad_rows
-from lib.training.modules import spectral_norms, unflatten, unflatten_buffers
+from lib.training.modules import duplicate, spectral_norms, unflatten, unflatten_buffers
 from lib.training.schedule import Member, Schedule
 from lib.training.steps import closed_form, per_sample
+from lib.training.steps.per_input import input_losses
 
 
 class Direct:
@@ -49,6 +50,8 @@ class Direct:
         self.repeatable = closed
         self.sums: Callable[..., list[Tensor]] = (
             partial(closed_form.gradient_sums, branchless=ahead) if closed else self._fallback)
+        # For transforms that look at the network.
+        self.watched, self.ahead = duplicate(module).eval(), ahead
         numbers = sizes.sample_numbers(module, tuple(pool.shape[1:]))
         self.chunk = sizes.samples_at_once(module, pool.device, models=len(members),
                                            numbers=numbers)
@@ -102,8 +105,14 @@ class Direct:
             return
         x, labels = self._records(indices)
         for transform, own in zip(self.transforms, draws, strict=True):
+            own = transforms.chosen(transform, x, labels, own, self._losses, chunk=self.chunk)
             x, labels = transform.apply(x, labels, own)
         yield from zip(x.split(chunk, 1), labels.split(chunk, 1))
+
+    def _losses(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Every sample's loss [models, batch] at the current weights, in evaluation mode."""
+        return input_losses(self.watched, unflatten(self.module, self.coordinates), self.buffers,
+                            x, labels, kind=self.kind, batched=self.ahead)
 
     def _records(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs [models, batch, ...] and labels [models, batch, ...] of the members' records."""

@@ -12,10 +12,17 @@ A module of this folder has a `VERSION` and `Transform`, a frozen dataclass that
   fine (the epsilon of its models is DP-SGD's, with the same restriction).
 - Randomised labels (label noise, ALIBI, LP-MST) are drawn once, before all training, so every kind
   is fine.
+
+An `Adaptive` transform looks at the network too, such as for the view of a record with the largest
+loss. What it makes is a function of the record, of its draws and of the current weights. Under
+DP-SGD these weights are already private, as results of the steps before, and the next step may
+depend on them in any way: a record still contributes one clipped gradient, so the sensitivity is
+that of the transform's `mixes`, and epsilon stays. This needs losses of single records, which is
+why they are computed in evaluation mode.
 """
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,6 +30,11 @@ from torch import Tensor
 from lib import parts, typed
 
 MIXES = ("none", "views", "public", "batch")
+PROGRESS = "progress"  # among an adaptive transform's draws: the share of the training that is done
+
+# Of inputs [models, batch, channels, height, width] and their labels, every record's loss [models,
+# batch] under the models' current weights, differentiable in the inputs.
+Losses = Callable[[Tensor, Tensor], Tensor]
 
 
 @runtime_checkable
@@ -34,7 +46,7 @@ class Transform(Protocol):
     a batch).
     """
 
-    mixes: str
+    mixes: ClassVar[str]
 
     def draw(self, count: int, shape: tuple[int, ...], random: torch.Generator
              ) -> dict[str, Tensor]:
@@ -49,6 +61,36 @@ class Transform(Protocol):
         zero-padded like the batch, whose records come before the padding.
         """
         ...
+
+
+@runtime_checkable
+class Adaptive(Transform, Protocol):
+    """A transform that looks at the network: `choose` completes its draws, and `apply` uses them.
+
+    Its draws also hold `PROGRESS` [models, batch], the share of each model's steps that is done.
+    """
+
+    def choose(self, x: Tensor, labels: Tensor, draws: dict[str, Tensor], losses: Losses
+               ) -> dict[str, Tensor]:
+        """The draws for `apply` [models, batch, ...], for the inputs and labels that it gets.
+
+        A record's draws must depend on no other record: this may see a part of a batch at a time.
+        """
+        ...
+
+
+def chosen(transform: Transform, x: Tensor, labels: Tensor, draws: dict[str, Tensor],
+           losses: Losses, *, chunk: int) -> dict[str, Tensor]:
+    """The draws for `apply`: as they are, or what an adaptive transform makes of them, `chunk`
+    records of each model at a time."""
+    if not isinstance(transform, Adaptive):
+        return draws
+    found = []
+    for start in range(0, x.shape[1], chunk):
+        part = slice(start, start + chunk)
+        own = {name: values[:, part] for name, values in draws.items()}
+        found.append(transform.choose(x[:, part], labels[:, part], own, losses))
+    return {name: torch.cat([part[name] for part in found], 1) for name in found[0]}
 
 
 def build(values: "dict | Transform") -> Transform:
