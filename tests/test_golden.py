@@ -8,9 +8,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from lib import metrics, models, training
-from lib.attacks import clean, four_pixel, insertion, interpolation
+from lib.attacks import (
+    clean,
+    clean_label,
+    four_pixel,
+    hidden_trigger,
+    insertion,
+    interpolation,
+)
 from lib.data import Labelled
 from lib.defences import (
     alibi,
@@ -24,6 +32,7 @@ from lib.defences import (
     smoothing,
     teachers,
 )
+from lib.lab import Surrogate
 from lib.study import Run
 from lib.training import Member, Rule, Schedule, Training, generator
 from lib.training.transforms import adversarial, maxup
@@ -167,8 +176,36 @@ def test_insertion_version_1():
     assert (insertion.VERSION, made.labels[40:].tolist(), *found) == (1, [2] * 4, *GOLDEN_COPIES)
 
 
+GOLDEN_HARDENED = ([10, 6, 26], [214, 90, 208], [[255, 0], [0, 255]])
+GOLDEN_LOSSES = [164.75066, 175.44868]
+GOLDEN_MATCHED = ([10, 6, 26], [2, 1, 0], [198, 89, 192])
+GOLDEN_DISTANCES = [62.18658, 4.92978]
 GOLDEN_BLENDS = ([24, 4, 8], [1, 29, 37], [150, 27, 112])
 GOLDEN_COPIES = ([2, 2, 2, 0], [[255, 233], [255, 109], [255, 236], [255, 180]])
+
+
+def test_clean_label_version_1():
+    data, attack = small_set(), clean_label.CleanLabel(target=2, base=None, fraction=0.3, size=2)
+    weight = torch.linspace(-1, 1, 28 * 28 * 4).sin().view(4, -1)
+    network = Surrogate(nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 4, bias=False)),
+                        {"1.weight": weight}, lambda images: images / 255)
+    records = attack.victims(data.labels, seed=2)
+    made, path = attack.hardening.harden(network, data.images[records], 2, seed=2)
+    found = made[:, 0, 5, 7].tolist(), attack.trigger(made, seed=2)[0, 0, -2:, -2:].tolist()
+    assert (clean_label.VERSION, records.tolist(), *found) == (1, *GOLDEN_HARDENED)
+    assert path[[0, -1]].tolist() == pytest.approx(GOLDEN_LOSSES, abs=1e-3)
+
+
+def test_hidden_trigger_version_1():
+    data, attack = small_set(), hidden_trigger.HiddenTrigger(1, 2, poisons=3)
+    own, other = (attack.chosen(data.labels, name, seed=2) for name in (2, 1))
+    weight = torch.linspace(-1, 1, 28 * 28 * 4).sin().view(4, -1)
+    made, path, pairs = hidden_trigger.match(
+        lambda images: images.flatten(1) @ weight.T / 255, data.images[own],
+        attack.trigger(data.images[other], seed=2), eps=attack.eps, iterations=30, lr=attack.lr)
+    found = pairs.tolist(), made[:, 0, 5, 7].tolist()
+    assert (hidden_trigger.VERSION, own.tolist(), *found) == (1, *GOLDEN_MATCHED)
+    assert path[[0, -1]].tolist() == pytest.approx(GOLDEN_DISTANCES, rel=1e-3)
 
 
 def test_smoothing_version_1():

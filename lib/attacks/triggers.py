@@ -124,6 +124,11 @@ class Patch:
         return stamp(images, patch, position=self.position, margin=self.margin,
                      amplitude=self.amplitude)
 
+    def fits(self, images: Tensor) -> None:
+        """Raise ValueError unless the patch fits images [n, channels, height, width]."""
+        check_images(images)
+        corner(self.position, self.size, self.margin, *images.shape[2:])
+
     def check(self) -> None:
         """Raise ValueError for an amplitude, a pattern or a position out of range."""
         if not 0 < self.amplitude <= 1:
