@@ -28,6 +28,7 @@ from lib import models, training
 from lib.defences import opacus_engine
 from lib.processes import cores
 from lib.training import Member, Rule, Schedule
+from lib.training.transforms.adversarial import Adversarial
 
 ROUNDS = 5
 MAX_OTHERS = 0.15  # CPUs that other processes may use on average
@@ -243,10 +244,47 @@ def _retrained(build, pool, classes: int, rule: Rule, *, steps: int, ours: int, 
             Side("loop of plain PyTorch", loop, steps, required, few)], len(members)
 
 
+def adversarial_epoch(device: torch.device) -> tuple[list[Side], int]:
+    """An epoch of adversarial training (linf 8/255, 7 steps; MNIST network on 1,280 32x32 colour
+    images, batch 128), against plain PyTorch."""
+    random, shape = torch.Generator().manual_seed(0), (3, 32, 32)
+    pool = torch.randint(256, (1280, *shape), generator=random, dtype=torch.uint8).to(device)
+    member = Member(torch.arange(1280), torch.randint(10, (1280,), generator=random), 128, 0.05)
+    attack = Adversarial()
+
+    def build():
+        return models.build("cnn", shape, 10)
+
+    def trainer(schedule):
+        schedule = replace(_shuffled(schedule), transforms=(attack,))
+        return training.fit(build, pool, [member], schedule).parameters
+
+    def loop(schedule, layout=torch.contiguous_format):
+        starts = training.generator("transforms", member.batch_seed, device)
+        return _plain(build, pool, [member], _shuffled(schedule), layout,
+                      partial(_perturbed, attack, starts))
+
+    return [Side("this trainer", trainer, 10), Side("loop of plain PyTorch", loop, 10, 1.5),
+            Side("loop, channels-last", lambda schedule: loop(schedule, torch.channels_last), 10)
+            ], 1
+
+
+def _perturbed(attack: Adversarial, starts: torch.Generator, module, x, labels):
+    """Projected gradient ascent in linf, as a plain training loop has it."""
+    change = attack.draw(len(x), tuple(x.shape[1:]), starts)["start"]
+    for _ in range(attack.steps):
+        moved = (x + change).clamp(0, 1).requires_grad_()
+        slope, = torch.autograd.grad(F.cross_entropy(module(moved), labels), moved)
+        change = moved.detach() + attack.step * slope.sign() - x
+        change = change.clamp(-attack.radius, attack.radius)
+    return (x + change).clamp(0, 1)
+
+
 BENCHMARKS = {
     "dpsgd-head": head, "dpsgd-cnn-sweep": cnn_sweep, "teachers": teachers,
     "partitions": partitions, "partitions-cnn": partitions_cnn, "smoothing": smoothing,
-    "smoothing-head": smoothing_head, "retraining": retraining, "retraining-mlp": retraining_mlp
+    "smoothing-head": smoothing_head, "retraining": retraining, "retraining-mlp": retraining_mlp,
+    "adversarial-epoch": adversarial_epoch,
 }
 
 
@@ -282,8 +320,11 @@ def _sides(model: str, shape: tuple, device: torch.device, *, noises: list[float
 
 
 def _plain(build, pool, members: list[Member], schedule: Schedule,
-           layout=torch.contiguous_format) -> torch.Tensor:
-    """Plain PyTorch, one model after another, on the same batches, without clipping or noise."""
+           layout=torch.contiguous_format, change: Callable | None = None) -> torch.Tensor:
+    """Plain PyTorch, one model after another, on the same batches, without clipping or noise.
+
+    change: from a module, its inputs and their labels to the inputs to train on.
+    """
     trained = []
     with training.products(schedule.precision):
         for member in members:
@@ -300,6 +341,9 @@ def _plain(build, pool, members: list[Member], schedule: Schedule,
                 optimizer.zero_grad()
                 inputs = training.as_input(
                     pool[rows[chosen]]).contiguous(memory_format=layout)
+                if change is not None:
+                    inputs = change(module, inputs, labels[chosen])
+                    optimizer.zero_grad()
                 F.cross_entropy(module(inputs), labels[chosen]).backward()
                 optimizer.step()
             trained.append(

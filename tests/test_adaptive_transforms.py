@@ -16,6 +16,7 @@ from lib.study.runs import versions
 from lib.training import Member, Rule, Schedule, Training, fit, generator
 from lib.training.draws import Ahead, Stepwise
 from lib.training.steps import coefficients, direct, shared
+from lib.training.steps.per_input import InputLosses
 from lib.training.transforms import Adaptive, crop
 from lib.training.transforms.adversarial import Adversarial
 from lib.training.transforms.crop import Crop
@@ -198,6 +199,33 @@ def test_stacked_trials_are_one_transform_after_another():
         expected, _ = Cutout(9).apply(expected, labels, {"box": found["0.box"][:, :, trial]})
     given = STACKED.choose(x, labels, found, lambda *_: 1 / 0)  # asks for no loss
     assert torch.equal(STACKED.apply(x, labels, given)[0], expected)
+
+
+@pytest.mark.parametrize("size,stride,padding,shape", [
+    (8, 2, 3, (3, 32, 32)), (5, 2, 0, (2, 17, 20)), (7, 3, 1, (3, 22, 23)), (3, 2, 1, (4, 16, 15)),
+    (3, 3, 0, (1, 9, 9)), ((3, 5), 2, (1, 2), (3, 14, 15)), (2, 3, 0, (2, 13, 14))])
+def test_a_dense_first_convolution_has_the_same_losses(size, stride, padding, shape):
+    first = nn.Conv2d(shape[0], 4, size, stride=stride, padding=padding)
+    module = nn.Sequential(first, nn.ReLU(), nn.Flatten(),
+                           nn.Linear(first(torch.zeros(1, *shape)).numel(), 5))
+    values = {name: torch.stack([value.detach() + 0.1 * torch.randn_like(value) for _ in range(3)])
+              for name, value in module.named_parameters()}
+    x, labels = torch.rand(3, 6, *shape), torch.randint(5, (3, 6))
+    own, found = InputLosses(module, dims=3, kind="targets", batched=False), []
+    assert own.blocks is not None
+    for blocks in (own.blocks, None):
+        own.blocks, seen = blocks, x.clone().requires_grad_()
+        losses = own(values, {}, seen, labels)
+        found.append((losses, torch.autograd.grad(losses.sum(), seen)[0]))
+    (losses, slopes), (expected, plain) = found
+    torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(slopes, plain, rtol=1e-4, atol=1e-6)
+    for model in range(3):
+        own_values = {name: value[model] for name, value in values.items()}
+        logits = torch.func.functional_call(module, own_values, x[model])
+        torch.testing.assert_close(
+            losses[model], F.cross_entropy(logits, labels[model], reduction="none"),
+            rtol=1e-4, atol=1e-5)
 
 
 # ---------------------------------------------------------------- privacy

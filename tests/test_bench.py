@@ -32,6 +32,12 @@ def test_the_floor_is_known_for_known_devices_alone(monkeypatch):
     assert bench.floors(sides[0], models, gpu) is None
 
 
+def test_both_sides_train_on_the_same_adversarial_images():
+    sides, models = bench.adversarial_epoch(CPU)
+    assert models == 1 and [side.required for side in sides] == [None, 1.5, None]
+    assert bench._difference(sides) < 1e-3
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
 def test_a_device_that_is_not_there_is_one_line():
     given = options.parse(["bench", "dpsgd-head", "--device", "cuda"])

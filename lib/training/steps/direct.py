@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from lib.training import sizes, transforms
 from lib.training.batches import as_input, gather, pad_rows
-from lib.training.modules import duplicate, spectral_norms, unflatten, unflatten_buffers
+from lib.training.modules import spectral_norms, unflatten, unflatten_buffers
 from lib.training.schedule import Member, Schedule
 from lib.training.steps import closed_form, per_sample
-from lib.training.steps.per_input import input_losses
+from lib.training.steps.per_input import InputLosses
 
 
 class Direct:
@@ -51,7 +51,7 @@ class Direct:
         self.sums: Callable[..., list[Tensor]] = (
             partial(closed_form.gradient_sums, branchless=ahead) if closed else self._fallback)
         # For transforms that look at the network.
-        self.watched, self.ahead = duplicate(module).eval(), ahead
+        self.watched = InputLosses(module, dims=pool.dim() - 1, kind=self.kind, batched=ahead)
         numbers = sizes.sample_numbers(module, tuple(pool.shape[1:]))
         self.chunk = sizes.samples_at_once(module, pool.device, models=len(members),
                                            numbers=numbers)
@@ -111,8 +111,8 @@ class Direct:
 
     def _losses(self, x: Tensor, labels: Tensor) -> Tensor:
         """Every sample's loss [models, batch] at the current weights, in evaluation mode."""
-        return input_losses(self.watched, unflatten(self.module, self.coordinates), self.buffers,
-                            x, labels, kind=self.kind, batched=self.ahead)
+        parameters = unflatten(self.module, self.coordinates)
+        return self.watched(parameters, self.buffers, x, labels)
 
     def _records(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs [models, batch, ...] and labels [models, batch, ...] of the members' records."""
