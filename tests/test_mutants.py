@@ -286,6 +286,30 @@ MUTANTS = [
         "test_training_transforms.py::test_mixing_private_records_has_no_epsilon[poisson]",
     ),
     mutant(
+        "a record perturbed by the statistics of its batch",
+        "training/steps/per_input.py",
+        "duplicate(module).eval()",
+        "duplicate(module).train()",
+        "test_adaptive_transforms.py::test_what_is_chosen_for_a_record_depends_on_no_other"
+        "[transform0-normalised]",
+    ),
+    mutant(
+        "the view that is worst for the whole batch",
+        "training/transforms/maxup.py",
+        "found.argmax(0)",
+        "found.sum(2, keepdim=True).expand_as(found).argmax(0)",
+        "test_adaptive_transforms.py::test_what_is_chosen_for_a_record_depends_on_no_other"
+        "[transform1-convolution]",
+    ),
+    mutant(
+        "a step along the gradient of the whole batch",
+        "training/ascent.py",
+        "moved + step * ball.steepest(gradient, dims=dims)",
+        "moved + step * ball.steepest(gradient.mean(-dims - 1, keepdim=True), dims=dims)",
+        "test_adaptive_transforms.py::test_what_is_chosen_for_a_record_depends_on_no_other"
+        "[transform0-convolution]",
+    ),
+    mutant(
         "shuffled batches accounted as Poisson",
         DPSGD,
         'if training.sampling == "poisson":',
