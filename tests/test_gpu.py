@@ -10,6 +10,9 @@ from lib import training
 from lib.defences import opacus_engine
 from lib.training import Rule, Schedule, draws
 from lib.training.fit import _form
+from lib.training.transforms.adversarial import Adversarial
+from lib.training.transforms.cutout import Cutout
+from lib.training.transforms.maxup import MaxUp
 
 pytestmark = pytest.mark.gpu
 GPU = torch.device("cuda")
@@ -90,6 +93,16 @@ def test_a_recorded_step_is_the_same_training(name, form, changes):
     found, expected = (training.fit(build, pool, group, schedule, record=record).parameters
                        for record in (True, False))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_a_recorded_step_looks_at_the_network_as_it_is():
+    build, pool = problem("cnn")
+    pool, group = pool.to(GPU), members(models=3)
+    schedule = Schedule(8, Rule("sgd", 0.9), transforms=(
+        Adversarial(steps=2), MaxUp(2, (Cutout(9),), after=0.25)))
+    found, expected = (training.fit(build, pool, group, schedule, record=record).parameters
+                       for record in (True, False))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
 
 
 def test_groups_fit_memory():
