@@ -14,10 +14,13 @@ from lib.study import Run, from_dict
 from lib.training import Member, Rule, Schedule, generator
 from lib.training.batches import pad_rows
 from lib.training.transforms import inside, orders, partners
+from lib.training.transforms.crop import Crop
 from lib.training.transforms.cutmix import CutMix
 from lib.training.transforms.cutout import Cutout
+from lib.training.transforms.flip import Flip
 from lib.training.transforms.laplace import Laplace
 from lib.training.transforms.mixup import Mixup
+from lib.training.transforms.self_mixup import SelfMixup
 
 SHAPE, CLASSES, SIZES = (2, 8, 10), 4, (7, 5)
 MIXING = [Mixup(), Mixup(3), Mixup(2, "dirichlet", 0.5), CutMix(probability=1.0)]
@@ -114,6 +117,27 @@ def test_laplace_noise_has_its_scale_and_its_tails():
     assert noise.abs().mean().item() == pytest.approx(0.2, rel=0.02)
     assert noise.var().item() == pytest.approx(2 * 0.2**2, rel=0.04)  # twice that of its mean size
     assert (noise.abs() > 1).float().mean().item() == pytest.approx(math.exp(-5), rel=0.2)
+
+
+def test_a_record_mixed_with_itself_is_a_mean_of_its_views():
+    transform = SelfMixup(3, padding=2)
+    x, labels, draws = batch(transform)
+    mixed, same = transform.apply(x, labels, draws)
+    assert torch.equal(same, labels)
+    different = 0
+    for model, size in enumerate(SIZES):
+        for place in range(size):
+            views = [{name: value[model:model + 1, place:place + 1, view]
+                      for name, value in draws.items()} for view in range(3)]
+            image = x[model:model + 1, place:place + 1]
+            seen = [Flip().apply(Crop(2).apply(image, labels, own)[0], labels, own)[0]
+                    for own in views]
+            different += not torch.equal(seen[0], seen[1])
+            torch.testing.assert_close(mixed[model, place], torch.cat(seen)[:, 0].mean(0))
+    assert different > sum(SIZES) / 2
+    # So the sensitivity of DP-SGD stays: another record changes nothing about this one.
+    x[0, 1] = 0.5
+    torch.testing.assert_close(transform.apply(x, labels, draws)[0][0, 0], mixed[0, 0])
 
 
 # ---------------------------------------------------------------- trainings

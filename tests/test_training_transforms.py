@@ -19,6 +19,7 @@ from lib.training import Member, Rule, Schedule, Training, generator
 from lib.training.steps import coefficients
 from lib.training.transforms.crop import Crop
 from lib.training.transforms.flip import Flip
+from lib.training.transforms.self_mixup import SelfMixup
 
 SHAPE = (2, 20, 22)
 BOTH = (Flip(), Crop(3))
@@ -246,7 +247,7 @@ def test_transforms_are_found_by_name_and_come_back_from_plain_values():
     settings = Training(transforms=[{"name": "flip"}, {"name": "crop", "padding": 2}])
     assert settings.transforms == (Flip(0.5), Crop(2))
     assert parts.names("transform") == ("adversarial", "crop", "cutmix", "cutout", "flip",
-                                        "laplace", "maxup", "mixup")
+                                        "laplace", "maxup", "mixup", "self_mixup")
     run = Run(training=settings)
     assert from_dict(run.to_dict()) == run and hash(run) == hash(from_dict(run.to_dict()))
     assert run.to_dict()["training"]["transforms"][1] == {"name": "crop", "padding": 2}
@@ -309,7 +310,7 @@ def run_with(*own, defence):
     return Run(defence=defence, training=Training(batch_size=10, epochs=2.0, transforms=own))
 
 
-@pytest.mark.parametrize("harmless", [Flip(), Crop(), Public()])
+@pytest.mark.parametrize("harmless", [Flip(), Crop(), SelfMixup(), Public()])
 def test_what_mixes_no_private_records_keeps_the_guarantee(harmless):
     defence = DPSGD(noise_multiplier=2.0)
     plain, with_it = (
