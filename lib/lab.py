@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,10 @@ from lib.training import Member, Training
 
 @dataclass(frozen=True, eq=False)
 class Surrogate:
-    """A network that the attacker trained; its outputs are differentiable in the images."""
+    """A network that the attacker trained; its outputs are differentiable in the images.
+
+    parameters: and buffers, by name.
+    """
 
     module: nn.Module
     parameters: Mapping[str, Tensor]
@@ -102,8 +106,8 @@ class Lab:
         kept = self.cached(key, make)
         shape = tuple(encode(data.images[:1]).shape[1:])
         module = models.build(model, shape, len(data.classes)).to(self.device).eval()
-        parameters = {name: kept[name].to(self.device) for name, _ in module.named_parameters()}
-        return Surrogate(module, parameters, encode)
+        names = [name for name, _ in (*module.named_parameters(), *module.named_buffers())]
+        return Surrogate(module, {name: kept[name].to(self.device) for name in names}, encode)
 
     def cached(self, key: Mapping[str, object], make: Callable[[], dict[str, Tensor]]
                ) -> dict[str, Tensor]:
@@ -111,9 +115,16 @@ class Lab:
 
         key: plain values that say what `make` computes. A damaged file is computed again.
         """
+        return cache.keep(self._place(key), make)
+
+    def made(self, key: Mapping[str, object]) -> bool:
+        """Whether tensors are cached under this key, damaged or not."""
+        return self._place(key).is_file()
+
+    def _place(self, key: Mapping[str, object]) -> Path:
         whole = json.dumps({"key": dict(key), "context": dict(self.context)}, sort_keys=True)
         name = hashlib.sha256(whole.encode()).hexdigest()[:40]
-        return cache.keep(paths.artefact_dir() / "crafted" / f"{name}.safetensors", make)
+        return paths.artefact_dir() / "crafted" / f"{name}.safetensors"
 
     def _pixels(self, images: Tensor) -> Tensor:
         return images.to(self.device).float() / 255
@@ -126,4 +137,5 @@ class Lab:
         made = training.fit(lambda: models.build(model, tuple(inputs.shape[1:]), classes), inputs,
                             [member], settings.plan(n, "float32"))
         values = training.unflatten(made.module, made.parameters)
+        values |= training.unflatten_buffers(made.module, made.parameters)
         return {name: copy.copy(value[0]) for name, value in values.items()}
