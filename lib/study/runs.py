@@ -12,6 +12,7 @@ from lib.attacks.badnets import BadNets
 from lib.defences import Defence
 from lib.defences.dpsgd import DPSGD
 from lib.training import Training
+from lib.training.transforms import Transform
 
 SPLITS = ("test", "tune", *(f"tune-{tenth}" for tenth in range(2, 11)))
 CHOICES = {"precision": ("float32", "fast"), "split": SPLITS}
@@ -132,7 +133,13 @@ def versions(run: Run) -> Mapping[str, Any]:
         found["features"] = features.VERSION
     if run.dataset.startswith("imagefolder:"):
         found["images"] = data.load(run.dataset).digest
-    own = [getattr(run.defence, item.name) for item in fields(run.defence)]
+    crafting = {item.name: getattr(run.attack, item.name) for item in fields(run.attack)}
+    surrogate = crafting.get("model")
+    if isinstance(surrogate, str):
+        found["surrogate"] = models.version(surrogate)
+    own = [*crafting.values(), *(getattr(run.defence, item.name) for item in fields(run.defence))]
     used = [transform for settings in (run.training, *own) if isinstance(settings, Training)
             for transform in settings.transforms]
+    used += [each for value in own if isinstance(value, tuple)
+             for each in value if isinstance(each, Transform)]
     return found | ({"transforms": [parts.version(each) for each in used]} if used else {})

@@ -15,7 +15,7 @@ A module of this folder has a `VERSION` and `Transform`, a frozen dataclass that
 """
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ class Transform(Protocol):
     a batch).
     """
 
-    mixes: str
+    mixes: ClassVar[str]
 
     def draw(self, count: int, shape: tuple[int, ...], random: torch.Generator
              ) -> dict[str, Tensor]:
