@@ -10,7 +10,15 @@ import pytest
 import torch
 
 from lib import metrics, models, training
-from lib.attacks import clean, four_pixel, insertion, interpolation
+from lib.attacks import (
+    brewing,
+    clean,
+    convex_polytope,
+    four_pixel,
+    gradient_matching,
+    insertion,
+    interpolation,
+)
 from lib.data import Labelled
 from lib.defences import (
     alibi,
@@ -24,8 +32,12 @@ from lib.defences import (
     smoothing,
     teachers,
 )
+from lib.lab import Surrogate
 from lib.study import Run
 from lib.training import Member, Rule, Schedule, Training, generator
+from lib.training.transforms.crop import Crop
+from lib.training.transforms.flip import Flip
+from lib.training.transforms.mixup import Mixup
 
 
 def fitted(rule, **member):
@@ -151,6 +163,37 @@ def test_insertion_version_1():
 
 GOLDEN_BLENDS = ([24, 4, 8], [1, 29, 37], [150, 27, 112])
 GOLDEN_COPIES = ([2, 2, 2, 0], [[255, 233], [255, 109], [255, 236], [255, 180]])
+
+
+def linear_surrogate(*, classes):
+    weight = torch.linspace(-1, 1, 784 * classes).view(classes, 784).sin()
+    values = {"1.weight": weight, "1.bias": torch.zeros(classes)}
+    return Surrogate(models.build("linear", (1, 28, 28), classes), values, lambda x: x / 255)
+
+
+def test_gradient_matching_version_1():
+    attack, images = gradient_matching.GradientMatching(fraction=0.1), small_set().images
+    records = attack.victims(torch.arange(60) % 6, seed=2).tolist()
+    job = brewing.Job(images[:5], 1, images[7:8], 3)
+    settings = brewing.Settings(16 / 255, 8, 0.025, 3, (Flip(), Mixup(), Crop()))
+    found = brewing.brew([job], [linear_surrogate(classes=4)], settings,
+                         device=torch.device("cpu"))[0]
+    assert (gradient_matching.VERSION, records) == (1, GOLDEN_BREWED)
+    assert found.path[[0, 3, 7]].tolist() == pytest.approx(GOLDEN_PATH, abs=1e-4)
+
+
+def test_convex_polytope_version_1():
+    attack, images = convex_polytope.ConvexPolytope(poisons=4), small_set().images
+    records = attack.victims(torch.arange(60) % 6, seed=2).tolist()
+    network = linear_surrogate(classes=4)
+    path = convex_polytope.enclose([lambda images: [network.logits(images.float())]], images[:5],
+                                   images[7:8], eps=8 / 255, iterations=4, lr=0.01)[1]
+    assert (convex_polytope.VERSION, records) == (1, GOLDEN_HULL)
+    assert path[:3].tolist() == pytest.approx(GOLDEN_ENCLOSED, rel=1e-3)
+
+
+GOLDEN_BREWED, GOLDEN_PATH = [16, 10, 40, 4, 28, 34], [0.2866, 0.2882, 0.2842]
+GOLDEN_HULL, GOLDEN_ENCLOSED = [16, 10, 40, 4], [0.00122137, 0.000573173, 0.000173148]
 
 
 def test_smoothing_version_1():
