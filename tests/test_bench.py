@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lib import bench
+from lib.attacks import brewing
 from lib.commands import Problem, options, worker
 
 CPU = torch.device("cpu")
@@ -38,6 +39,13 @@ def test_both_sides_train_on_the_same_adversarial_images():
     assert bench._difference(sides) < 1e-3
 
 
+def test_brewing_is_the_same_on_both_sides(monkeypatch):
+    sides, attacks = bench._brews(CPU, attacks=2, poisons=8)
+    assert attacks == 2 and bench._difference(sides) < 1e-5
+    monkeypatch.setattr(brewing, "_stacks", lambda *given: True)
+    assert bench._difference(sides) < 1e-5
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
 def test_a_device_that_is_not_there_is_one_line():
     given = options.parse(["bench", "dpsgd-head", "--device", "cuda"])
@@ -46,7 +54,7 @@ def test_a_device_that_is_not_there_is_one_line():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", ["dpsgd-head", "teachers"])
+@pytest.mark.parametrize("name", ["dpsgd-head", "teachers", "brewing"])
 def test_a_benchmark_on_a_gpu_counts_kernels_and_knows_its_floor(name, monkeypatch):
     monkeypatch.setattr(bench, "ROUNDS", 1)
     found = bench.measure(name, torch.device("cuda"))

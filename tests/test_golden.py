@@ -12,9 +12,12 @@ from torch import nn
 
 from lib import metrics, models, training
 from lib.attacks import (
+    brewing,
     clean,
     clean_label,
+    convex_polytope,
     four_pixel,
+    gradient_matching,
     hidden_trigger,
     insertion,
     interpolation,
@@ -36,6 +39,9 @@ from lib.lab import Surrogate
 from lib.study import Run
 from lib.training import Member, Rule, Schedule, Training, generator
 from lib.training.transforms import adversarial, maxup
+from lib.training.transforms.crop import Crop
+from lib.training.transforms.flip import Flip
+from lib.training.transforms.mixup import Mixup
 
 
 def fitted(rule, **member):
@@ -51,6 +57,8 @@ def fitted(rule, **member):
     (Rule("sgd", 0.9), {}, [0.183793, -0.229173, -0.157258]),
     (Rule("sgd", 0.9), {"clipping_norm": 0.5, "noise": 0.5}, [0.210039, -0.278351, -0.109977]),
     (Rule("rmsprop"), {"clipping_norm": 0.5}, [1.125055, -0.424109, -0.801844])])
+
+
 def test_trainer_version_1(rule, member, expected):
     assert training.VERSION == 1
     assert fitted(rule, **member).parameters[0, :3].tolist() == pytest.approx(expected, abs=2e-5)
@@ -206,6 +214,37 @@ def test_hidden_trigger_version_1():
     found = pairs.tolist(), made[:, 0, 5, 7].tolist()
     assert (hidden_trigger.VERSION, own.tolist(), *found) == (1, *GOLDEN_MATCHED)
     assert path[[0, -1]].tolist() == pytest.approx(GOLDEN_DISTANCES, rel=1e-3)
+
+
+def linear_surrogate(*, classes):
+    weight = torch.linspace(-1, 1, 784 * classes).view(classes, 784).sin()
+    values = {"1.weight": weight, "1.bias": torch.zeros(classes)}
+    return Surrogate(models.build("linear", (1, 28, 28), classes), values, lambda x: x / 255)
+
+
+def test_gradient_matching_version_1():
+    attack, images = gradient_matching.GradientMatching(fraction=0.1), small_set().images
+    records = attack.victims(torch.arange(60) % 6, seed=2).tolist()
+    job = brewing.Job(images[:5], 1, images[7:8], 3)
+    settings = brewing.Settings(16 / 255, 8, 0.025, 3, (Flip(), Mixup(), Crop()))
+    found = brewing.brew([job], [linear_surrogate(classes=4)], settings,
+                         device=torch.device("cpu"))[0]
+    assert (gradient_matching.VERSION, records) == (1, GOLDEN_BREWED)
+    assert found.path[[0, 3, 7]].tolist() == pytest.approx(GOLDEN_PATH, abs=1e-4)
+
+
+def test_convex_polytope_version_1():
+    attack, images = convex_polytope.ConvexPolytope(poisons=4), small_set().images
+    records = attack.victims(torch.arange(60) % 6, seed=2).tolist()
+    network = linear_surrogate(classes=4)
+    path = convex_polytope.enclose([lambda images: [network.logits(images.float())]], images[:5],
+                                   images[7:8], eps=8 / 255, iterations=4, lr=0.01)[1]
+    assert (convex_polytope.VERSION, records) == (1, GOLDEN_HULL)
+    assert path[:3].tolist() == pytest.approx(GOLDEN_ENCLOSED, rel=1e-3)
+
+
+GOLDEN_BREWED, GOLDEN_PATH = [16, 10, 40, 4, 28, 34], [0.2866, 0.2882, 0.2842]
+GOLDEN_HULL, GOLDEN_ENCLOSED = [16, 10, 40, 4], [0.00122137, 0.000573173, 0.000173148]
 
 
 def test_smoothing_version_1():

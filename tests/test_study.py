@@ -20,8 +20,10 @@ import torch
 from lib import ledger, parts, paths, privacy, study
 from lib.attacks.badnets import BadNets
 from lib.attacks.clean_label import CleanLabel
+from lib.attacks.convex_polytope import ConvexPolytope
 from lib.attacks.feature_collision import FeatureCollision
 from lib.attacks.four_pixel import FourPixel
+from lib.attacks.gradient_matching import GradientMatching
 from lib.attacks.hidden_trigger import HiddenTrigger
 from lib.attacks.insertion import Insertion
 from lib.attacks.interpolation import Interpolation
@@ -158,7 +160,8 @@ def test_golden_defaults():
             Partition(), Smoothing(), OutputNoise(1.0), Training(), Flip(), Crop(),
             FeatureCollision(), LabelFlip(), Slab(), Interpolation(), Insertion(),
             QuantileClipping(), BatchClipping(), Mixup(), CutMix(), Cutout(), Laplace(),
-            SelfMixup(), Adversarial(), MaxUp(), CleanLabel(), HiddenTrigger()]
+            SelfMixup(), Adversarial(), MaxUp(), CleanLabel(), HiddenTrigger(),
+            GradientMatching(), ConvexPolytope()]
     found = {type(one).__name__: json.loads(json.dumps(parts.plain(one))) for one in made}
     assert found == json.loads((pathlib.Path(__file__).parent / "defaults.json").read_text())
 

@@ -6,7 +6,7 @@ attackers want and how success is counted; `lib.lab.Lab` holds what they work wi
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -144,6 +144,23 @@ class Search(Protocol):
 
     def tries(self, data: Labelled, *, seed: int, lab: "Lab") -> list[Poisoned]:
         """The training sets of all tries, in their order."""
+        ...
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """An attack that takes long to craft, and less for several at once.
+
+    alike: equal for attacks that can be crafted together.
+    """
+
+    @property
+    def alike(self) -> Hashable: ...
+
+    def prepare(self, attacks: Sequence[Any], data: Labelled, *, seeds: Sequence[int], lab: "Lab"
+                ) -> None:
+        """Craft attacks with equal `alike`, each with its seed, and keep them in the lab's cache.
+        """
         ...
 
 

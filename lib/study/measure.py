@@ -108,6 +108,7 @@ def train_rows(runs: list[Run]) -> list[dict]:
     first = {identity(run): run for run in reversed(runs)}
     try:
         start.prepare(first.values())
+        inputs.prepare(first.values())
         groups = {name: attempts(run) for name, run in first.items()}
         each = [attempt for group in groups.values() for attempt in group]
         models = iter(trained([attempt.run for attempt in each],

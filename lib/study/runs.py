@@ -133,11 +133,11 @@ def versions(run: Run) -> Mapping[str, Any]:
         found["features"] = features.VERSION
     if run.dataset.startswith("imagefolder:"):
         found["images"] = data.load(run.dataset).digest
-    models_of_its_own = [getattr(run.attack, item.name) for item in fields(run.attack)
-                         if item.name == "model"]
-    if models_of_its_own:
-        found["surrogate"] = models.version(*models_of_its_own)
-    own = [getattr(part, item.name) for part in (run.defence, run.attack) for item in fields(part)]
+    crafting = {item.name: getattr(run.attack, item.name) for item in fields(run.attack)}
+    surrogate = crafting.get("model")
+    if isinstance(surrogate, str):
+        found["surrogate"] = models.version(surrogate)
+    own = [*crafting.values(), *(getattr(run.defence, item.name) for item in fields(run.defence))]
     used = [transform for settings in (run.training, *own) if isinstance(settings, Training)
             for transform in settings.transforms]
     used += [each for value in own if isinstance(value, tuple)
