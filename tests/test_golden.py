@@ -54,8 +54,12 @@ def test_models_version_1():
     }
     assert (models.VERSION, counts) == (1, {
         "cnn": 26010, "head": 203530, "mlp": 50890, "linear": 7850, "resnet": 466426,
-        "mlp-256-256": 269322, "cnn-16-32": 406922
+        "mlp-256-256": 269322, "cnn-16-32": 406922, **DEEP,
+        **{f"{name}-bn": count for name, count in DEEP.items()}
     })
+
+
+DEEP = {"convnet": 1973762, "convnet-small": 279242, "resnet-18": 11177610, "resnet-20": 272970}
 
 
 def test_label_noise_version_1():

@@ -55,8 +55,8 @@ def mutant(name, file, old, new, *tests):
 
 
 STEP, DRAWS, BATCHES = (f"training/{name}.py" for name in ("fit", "draws", "batches"))
-LAYERS, FALLBACK, GRAM = (f"training/steps/{name}.py" for name in ("closed_form", "per_sample",
-                                                                   "coefficients"))
+LAYERS, FALLBACK, GRAM, FACTORS = (f"training/steps/{name}.py" for name in (
+    "closed_form", "per_sample", "coefficients", "factors"))
 DPSGD, PATE, LPMST, ALIBI, NOISE = (f"defences/{name}.py" for name in ("dpsgd", "pate", "lpmst",
                                                                        "alibi", "label_noise"))
 PARTITION, SMOOTHING, TEACHERS = (f"defences/{name}.py" for name in ("partition", "smoothing",
@@ -186,14 +186,14 @@ MUTANTS = [
     ),
     mutant(
         "a norm without the bias of a linear layer",
-        LAYERS,
+        FACTORS,
         "(_squared_norms(self.inputs) + 1.0)",
         "_squared_norms(self.inputs)",
         f"{LOOP}[0.05-linear]",
     ),
     mutant(
         "a norm without the bias of a convolution",
-        LAYERS,
+        FACTORS,
         "_squared_norms(self.weights.flatten(2)) + _squared_norms(self.biases)",
         "_squared_norms(self.weights.flatten(2))",
         f"{LOOP}[0.05-cnn]",

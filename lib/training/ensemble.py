@@ -90,6 +90,8 @@ class Ensemble:
             return closed_form.forward(self.module, values, x[None])[0]
         # A copy, because the call puts parameters into the module while other threads may call it.
         own = {name: value[0] for name, value in values.items()}
+        if x.dim() == 4:  # as above
+            x = x.contiguous(memory_format=torch.channels_last)
         return functional_call(modules.duplicate(self.module), own, x)
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lib.training import draws, modules
 from lib.training.batches import as_input
+from lib.training.residual import Residual
 from lib.training.schedule import Member, Schedule
 from lib.training.steps import closed_form, coefficients
 
@@ -27,15 +28,42 @@ def sample_numbers(module: nn.Module, shape: tuple[int, ...]) -> int:
     x = torch.zeros(1, *shape, device=next(module.parameters()).device)
     if not closed_form.supports(module, len(shape)):
         return x.numel() + 2 * parameters  # vmap computes every sample's gradient
-    total = x.numel()
     with torch.no_grad():
-        for layer in module:
-            x = layer(x)
-            total += 2 * x.numel()
-            if isinstance(layer, nn.Conv2d):  # patches, and one sample's gradient
-                kernel = layer.weight[0].numel()
-                total += x[0, 0].numel() * kernel + layer.weight.numel()
-    return total
+        return x.numel() + _kept(module, x)[0]
+
+
+def _kept(layer: nn.Module, x: Tensor) -> tuple[int, Tensor]:
+    """Numbers that a private step keeps of the layer for its input `x`, and its output."""
+    if isinstance(layer, nn.Sequential):
+        total = 0
+        for inner in layer:
+            kept, x = _kept(inner, x)
+            total += kept
+        return total, x
+    if isinstance(layer, Residual):
+        body, shortcut = _kept(layer.body, x), _kept(layer.shortcut, x)
+        return body[0] + shortcut[0], body[1]
+    found = layer(x)
+    total = 2 * found.numel()
+    if isinstance(layer, nn.Conv2d):  # patches, and one sample's gradient
+        total += found[0, 0].numel() * layer.weight[0].numel() + layer.weight.numel()
+    return total, found
+
+
+def operations(module: nn.Module, pool: Tensor) -> int:
+    """Floating-point operations of convolutions and linear layers in a forward pass for a sample.
+    """
+    counts = []
+
+    def count(layer: nn.Conv2d | nn.Linear, inputs: tuple[Tensor, ...], found: Tensor) -> None:
+        counts.append(2 * found.numel() * layer.weight[0].numel())
+    watched = modules.duplicate(module).eval()
+    for layer in watched.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            layer.register_forward_hook(count)
+    with torch.no_grad():
+        watched(as_input(pool[:1]))
+    return sum(counts)
 
 
 def outputs(module: nn.Module, pool: Tensor) -> int:
