@@ -10,6 +10,8 @@ from torch import nn
 
 from lib import models, training
 from lib.defences import opacus_engine
+from lib.papers.borgnia import victims
+from lib.study.runs import Run, from_dict
 from lib.training import Member, Rule, Schedule, Training, sizes
 from lib.training.residual import Residual
 from lib.training.steps import alone, closed_form, factors, per_sample
@@ -220,6 +222,21 @@ def test_alone_draws_ahead_as_in_a_group(build, monkeypatch):
     torch.testing.assert_close(found.parameters, together.parameters, rtol=1e-3, atol=1e-4)
 
 
+def test_fast_rounds_within_the_layers_alone(deep, monkeypatch):
+    pool, labels = problem()
+    group, rule = members(labels, 1), Rule("sgd", 0.9)
+    found = [training.fit(normalised, pool, group, Schedule(2, rule, precision=precision)).state(0)
+             for precision in ("float32", "fast")]
+    start = training.flatten(training.initialise(normalised, 0))
+    moved = [state - start for state in found]
+    assert found[1].dtype == torch.float32
+    assert (moved[0] - moved[1]).norm() < 0.1 * moved[0].norm()
+    assert torch.equal(*found) != alone.bfloat16(pool.device)
+    monkeypatch.setattr(alone, "bfloat16", lambda device: False)
+    same = training.fit(normalised, pool, group, Schedule(2, rule, precision="fast")).state(0)
+    torch.testing.assert_close(same, found[0], rtol=1e-2, atol=1e-4)
+
+
 def test_frozen_parameters_stay(deep):
     def build():
         module = plain()
@@ -269,6 +286,18 @@ def test_clipping_refuses_the_twin_with_batch_normalisation():
     with pytest.raises(ValueError, match="mixes the samples.*GroupNorm"):
         training.fit(lambda: models.build("convnet-small-bn", (3, 32, 32), 10), pool, [one],
                      Schedule(1))
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_victims_are_runs_of_deep_networks(batch_norm):
+    for run in (victims.small(batch_norm=batch_norm), victims.full(batch_norm=batch_norm)):
+        assert run.dataset == "cifar10-jpeg" and run.model.endswith("-bn") == batch_norm
+        again = from_dict(run.to_dict())
+        assert again == run and again.key == run.key
+    assert victims.small().train_size == 10_000 and victims.full().train_size is None
+    plain = Run()
+    assert plain.with_(training__label_smoothing=0.0).key == plain.key
+    assert plain.with_(training__label_smoothing=0.1).key != plain.key
 
 
 # ---------------------------------------------------------------- settings

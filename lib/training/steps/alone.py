@@ -78,4 +78,5 @@ def bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 numbers itself."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return False
+    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported()
+                                     or torch.cpu._is_amx_tile_supported())
