@@ -184,6 +184,9 @@ def test_alone_equals_the_other_forms(build, sampling, monkeypatch):
     found = training.fit(build, pool, group, schedule)
     torch.testing.assert_close(found.parameters, together.parameters, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(found.snapshots[3], together.snapshots[3], rtol=1e-3, atol=1e-4)
+    both = found.predict_together(pool, models=[0, 1])
+    for model, logits in enumerate(both):
+        assert torch.equal(logits, found.predict(pool, model=model))
     own = training.fit(build, pool, group[1:], schedule)
     assert torch.equal(own.parameters[0], found.parameters[1])
     torch.testing.assert_close(found.averages["ema"].parameters,

@@ -24,11 +24,14 @@ DEEP = 14_000_000
 
 def applies(module: nn.Module, pool: Tensor, members: Sequence[Member]) -> bool:
     """Whether each of these members is to be trained by itself, by this form of a step."""
-    if any(member.private for member in members):
-        return False
-    if not any(isinstance(layer, nn.Conv2d) for layer in module.modules()):
-        return False
-    return sizes.operations(module, pool) >= DEEP
+    return not any(member.private for member in members) and deep(module, pool)
+
+
+def deep(module: nn.Module, pool: Tensor) -> bool:
+    """Whether the network has convolutions, and takes `DEEP` operations for an image of the pool.
+    """
+    convolutions = any(isinstance(layer, nn.Conv2d) for layer in module.modules())
+    return convolutions and sizes.operations(module, pool) >= DEEP
 
 
 class Alone:
