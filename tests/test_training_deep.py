@@ -263,6 +263,17 @@ def test_the_trainer_chooses():
             assert not alone.applies(build, pool, [replace(one[0], clipping_norm=1.0), *one])
 
 
+def test_a_private_step_of_a_deep_network_fits_memory():
+    cpu, threads, found = torch.device("cpu"), torch.get_num_threads(), {}
+    for name in ("cnn", "cnn-16-32", "convnet-small", "resnet-20", "resnet-18"):
+        module = models.build(name, (3, 32, 32), 10)
+        numbers = sizes.sample_numbers(module, (3, 32, 32))
+        found[name] = sizes.samples_at_once(module, cpu, models=1, numbers=numbers)
+        assert found[name] == 8 or 4 * numbers * found[name] <= 2**29 * threads
+    assert found["cnn"] == found["cnn-16-32"] == 256 * threads
+    assert found["resnet-18"] < found["resnet-20"] < found["convnet-small"]
+
+
 def test_operations_are_those_of_products():
     pool = torch.zeros(2, 3, 8, 8)
     expected = 2 * (49 * 4 * 12 + 49 * 8 * 36 + 1 * 32 * 72 + 32 * 4)

@@ -14,6 +14,7 @@ from lib.training.steps import closed_form, coefficients
 CACHE_NUMBERS = 500_000  # floats of parameters; with optimizer state four times that, about 8 MB
 COEFFICIENT_NUMBERS = 1_000_000  # the same for coefficients, where calls take most of a step
 CPU_STEP_BYTES = 2**28
+CPU_CONVOLUTION_BYTES = 2**29  # a thread; what a private step of a deep network keeps
 CPU_COPY_BYTES = 2**29  # for noisy copies of the data, in memory at once
 SHARED_NUMBERS = 1_000_000  # the same for models that share their batches
 MIN_SHARED, MAX_SHARED = 8, 128  # such models; at least 8 pay at any size that fits memory
@@ -125,7 +126,9 @@ def samples_at_once(module: nn.Module, device: torch.device, *, models: int, num
         return max(1, free // 4 // (4 * models * numbers))
     if any(isinstance(layer, nn.Conv2d) for layer in module.modules()):
         # Batching convolutions pays only while the activations of each core stay in its cache.
-        return max(8, 256 * torch.get_num_threads() // models)
+        threads = torch.get_num_threads()
+        fitting = CPU_CONVOLUTION_BYTES * threads // (4 * models * numbers)
+        return max(8, min(256 * threads // models, fitting))
     return max(8, CPU_STEP_BYTES // (4 * models * numbers))
 
 

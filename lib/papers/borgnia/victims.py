@@ -1,8 +1,11 @@
 """The networks that are attacked, trained from scratch, and how each is trained.
 
 The paper trains a ResNet-18 on CIFAR-10. `small` is its substitute for minutes on a CPU, `full` one
-for seconds on a GPU. Their settings were chosen for clean accuracy on training images that the
-small set leaves out, before any attack.
+for seconds on a GPU. Settings of `small` were chosen for clean accuracy on training images that it
+leaves out, before any attack. On an AMD EPYC with AVX-512 and bfloat16, torch 2.14, one seed: 68.4%
+of the test images with group normalisation in 53 s of one core, 72.6% with batch normalisation in
+46 s. `full` has not been tried on a GPU yet; its goals are 90% in 10 s with batch normalisation,
+and within 3 points of that in twice the time without.
 """
 
 from lib.defences.dpsgd import DPSGD
@@ -19,8 +22,6 @@ ADAM = Training("adam", 0.003, momentum=0.0, epochs=12.0, batch_size=64, label_s
                 **ONE_CYCLE)
 SGD = Training("sgd", 0.05, nesterov=True, weight_decay=5e-4, epochs=12.0, batch_size=128,
                label_smoothing=0.1, **ONE_CYCLE)
-# Untested on a GPU: the goals are 90% in 10 s with batch normalisation, and within 3 points of it
-# in twice the time without.
 LARGE = Training("sgd", 0.2, nesterov=True, weight_decay=5e-4, epochs=12.0, batch_size=512,
                  label_smoothing=0.1, **ONE_CYCLE)
 LARGE_GROUPS = Training("adam", 0.003, momentum=0.0, epochs=20.0, batch_size=512,
