@@ -6,22 +6,24 @@ because it would mean nothing. On a GPU, times end when the device is done, and 
 the kernels that a step launches and a floor: what arithmetic and memory traffic alone would take.
 """
 
+import itertools
 import json
 import math
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import flop_registry
 
 from lib import models, training
@@ -354,11 +356,40 @@ def _cosine(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return (a * b).sum() / (a.square().sum() * b.square().sum()).sqrt()
 
 
+def convnet_epoch(device: torch.device) -> tuple[list[Side], int]:
+    """An epoch of the small convnet on 2,560 images with crops and flips, against a torchvision
+    loop."""
+    random = torch.Generator().manual_seed(0)
+    pool = torch.randint(256, (2560, 3, 32, 32), generator=random, dtype=torch.uint8)
+    labels = torch.randint(10, (len(pool),), generator=random)
+    member, required = Member(torch.arange(len(pool)), labels, 128, 0.05), 3.0
+    if device.type == "cuda":
+        required = 10.0
+
+    def build():
+        return models.build("convnet-small", tuple(pool.shape[1:]), 10)
+
+    def augmented(schedule):
+        return replace(_shuffled(schedule), transforms=(Crop(), Flip()))
+
+    def ours(schedule):
+        return training.fit(build, pool.to(device), [member], augmented(schedule)).parameters
+
+    def loop(schedule, workers):
+        return _torchvision(build, pool, member, augmented(schedule), workers, device)
+
+    steps = len(pool) // 128
+    return [Side("this trainer", ours, steps),
+            Side("DataLoader, no workers", lambda schedule: loop(schedule, 0), steps, required),
+            Side("DataLoader, 2 workers", lambda schedule: loop(schedule, 2), steps, required)], 1
+
+
 BENCHMARKS = {
     "dpsgd-head": head, "dpsgd-cnn-sweep": cnn_sweep, "teachers": teachers,
     "partitions": partitions, "partitions-cnn": partitions_cnn, "smoothing": smoothing,
     "smoothing-head": smoothing_head, "retraining": retraining, "retraining-mlp": retraining_mlp,
-    "adversarial-epoch": adversarial_epoch, "brewing": brewing_poisons,
+    "convnet-epoch": convnet_epoch, "adversarial-epoch": adversarial_epoch,
+    "brewing": brewing_poisons,
 }
 
 
@@ -423,6 +454,64 @@ def _plain(build, pool, members: list[Member], schedule: Schedule,
             trained.append(
                 torch.cat([parameter.detach().flatten() for parameter in module.parameters()]))
     return torch.stack(trained)
+
+
+def _torchvision(build, pool, member: Member, schedule: Schedule, workers: int,
+                 device: torch.device) -> torch.Tensor:
+    """Plain PyTorch with torchvision's pictures, on the same batches, crops and flips."""
+    module = training.initialise(build, member.init_seed).to(device)
+    optimizer = opacus_engine.torch_optimizer(module, member.lr, schedule)
+    loader = DataLoader(Pictures(pool, member.labels), batch_sampler=Places(member, schedule),
+                        num_workers=workers)
+    with training.products(schedule.precision):
+        for inputs, labels in loader:
+            optimizer.zero_grad()
+            F.cross_entropy(module(inputs.to(device)), labels.to(device)).backward()
+            optimizer.step()
+    return torch.cat([parameter.detach().flatten() for parameter in module.parameters()])[None]
+
+
+class Place(NamedTuple):
+    """A picture of a batch, where to crop it, and whether to mirror it."""
+
+    index: int
+    top: int
+    left: int
+    mirrored: bool
+
+
+class Places:
+    """A loader's batches: those of the member, each picture with what the transforms draw."""
+
+    def __init__(self, member: Member, schedule: Schedule) -> None:
+        self.member, self.schedule = member, schedule
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        batches = training.member_batches(self.member, "shuffle", torch.device("cpu"))
+        random = training.generator("transforms", self.member.batch_seed)
+        crop, flip = self.schedule.transforms
+        for batch in itertools.islice(batches, self.schedule.steps):
+            corner = crop.draw(len(batch), (3, 32, 32), random)["corner"]
+            mirrored = flip.draw(len(batch), (3, 32, 32), random)["mirrored"]
+            yield [Place(*own) for own in zip(batch.tolist(), *corner.T.tolist(),
+                                              mirrored.tolist(), strict=True)]
+
+
+class Pictures(Dataset):
+    """Images as pictures of PIL, as torchvision's data sets hold and transform them."""
+
+    def __init__(self, pool: torch.Tensor, labels: torch.Tensor) -> None:
+        self.pixels, self.labels = pool.permute(0, 2, 3, 1).numpy(), labels.tolist()
+
+    def __getitem__(self, place: Place) -> tuple[torch.Tensor, int]:
+        from PIL import Image
+        from torchvision.transforms import functional
+
+        padded = functional.pad(Image.fromarray(self.pixels[place.index]), [4])
+        picture = functional.crop(padded, place.top, place.left, 32, 32)
+        if place.mirrored:
+            picture = functional.hflip(picture)
+        return functional.to_tensor(picture), self.labels[place.index]
 
 
 @contextmanager

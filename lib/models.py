@@ -1,14 +1,18 @@
 """The networks of the papers' tables, each a plain `torch.nn` module.
 
-A network is built from the shape of one input and the number of classes. None of them mixes samples
-(as batch normalisation does), because per-sample clipping would then bound nothing.
+A network is built from the shape of one input and the number of classes. Those whose name ends in
+"-bn" have batch normalisation, which mixes samples: per-sample clipping would bound nothing, and is
+refused. Their twins without the ending have group normalisation instead.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import nn
+
+from lib.training.residual import Residual
 
 VERSION = 1
 GROUPS = 8  # of a group normalisation
@@ -120,9 +124,84 @@ def resnet(shape: tuple[int, ...], classes: int, *, units: int = 5) -> nn.Sequen
                          nn.Flatten(), nn.Linear(64, classes))
 
 
+Norm = Callable[[int], nn.Module]  # from a number of channels to its normalisation
+
+
+def group_norm(channels: int) -> nn.Module:
+    """Normalise groups of channels within each sample."""
+    return nn.GroupNorm(GROUPS, channels)
+
+
+def convnet(shape: tuple[int, ...], classes: int, *, norm: Norm = group_norm,
+            widths: Sequence[int] = (64, 256, 256)) -> nn.Sequential:
+    """A convolutional network of the kind of airbench (Jordan 2024, arXiv 2404.00498), for a GPU.
+
+    A 2x2 convolution; three blocks that halve the image, of two 3x3 convolutions each; the mean
+    over positions. Without airbench's whitening of the first layer, which depends on the data.
+    """
+    stem = nn.Conv2d(shape[0], 24, 2)
+    return _blocks("convnet", shape, classes, stem, norm, widths)
+
+
+def convnet_small(shape: tuple[int, ...], classes: int, *, norm: Norm = group_norm,
+                  widths: Sequence[int] = (64, 128)) -> nn.Sequential:
+    """`convnet` in a size for a CPU: the first convolution halves the image, two blocks follow."""
+    stem = nn.Conv2d(shape[0], 32, 3, stride=2, padding=1)
+    return _blocks("convnet-small", shape, classes, stem, norm, widths)
+
+
+def _blocks(name: str, shape: tuple[int, ...], classes: int, stem: nn.Conv2d, norm: Norm,
+            widths: Sequence[int]) -> nn.Sequential:
+    _check_images(name, shape)
+    layers: list[nn.Module] = [stem, nn.GELU()]
+    for before, width in zip((stem.out_channels, *widths), widths):
+        layers += [nn.Conv2d(before, width, 3, padding=1), nn.MaxPool2d(2), norm(width), nn.GELU(),
+                   nn.Conv2d(width, width, 3, padding=1), norm(width), nn.GELU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                         nn.Linear(widths[-1], classes))
+
+
+def resnet_18(shape: tuple[int, ...], classes: int, *, norm: Norm = group_norm) -> nn.Sequential:
+    """ResNet-18 for small images (He et al. 2016): a 3x3 stem that keeps the size, eight units.
+
+    Convolutions have biases, unlike the original's, for the sake of closed forms.
+    """
+    return _residual("resnet-18", shape, classes, norm, (64, 128, 256, 512), units=2)
+
+
+def resnet_20(shape: tuple[int, ...], classes: int, *, norm: Norm = group_norm) -> nn.Sequential:
+    """ResNet-20 for CIFAR-10 (He et al. 2016, section 4.2), with projections where widths change.
+    """
+    return _residual("resnet-20", shape, classes, norm, (16, 32, 64), units=3)
+
+
+def _residual(name: str, shape: tuple[int, ...], classes: int, norm: Norm, widths: Sequence[int],
+              *, units: int) -> nn.Sequential:
+    _check_images(name, shape)
+    width = widths[0]
+    layers = [nn.Conv2d(shape[0], width, 3, padding=1), norm(width), nn.ReLU()]
+    for stage, after in enumerate(widths):
+        for unit in range(units):
+            layers += [_unit(width, after, 2 if stage and not unit else 1, norm), nn.ReLU()]
+            width = after
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
+
+
+def _unit(before: int, width: int, stride: int, norm: Norm) -> Residual:
+    body = nn.Sequential(
+        nn.Conv2d(before, width, 3, stride=stride, padding=1), norm(width), nn.ReLU(),
+        nn.Conv2d(width, width, 3, padding=1), norm(width))
+    if stride == 1 and before == width:
+        return Residual(body)
+    return Residual(body, nn.Sequential(nn.Conv2d(before, width, 1, stride=stride), norm(width)))
+
+
+DEEP = {"convnet": convnet, "convnet-small": convnet_small, "resnet-18": resnet_18,
+        "resnet-20": resnet_20}
 MODELS: dict[str, Callable] = {
     "cnn": cnn, "head": head, "mlp": mlp, "linear": linear, "resnet": resnet,
-    "mlp-256-256": mlp_256_256, "cnn-16-32": cnn_16_32}
+    "mlp-256-256": mlp_256_256, "cnn-16-32": cnn_16_32, **DEEP,
+    **{f"{name}-bn": partial(build, norm=nn.BatchNorm2d) for name, build in DEEP.items()}}
 
 
 def version(name: str) -> int | str:

@@ -2,10 +2,14 @@
 
 import pytest
 import torch
+from torch import nn
 
-from lib import bench
+from lib import bench, training
 from lib.attacks import brewing
 from lib.commands import Problem, options, worker
+from lib.training import Rule, Schedule
+from lib.training.transforms.crop import Crop
+from lib.training.transforms.flip import Flip
 
 CPU = torch.device("cpu")
 
@@ -44,6 +48,20 @@ def test_brewing_is_the_same_on_both_sides(monkeypatch):
     assert attacks == 2 and bench._difference(sides) < 1e-5
     monkeypatch.setattr(brewing, "_stacks", lambda *given: True)
     assert bench._difference(sides) < 1e-5
+
+
+def test_the_torchvision_loop_trains_on_the_same_crops_and_flips():
+    sides, models = bench.convnet_epoch(CPU)
+    assert models == 1 and {side.required for side in sides} == {None, 3.0}
+    member = training.Member(torch.arange(12), torch.arange(12) % 4, 5, 0.1)
+    schedule = Schedule(4, Rule("sgd", 0.9), "shuffle", transforms=(Crop(), Flip()))
+    pool = torch.randint(256, (12, 3, 32, 32), dtype=torch.uint8)
+
+    def build():
+        return nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(900, 4))
+    ours = training.fit(build, pool, [member], schedule).parameters
+    theirs = bench._torchvision(build, pool, member, schedule, 0, CPU)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")

@@ -13,7 +13,7 @@ from lib import models, training
 from lib.defences import opacus_engine
 from lib.training import Member, Quantile, Rule, Schedule, draws, sizes
 from lib.training.fit import _form
-from lib.training.steps import closed_form, shared
+from lib.training.steps import closed_form, factors, shared
 from lib.training.transforms.crop import Crop
 from lib.training.transforms.flip import Flip
 
@@ -277,7 +277,7 @@ FREE = ("select", "slice", "t", "transpose", "expand", "unsqueeze", "squeeze", "
 def as_on_a_gpu(monkeypatch):
     """Whole batches, and products of all models in one call, which a CPU cuts to fit its cache."""
     monkeypatch.setattr(sizes, "samples_at_once", lambda *given, **how: 10_000)
-    monkeypatch.setattr(closed_form, "one_by_one", lambda a, b: False)
+    monkeypatch.setattr(factors, "one_by_one", lambda a, b: False)
     monkeypatch.setattr(shared, "_one_by_one", lambda weight: False)
 
 

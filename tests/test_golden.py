@@ -72,7 +72,8 @@ def test_models_version_1():
     }
     assert (models.VERSION, counts) == (1, {
         "cnn": 26010, "head": 203530, "mlp": 50890, "linear": 7850, "resnet": 466426,
-        "mlp-256-256": 269322, "cnn-16-32": 406922
+        "mlp-256-256": 269322, "cnn-16-32": 406922, **DEEP,
+        **{f"{name}-bn": count for name, count in DEEP.items()}
     })
 
 
@@ -91,6 +92,9 @@ def test_maxup_version_1():
         2, (1, 20, 20), generator("transforms", 0)).items()}
     found = own.choose(x, x, draws, lambda seen, _: seen.flatten(2).sum(2))["0.box"]
     assert (maxup.VERSION, found[0].tolist()) == (1, GOLDEN_BOXES)
+
+
+DEEP = {"convnet": 1973762, "convnet-small": 279242, "resnet-18": 11177610, "resnet-20": 272970}
 
 
 def test_label_noise_version_1():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_draws import SHAPES, members, problem
 
-from lib import training
+from lib import models, training
 from lib.defences import opacus_engine
 from lib.training import Rule, Schedule, draws
 from lib.training.fit import _form
@@ -39,6 +39,8 @@ def test_gradient_sums_equal_the_cpus(name, changes):
 
 @pytest.mark.parametrize("name,rule", [("head", Rule("sgd", 0.9)), ("head", Rule("adam")),
                                        ("cnn", Rule("sgd", 0.9))])
+
+
 def test_a_training_equals_opacus_on_the_same_batches(name, rule, monkeypatch):
     build, pool = problem(name)
     pool, one, schedule = pool.to(GPU), members(models=1, noise=0.0)[0], Schedule(3, rule)
@@ -82,6 +84,8 @@ def test_an_exact_group_has_the_bits_of_each_model_alone():
 
 @pytest.mark.parametrize("form,changes", [
     ("direct", {}), ("shared", {"batch_seed": 0}), ("direct", {"clipping_norm": float("inf")})])
+
+
 @pytest.mark.parametrize("name", ["head", "cnn"])
 def test_a_recorded_step_is_the_same_training(name, form, changes):
     build, pool = problem(name)
@@ -103,6 +107,23 @@ def test_a_recorded_step_looks_at_the_network_as_it_is():
     found, expected = (training.fit(build, pool, group, schedule, record=record).parameters
                        for record in (True, False))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["convnet-small", "convnet-small-bn"])
+def test_a_deep_network_is_rounded_and_recorded_within_its_tolerance(name):
+    random = torch.Generator().manual_seed(0)
+    pool = torch.randint(256, (256, 3, 32, 32), generator=random, dtype=torch.uint8).to(GPU)
+    one = training.Member(torch.arange(256), torch.randint(10, (256,), generator=random), 64, 0.01)
+
+    def build():
+        return models.build(name, (3, 32, 32), 10)
+    start = training.flatten(training.initialise(build, 0)).to(GPU)
+    plain, fast, recorded = (
+        training.fit(build, pool, [one], Schedule(3, Rule("sgd", 0.9), "shuffle",
+                                                  precision=precision), record=record).state(0)
+        for precision, record in (("float32", False), ("fast", False), ("fast", True)))
+    assert (plain - fast).norm() < 0.1 * (plain - start).norm()
+    torch.testing.assert_close(recorded, fast, rtol=0, atol=1e-3)
 
 
 def test_groups_fit_memory():

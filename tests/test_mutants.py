@@ -55,8 +55,8 @@ def mutant(name, file, old, new, *tests):
 
 
 STEP, DRAWS, BATCHES = (f"training/{name}.py" for name in ("fit", "draws", "batches"))
-LAYERS, FALLBACK, GRAM = (f"training/steps/{name}.py" for name in ("closed_form", "per_sample",
-                                                                   "coefficients"))
+LAYERS, FALLBACK, GRAM, FACTORS = (f"training/steps/{name}.py" for name in (
+    "closed_form", "per_sample", "coefficients", "factors"))
 DPSGD, PATE, LPMST, ALIBI, NOISE = (f"defences/{name}.py" for name in ("dpsgd", "pate", "lpmst",
                                                                        "alibi", "label_noise"))
 PARTITION, SMOOTHING, TEACHERS = (f"defences/{name}.py" for name in ("partition", "smoothing",
@@ -66,6 +66,7 @@ ACCOUNT, BOUNDS, TABLE, VOTES = (f"privacy/{name}.py" for name in ("dpsgd", "bou
 
 LOOP = "test_training.py::test_clipped_sums_equal_a_loop_over_samples"
 AHEAD = "test_draws.py::test_the_noise_has_its_deviation_and_its_own_seed"
+DEEP = "test_training_deep.py::test_closed_forms_equal_every_samples_own_gradient"
 OTHER = "test_training_modules.py::test_none_of_them_takes_a_closed_form"
 OPACUS = "test_training.py::test_private_training_equals_opacus[sgd-False-head]"
 ON_THE_SUM = "test_training.py::test_noise_is_on_the_sum_and_is_divided_by_the_expected_batch_size"
@@ -186,17 +187,52 @@ MUTANTS = [
     ),
     mutant(
         "a norm without the bias of a linear layer",
-        LAYERS,
+        FACTORS,
         "(_squared_norms(self.inputs) + 1.0)",
         "_squared_norms(self.inputs)",
         f"{LOOP}[0.05-linear]",
     ),
     mutant(
         "a norm without the bias of a convolution",
-        LAYERS,
+        FACTORS,
         "_squared_norms(self.weights.flatten(2)) + _squared_norms(self.biases)",
         "_squared_norms(self.weights.flatten(2))",
         f"{LOOP}[0.05-cnn]",
+    ),
+    mutant(
+        "a norm without the shift of a normalisation",
+        FACTORS,
+        "return _squared_norms(self.weights) + _squared_norms(self.biases)",
+        "return _squared_norms(self.weights)",
+        f"{DEEP}[plain-0.3-False]",
+    ),
+    mutant(
+        "a norm by positions without the bias",
+        FACTORS,
+        "ROUNDING * factors + _squared_norms(self.errors.sum(3))",
+        "ROUNDING * factors",
+        f"{DEEP}[plain-0.3-False]",
+    ),
+    mutant(
+        "a norm by positions that rounding makes too short",
+        FACTORS,
+        "ROUNDING = 2.0**-20",
+        "ROUNDING = 0.0",
+        "test_training_deep.py::test_rounding_makes_no_norm_too_short",
+    ),
+    mutant(
+        "a norm by positions of rounded factors",
+        FACTORS,
+        "if exact and positions**2",
+        "if positions**2",
+        "test_training_deep.py::test_rounded_factors_take_the_gradient_of_each_sample",
+    ),
+    mutant(
+        "a residual unit of another type",
+        LAYERS,
+        "if type(layer) is Residual:\n        return list",
+        "if isinstance(layer, Residual):\n        return list",
+        "test_training_deep.py::test_what_only_looks_like_a_known_layer_takes_the_slow_path",
     ),
     mutant(
         "small gradients made longer by vmap",

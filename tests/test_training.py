@@ -238,7 +238,7 @@ def test_snapshots_are_the_model_at_that_step():
 
 def test_layers_without_a_closed_form_take_the_slow_path():
     def build():
-        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Flatten(),
+        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.SiLU(), nn.Flatten(),
                              nn.Linear(4 * 26 * 26, 4))
     _, pool, labels = problem("cnn", 16)
     one = member(labels, batch_size=8, clipping_norm=0.5, noise=0.1)

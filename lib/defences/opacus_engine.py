@@ -21,9 +21,9 @@ def fitter(*, ghost: bool) -> Engine:
     def fit(build: Callable[[], nn.Module], pool: Tensor, members: list[Member],
             schedule: Schedule) -> Ensemble:
         training.check(members, schedule)
-        if schedule.transforms or schedule.averages:
-            raise ValueError("the Opacus engines support neither transforms nor averages; leave "
-                             "them out, or use engine 'ensemble'")
+        if schedule.transforms or schedule.averages or schedule.label_smoothing:
+            raise ValueError("the Opacus engines support neither transforms nor averages nor "
+                             "label smoothing; leave them out, or use engine 'ensemble'")
         if any(member.follows for member in members):
             raise ValueError("the Opacus engines keep their clipping norms; to follow a quantile, "
                              "use engine 'ensemble'")

@@ -9,6 +9,7 @@ from lib.defences import Trained, members
 from lib.parts import name_of
 from lib.study.runs import Run
 from lib.training.gradients import Records, compare
+from lib.training.losses import smoothed
 
 
 def check(run: Run) -> None:
@@ -39,6 +40,8 @@ def along(run: Run, model: Trained, data: Poisoned) -> Iterator[dict[str, float 
                          "along its path; expected Trained.module and Trained.states")
     pool, places = members.pooled([data])
     bound = model.privacy.max_grad_norm or math.inf
+    share = run.training.label_smoothing
+    labels = smoothed(data.labels, share, data.classes) if share else data.labels
     for step, _ in model.path:
-        records = Records(model.module, model.states[step], pool, places[0], data.labels)
+        records = Records(model.module, model.states[step], pool, places[0], labels)
         yield compare(records, data.mask, bound=bound)

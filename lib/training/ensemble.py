@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from lib.training import modules, sizes
 from lib.training.batches import as_input
-from lib.training.steps import closed_form, coefficients
+from lib.training.steps import alone, closed_form, coefficients
 
 # Inputs times models to predict together: of vectors, and of images, whose activations are larger.
 TOGETHER, IMAGES_TOGETHER = 2**17, 2**12
@@ -74,7 +74,7 @@ class Ensemble:
         kept = self if weights == "last" else self.averages[weights]
         states = (kept.parameters if step is None else kept.snapshots[step])[list(models)]
         module = self.module
-        if not closed_form.supports(module, inputs.dim() - 1):
+        if not closed_form.supports(module, inputs.dim() - 1) or alone.deep(module, inputs):
             return torch.stack([self.predict(inputs, model=model, step=step, weights=weights)
                                 for model in models]).to(states.device)
         values = modules.unflatten(module, states)
@@ -90,6 +90,8 @@ class Ensemble:
             return closed_form.forward(self.module, values, x[None])[0]
         # A copy, because the call puts parameters into the module while other threads may call it.
         own = {name: value[0] for name, value in values.items()}
+        if x.dim() == 4:  # as above
+            x = x.contiguous(memory_format=torch.channels_last)
         return functional_call(modules.duplicate(self.module), own, x)
 
 

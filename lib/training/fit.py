@@ -11,17 +11,18 @@ the sum, divide by the expected batch size.
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from lib.training import averages, batches, draws, modules, sizes, transforms
+from lib.training import averages, batches, draws, losses, modules, sizes, transforms
 from lib.training.ensemble import Ensemble
 from lib.training.modules import initialise
 from lib.training.norms import Following
 from lib.training.optimizers import Optimizer
 from lib.training.schedule import Member, Schedule, check
-from lib.training.steps import coefficients, direct, recorded, shared
+from lib.training.steps import alone, coefficients, direct, recorded, shared
 from lib.training.workers import spread
 
 
@@ -42,6 +43,8 @@ def fit(build: Callable[[], nn.Module], pool: Tensor, members: Sequence[Member],
     modules.check_averages(module, schedule.averages)
     modules.check_starts(module, [member.start for member in members if member.start is not None])
     transforms.check_inputs(schedule.transforms, tuple(pool.shape[1:]))
+    if schedule.label_smoothing:
+        members = _smoothed(members, schedule.label_smoothing, sizes.outputs(module, pool))
     numbers = len(modules.flatten(module))
     wanted = itertools.product(("last", *schedule.averages), ("end", *schedule.snapshots))
     result = {kept: torch.empty(len(members), numbers, device=pool.device) for kept in wanted}
@@ -63,6 +66,12 @@ def fit(build: Callable[[], nn.Module], pool: Tensor, members: Sequence[Member],
     own = [_ensemble(module, result, weights) for weights in schedule.averages]
     return _ensemble(module, result, "last", dict(zip(schedule.averages, own)), norms=norms,
                      trainings=found)
+
+
+def _smoothed(members: Sequence[Member], share: float, classes: int) -> list[Member]:
+    """The members with smoothed labels."""
+    return [replace(member, labels=losses.smoothed(member.labels, share, classes))
+            for member in members]
 
 
 def _distinct(members: Sequence[Member]) -> tuple[list[Member], list[int]]:
@@ -129,7 +138,8 @@ def _cut(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule: S
     """Groups of these places that fit memory."""
     alike = [members[place] for place in places]
     form = _form(module, pool, alike, schedule, ahead=ahead)
-    width = sizes.models_at_once(module, pool, alike, schedule, shared=form == "shared")
+    width = 1 if alone.applies(module, pool, alike) else sizes.models_at_once(
+        module, pool, alike, schedule, shared=form == "shared")
     groups = [places[start : start + width] for start in range(0, len(places), width)]
     if schedule.exact:
         groups[-1] = groups[-1] + groups[-1][-1:] * (width - len(groups[-1]))

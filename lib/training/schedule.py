@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from torch import Tensor
 
 from lib.training import averages
-from lib.training.losses import LABELS
+from lib.training.losses import LABELS, check_smoothing
 from lib.training.norms import Quantile
 from lib.training.optimizers import NAMES, Rule
 from lib.training.transforms import Transform
@@ -97,6 +97,8 @@ class Schedule:
     member, not on the others in its group (for a given device and number of threads); needs
     shuffled batches. averages: further weights to keep, "tail" and "ema" (with ema_decay), see
     `lib.training.averages`. transforms: applied in turn to the images of every batch.
+    falls: whether the learning rate falls evenly to 0 after its rise. label_smoothing: share of
+    every label that is spread evenly over all classes.
     """
 
     steps: int
@@ -111,6 +113,8 @@ class Schedule:
     averages: tuple[str, ...] = ()
     ema_decay: float = 0.9999
     transforms: tuple[Transform, ...] = ()
+    falls: bool = False
+    label_smoothing: float = 0.0
 
     def rows(self, members: Sequence[Member]) -> int:
         """Padded number of rows: the largest member's; if exact, rounded up to whole `BLOCK`s."""
@@ -122,6 +126,8 @@ class Schedule:
         if step >= steps:
             return 0.0
         climbed = min(1.0, (step + 1) / (self.ramp * steps)) if self.ramp else 1.0
+        if self.falls:
+            climbed = min(climbed, (steps - step) / max(1.0, (1 - self.ramp) * steps))
         return climbed * math.prod(factor for share, factor in self.decay if step >= share * steps)
 
 
@@ -143,6 +149,7 @@ def check(members: Sequence[Member], schedule: Schedule) -> None:
         if value not in choices:
             raise ValueError(f"{name} {value!r}: expected one of {', '.join(choices)}")
     averages.check(schedule.averages, schedule.ema_decay)
+    check_smoothing(schedule.label_smoothing, schedule.labels)
     if schedule.exact and schedule.sampling != "shuffle":
         raise ValueError(
             f"exact with sampling {schedule.sampling!r}: expected 'shuffle'; "

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.training import averages
+from lib.training.losses import check_smoothing
 from lib.training.optimizers import NAMES, Rule
 from lib.training.schedule import Schedule
 from lib.training.transforms import Transform, build, mixing_a_batch
@@ -19,7 +20,9 @@ SCHEDULES = {
     "step": (0.0, ((0.5, 0.1), (0.75, 0.1))),
     "ramp": (0.6, ((0.6, 0.1), (0.8, 0.1))),
     "linear": (0.0, tuple((k / STAIRS, (STAIRS - k) / (STAIRS - k + 1)) for k in range(1, STAIRS))),
+    "one-cycle": (0.25, ()),
 }
+FALLING = ("one-cycle", )  # to 0 at the end, evenly from where the rate is highest
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,15 @@ class Training:
     exactly (shuffle). batch_size: expected size of a batch. sampling: "poisson" (which the epsilons
     assume) or "shuffle". schedule of the learning rate: "constant"; "step" (multiplied by 0.1 at
     half and at three quarters); "ramp" (rising for 60% of the steps, then a tenth, then a
-    hundredth); "linear" (falling to 0 in twenty stairs). checkpoints: number of geometrically
+    hundredth); "linear" (falling to 0 in twenty stairs); "one-cycle" (rising for a quarter of the
+    steps, then falling evenly to 0). checkpoints: number of geometrically
     spaced steps at which the model is measured; 0 for the end alone. every: measure it every so
     many epochs as well, as papers do that report a best epoch; 0 for never. averages: further
     weights of the same run to measure, "tail" and "ema" (with ema_decay), see
     `lib.training.averages`.
-    transforms: applied in turn to every batch; each an object of `lib.training.transforms` or a
-    mapping such as {name: crop, padding: 4}.
+    label_smoothing: share of every label that is spread evenly over all classes (Szegedy et al.
+    2016). transforms: applied in turn to every batch; each an object of `lib.training.transforms`
+    or a mapping such as {name: crop, padding: 4}.
 
     appended: what happens when an attack appends records. "nominal" takes sample rate, steps and
     expected batch size from the nominal clean set in every world, so that a bound links a run to
@@ -59,12 +64,14 @@ class Training:
     transforms: tuple[Transform, ...] = ()
     appended: str = "nominal"
     every: float = 0.0
+    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "averages", tuple(self.averages))
         object.__setattr__(self, "transforms", tuple(map(build, self.transforms)))
         mixing_a_batch(self.transforms)
         averages.check(self.averages, self.ema_decay)
+        check_smoothing(self.label_smoothing)
         if self.appended not in APPENDED:
             raise ValueError(
                 f"training appended {self.appended!r}: expected one of {', '.join(APPENDED)}")
@@ -110,4 +117,5 @@ class Training:
         ramp, decay = SCHEDULES[self.schedule]
         return Schedule(self.steps(n), rule, self.sampling, decay, self.snapshots(n), precision,
                         labels, ramp, averages=self.averages, ema_decay=self.ema_decay,
-                        transforms=self.transforms)
+                        transforms=self.transforms, falls=self.schedule in FALLING,
+                        label_smoothing=self.label_smoothing)

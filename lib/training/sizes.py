@@ -7,12 +7,14 @@ from torch import Tensor, nn
 
 from lib.training import draws, modules
 from lib.training.batches import as_input
+from lib.training.residual import Residual
 from lib.training.schedule import Member, Schedule
 from lib.training.steps import closed_form, coefficients
 
 CACHE_NUMBERS = 500_000  # floats of parameters; with optimizer state four times that, about 8 MB
 COEFFICIENT_NUMBERS = 1_000_000  # the same for coefficients, where calls take most of a step
 CPU_STEP_BYTES = 2**28
+CPU_CONVOLUTION_BYTES = 2**29  # a thread; what a private step of a deep network keeps
 CPU_COPY_BYTES = 2**29  # for noisy copies of the data, in memory at once
 SHARED_NUMBERS = 1_000_000  # the same for models that share their batches
 MIN_SHARED, MAX_SHARED = 8, 128  # such models; at least 8 pay at any size that fits memory
@@ -27,15 +29,42 @@ def sample_numbers(module: nn.Module, shape: tuple[int, ...]) -> int:
     x = torch.zeros(1, *shape, device=next(module.parameters()).device)
     if not closed_form.supports(module, len(shape)):
         return x.numel() + 2 * parameters  # vmap computes every sample's gradient
-    total = x.numel()
     with torch.no_grad():
-        for layer in module:
-            x = layer(x)
-            total += 2 * x.numel()
-            if isinstance(layer, nn.Conv2d):  # patches, and one sample's gradient
-                kernel = layer.weight[0].numel()
-                total += x[0, 0].numel() * kernel + layer.weight.numel()
-    return total
+        return x.numel() + _kept(module, x)[0]
+
+
+def _kept(layer: nn.Module, x: Tensor) -> tuple[int, Tensor]:
+    """Numbers that a private step keeps of the layer for its input `x`, and its output."""
+    if isinstance(layer, nn.Sequential):
+        total = 0
+        for inner in layer:
+            kept, x = _kept(inner, x)
+            total += kept
+        return total, x
+    if isinstance(layer, Residual):
+        body, shortcut = _kept(layer.body, x), _kept(layer.shortcut, x)
+        return body[0] + shortcut[0], body[1]
+    found = layer(x)
+    total = 2 * found.numel()
+    if isinstance(layer, nn.Conv2d):  # patches, and one sample's gradient
+        total += found[0, 0].numel() * layer.weight[0].numel() + layer.weight.numel()
+    return total, found
+
+
+def operations(module: nn.Module, pool: Tensor) -> int:
+    """Floating-point operations of convolutions and linear layers in a forward pass for a sample.
+    """
+    counts = []
+
+    def count(layer: nn.Conv2d | nn.Linear, inputs: tuple[Tensor, ...], found: Tensor) -> None:
+        counts.append(2 * found.numel() * layer.weight[0].numel())
+    watched = modules.duplicate(module).eval()
+    for layer in watched.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            layer.register_forward_hook(count)
+    with torch.no_grad():
+        watched(as_input(pool[:1]))
+    return sum(counts)
 
 
 def outputs(module: nn.Module, pool: Tensor) -> int:
@@ -97,7 +126,9 @@ def samples_at_once(module: nn.Module, device: torch.device, *, models: int, num
         return max(1, free // 4 // (4 * models * numbers))
     if any(isinstance(layer, nn.Conv2d) for layer in module.modules()):
         # Batching convolutions pays only while the activations of each core stay in its cache.
-        return max(8, 256 * torch.get_num_threads() // models)
+        threads = torch.get_num_threads()
+        fitting = CPU_CONVOLUTION_BYTES * threads // (4 * models * numbers)
+        return max(8, min(256 * threads // models, fitting))
     return max(8, CPU_STEP_BYTES // (4 * models * numbers))
 
 

@@ -26,7 +26,7 @@ from lib.papers.ours import envelopes
 from lib.papers.ours.trainings import DELTA
 from lib.training.averages import NAMES as AVERAGES
 from lib.training.schedule import Schedule
-from lib.training.settings import SCHEDULES
+from lib.training.settings import FALLING, SCHEDULES
 from lib.verdicts import judgement, rows
 from lib.verdicts.claim import Claim, Frames, Measurement, Part
 from lib.verdicts.verdict import Verdict
@@ -81,7 +81,7 @@ def unit_path(schedule: str, length: int, steps: Sequence[int], weights: str, em
     import numpy as np
 
     ramp, decay = SCHEDULES[schedule]
-    plan = Schedule(length, decay=decay, ramp=ramp)
+    plan = Schedule(length, decay=decay, ramp=ramp, falls=schedule in FALLING)
     rates = np.array([plan.factor(step, length) for step in range(length)])
     found = []
     for step in steps:

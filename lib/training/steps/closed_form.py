@@ -21,10 +21,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.training.losses import losses
+from lib.training.residual import Residual
+from lib.training.steps import factors
+from lib.training.steps.factors import ChannelPart, LinearPart, Part
 
-WEIGHTED = (nn.Conv2d, nn.Linear)
-ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Identity)
-POOLING = (nn.MaxPool2d, nn.AvgPool2d)
+WEIGHTED = (nn.Conv2d, nn.Linear, nn.GroupNorm)
+ELEMENTWISE = (nn.ReLU, nn.GELU, nn.Tanh, nn.Sigmoid, nn.Identity)
+POOLING = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+CONTAINERS = (nn.Sequential, Residual)
 
 
 def supports(module: nn.Module, dimensions: int) -> TypeGuard[nn.Sequential]:
@@ -35,7 +39,10 @@ def supports(module: nn.Module, dimensions: int) -> TypeGuard[nn.Sequential]:
     """
     if type(module) is not nn.Sequential or not _plain(module) or not _own_weights(module):
         return False
-    return all(_known(layer) and _plain(layer) for layer in module) and _fits(module, dimensions)
+    layers = list(module.modules())
+    if not all(_known(layer) and _plain(layer) for layer in layers):
+        return False
+    return _dimensions(module, dimensions) == 1
 
 
 def _plain(layer: nn.Module) -> bool:
@@ -47,18 +54,21 @@ def _plain(layer: nn.Module) -> bool:
 
 
 def _own_weights(module: nn.Sequential) -> bool:
-    """Whether the parameters are weight and bias of each numbered layer, none shared or frozen."""
-    weighted = [place for place, layer in enumerate(module) if type(layer) in WEIGHTED]
-    names = [f"{place}.{name}" for place in weighted for name in ("weight", "bias")]
+    """Whether the parameters are weight and bias of each named layer, none shared or frozen."""
+    names = [f"{place}.{name}" for place, layer in module.named_modules(remove_duplicate=False)
+             if type(layer) in WEIGHTED for name in ("weight", "bias")]
     found = dict(module.named_parameters())  # contains a shared parameter only once
-    numbered = list(module._modules) == [str(place) for place in range(len(module))]
     stateless = next(module.buffers(), None) is None
     trained = all(parameter.requires_grad for parameter in found.values())
-    return bool(names) and list(found) == names and numbered and stateless and trained
+    return bool(names) and list(found) == names and stateless and trained
 
 
 def _known(layer: nn.Module) -> bool:
     """Whether the layer is exactly of a known type, with settings that the closed forms cover."""
+    if type(layer) is nn.Sequential:
+        return list(layer._modules) == [str(place) for place in range(len(layer))]
+    if type(layer) is Residual:
+        return list(layer._modules) == ["body", "shortcut"]
     if type(layer) is nn.Conv2d:
         return (layer.groups == 1 and layer.padding_mode == "zeros"
                 and not isinstance(layer.padding, str) and set(layer.dilation) == {1})
@@ -68,29 +78,43 @@ def _known(layer: nn.Module) -> bool:
         return not layer.inplace
     if type(layer) is nn.MaxPool2d:
         return not layer.return_indices
-    return type(layer) in (nn.Linear, nn.AvgPool2d, *ELEMENTWISE)
+    return type(layer) in (nn.Linear, nn.GroupNorm, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
+                           *ELEMENTWISE)
 
 
-def _fits(module: nn.Sequential, dimensions: int) -> bool:
-    """Whether convolutions and pooling get images, and linear layers and the loss vectors."""
-    for layer in module:
-        expected = 1 if type(layer) is nn.Linear else 3
-        if type(layer) is nn.Flatten:
-            dimensions = 1
-        elif type(layer) not in ELEMENTWISE and dimensions != expected:
-            return False
-    return dimensions == 1
+def _dimensions(layer: nn.Module, dimensions: int | None) -> int | None:
+    """Dimensions of the layer's output for an input with `dimensions` (3: images, 1: vectors).
+
+    None if it, or a layer inside, is not for such an input.
+    """
+    if dimensions is None:
+        return None
+    if type(layer) is nn.Sequential:
+        for inner in layer:
+            dimensions = _dimensions(inner, dimensions)
+        return dimensions
+    if type(layer) is Residual:
+        flattens = any(type(inner) is nn.Flatten for inner in layer.modules())
+        alike = dimensions == _dimensions(layer.body, dimensions) == _dimensions(layer.shortcut,
+                                                                                 dimensions)
+        return dimensions if alike and not flattens else None
+    if type(layer) is nn.Flatten:
+        return 1
+    if type(layer) in ELEMENTWISE:
+        return dimensions
+    expected = 1 if type(layer) is nn.Linear else 3
+    return expected if dimensions == expected else None
 
 
 @dataclass
 class Tape:
     """The input and the output of one weighted layer, recorded for its gradient.
 
-    patches: of a convolution's input [models, batch, positions, rows * columns * channels], if it
-    was computed from them.
+    inputs: of a normalisation, what it scales and shifts. patches: of a convolution's input
+    [models, batch, positions, rows * columns * channels], if it was computed from them.
     """
 
-    layer: nn.Conv2d | nn.Linear
+    layer: nn.Module
     inputs: Tensor
     outputs: Tensor
     patches: Tensor | None = None
@@ -104,51 +128,93 @@ def forward(module: nn.Sequential, parameters: dict[str, Tensor], x: Tensor, *,
     then available at the layers' outputs only, and the first output becomes a leaf. batched:
     convolutions as products of patches, for a GPU.
     """
-    models = x.shape[0]
     # Pixels that are flattened at once need no image layout.
     image = x.dim() == 5 and not isinstance(module[0], nn.Flatten)
+    own = Pass(parameters, x.shape[0], batched, tapes, image)
     if image and batched:
         x = x.flatten(0, 1)
     elif image:
         x = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
-    for index, layer in enumerate(module):
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            weight, bias = parameters[f"{index}.weight"], parameters[f"{index}.bias"]
-            before, patches = x, None
-            if batched and isinstance(layer, nn.Conv2d):
-                patches = batched_patches(x, layer, models)
-                x = _on_patches(patches, weight, bias)
-            else:
-                x = _weighted(layer, weight, bias, x)
-            if tapes is not None:
-                if not x.requires_grad:
-                    x.requires_grad_()
-                kept = None if patches is None else patches.detach().flatten(2, 3)
-                tapes.append(Tape(layer, before.detach(), x, kept))
-        elif isinstance(layer, nn.Flatten):
-            if image:
-                x = (x.unflatten(0, (models, -1)) if batched
-                     else x.unflatten(1, (models, -1)).transpose(0, 1))
-                image = False
-            x = x.flatten(2)
-        else:
-            x = layer(x)
-    return x
+    return own.run(module, "", x)
 
 
-def _weighted(layer: nn.Conv2d | nn.Linear, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    if isinstance(layer, nn.Linear):
-        return product(x, weight.transpose(1, 2)) + bias[:, None]
-    x = F.conv2d(x, weight.flatten(0, 1), bias.flatten(), layer.stride, layer.padding,
-                 groups=weight.shape[0])
-    # Convert, because an input of one channel fits both formats, and torch picks the other one.
-    return x.contiguous(memory_format=torch.channels_last)
+@dataclass
+class Pass:
+    """One forward pass; image: whether the values are in the layout of images, until flattened."""
+
+    parameters: dict[str, Tensor]
+    models: int
+    batched: bool
+    tapes: list[Tape] | None
+    image: bool
+
+    def run(self, layer: nn.Module, name: str, x: Tensor) -> Tensor:
+        """The outputs of the layer with this name in the module."""
+        if isinstance(layer, nn.Sequential):
+            for place, inner in layer._modules.items():
+                if inner is not None:
+                    x = self.run(inner, f"{name}.{place}" if name else place, x)
+            return x
+        if isinstance(layer, Residual):
+            # In the order of the parameters.
+            body = self.run(layer.body, f"{name}.body", x)
+            return self.run(layer.shortcut, f"{name}.shortcut", x) + body
+        if isinstance(layer, nn.Flatten):
+            own = _models_first(x, self.models, self.batched) if self.image else x
+            self.image = False
+            return own.flatten(2)
+        if type(layer) not in WEIGHTED:
+            return layer(x)
+        weight, bias = self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"]
+        before, out, patches = self._weighted(layer, weight, bias, x)
+        if self.tapes is not None:
+            if not out.requires_grad:
+                out.requires_grad_()
+            self.tapes.append(Tape(layer, before.detach(), out, patches))
+        return out
+
+    def _weighted(self, layer: nn.Module, weight: Tensor, bias: Tensor, x: Tensor
+                  ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What the layer's gradient needs of its input, its output, and patches of the input."""
+        if isinstance(layer, nn.Linear):
+            return x, factors.product(x, weight.transpose(1, 2)) + bias[:, None], None
+        if isinstance(layer, nn.GroupNorm):
+            return *self._normalised(layer, weight, bias, x), None
+        if not isinstance(layer, nn.Conv2d):
+            raise TypeError(f"layer {type(layer).__name__}: expected one of `WEIGHTED`")
+        if self.batched:
+            patches = batched_patches(x, layer, self.models)
+            out = _on_patches(patches, weight, bias)
+            return x, out, None if self.tapes is None else patches.detach().flatten(2, 3)
+        out = F.conv2d(x, weight.flatten(0, 1), bias.flatten(), layer.stride, layer.padding,
+                       groups=self.models)
+        # Convert, because an input of one channel fits both formats, and torch picks the other one.
+        return x, out.contiguous(memory_format=torch.channels_last), None
+
+    def _normalised(self, layer: nn.GroupNorm, weight: Tensor, bias: Tensor, x: Tensor
+                    ) -> tuple[Tensor, Tensor]:
+        """Inputs with mean 0 and variance 1 in each group of channels, and scaled and shifted."""
+        if self.batched:
+            plain = F.group_norm(x, layer.num_groups, eps=layer.eps)
+            own = plain.unflatten(0, (self.models, -1))
+            out = torch.addcmul(bias[:, None, :, None, None], own, weight[:, None, :, None, None])
+            return plain, out.flatten(0, 1)
+        plain = F.group_norm(x, self.models * layer.num_groups, eps=layer.eps)
+        return plain, torch.addcmul(bias.flatten()[:, None, None], plain,
+                                    weight.flatten()[:, None, None])
+
+
+def _models_first(x: Tensor, models: int, batched: bool) -> Tensor:
+    """Images in the layout of `forward` as [models, batch, channels, height, width]."""
+    if batched:
+        return x.unflatten(0, (models, -1))
+    return x.unflatten(1, (models, -1)).transpose(0, 1)
 
 
 def batched_patches(x: Tensor, layer: nn.Conv2d, models: int) -> Tensor:
     """Patches [models, batch, height, width, rows * columns * channels] of images [models * batch,
     channels, ...], for the positions of the output."""
-    (top, left), (down, across) = _numbers(layer.padding), layer.stride
+    (top, left), (down, across) = factors.numbers(layer.padding), layer.stride
     rows, columns = layer.kernel_size
     x = F.pad(x, (left, left, top, top)).unfold(2, rows, down).unfold(3, columns, across)
     x = x.permute(0, 2, 3, 4, 5, 1).flatten(3)  # [images, height, width, rows * columns * channels]
@@ -163,27 +229,6 @@ def _on_patches(patches: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return out.view(*patches.shape[:4], -1).flatten(0, 1).permute(0, 3, 1, 2)
 
 
-def _numbers(padding: "tuple[int, ...] | str") -> tuple[int, ...]:
-    if isinstance(padding, str):
-        raise ValueError(f"convolution with padding {padding!r}: expected numbers; see `supports`")
-    return padding
-
-
-def product(a: Tensor, b: Tensor) -> Tensor:
-    """Batched product [models, i, j] x [models, j, k]; on a CPU, large ones are faster one by one.
-    """
-    if one_by_one(a, b):
-        if len(a) == 1:
-            return torch.mm(a[0], b[0])[None]
-        return torch.stack([torch.mm(left, right) for left, right in zip(a, b)])
-    return torch.bmm(a, b)
-
-
-def one_by_one(a: Tensor, b: Tensor) -> bool:
-    """Whether `product` multiplies these for each model in turn."""
-    return a.device.type == "cpu" and a.shape[1] * b.shape[1] * b.shape[2] > 2**20
-
-
 def gradient_sums(module: nn.Sequential, parameters: dict[str, Tensor], x: Tensor, labels: Tensor,
                   present: Tensor, bounds: Tensor | None, *, kind: str = "targets",
                   within: Tensor | None = None, branchless: bool = False) -> list[Tensor]:
@@ -195,7 +240,7 @@ def gradient_sums(module: nn.Sequential, parameters: dict[str, Tensor], x: Tenso
     is added. branchless: for a GPU, ask for no value on the way, which would wait for it, and see
     `forward` (batched). Returns one tensor [models, ...] per parameter, in the module's order.
     """
-    if bounds is None and any(isinstance(layer, nn.Conv2d) for layer in module):
+    if bounds is None and any(isinstance(layer, nn.Conv2d) for layer in module.modules()):
         return _unclipped_sums(module, parameters, x, labels, present, kind, batched=branchless)
     found = parts(module, parameters, x, labels, kind=kind, batched=branchless)
     scales = present
@@ -212,103 +257,28 @@ def gradient_sums(module: nn.Sequential, parameters: dict[str, Tensor], x: Tenso
 
 
 def parts(module: nn.Sequential, parameters: dict[str, Tensor], x: Tensor, labels: Tensor, *,
-          kind: str = "targets", batched: bool = False) -> "list[LinearPart | ConvolutionPart]":
+          kind: str = "targets", batched: bool = False) -> list[Part]:
     """The per-sample gradients of every weighted layer, in factors; inputs as `gradient_sums`."""
     tapes: list[Tape] = []
     logits = forward(module, parameters, x, tapes=tapes, batched=batched)
     total = losses(logits.flatten(0, 1), labels.flatten(0, 1), kind).sum()
     errors = torch.autograd.grad(total, [tape.outputs for tape in tapes])
-    return [_part(tape, error, x.shape[0]) for tape, error in zip(tapes, errors)]
+    return [_part(tape, error, x.shape[0], batched) for tape, error in zip(tapes, errors)]
 
 
-@dataclass
-class LinearPart:
-    inputs: Tensor  # [models, batch, in]
-    errors: Tensor  # [models, batch, out]
-
-    @property
-    def squared_norms(self) -> Tensor:
-        return _squared_norms(self.errors) * (_squared_norms(self.inputs) + 1.0)
-
-    def without(self, kept: Tensor) -> "LinearPart":
-        return LinearPart(
-            self.inputs.where(kept[:, :, None], 0.0), self.errors.where(kept[:, :, None], 0.0)
-        )
-
-    def sums(self, scales: Tensor) -> tuple[Tensor, Tensor]:
-        scaled = self.errors * scales[:, :, None]
-        return product(scaled.transpose(1, 2), self.inputs), scaled.sum(1)
-
-    def dots(self, *direction: Tensor) -> Tensor:
-        """Dot products [models, batch] of the samples' gradients with a (weight, bias)."""
-        weight, bias = direction
-        along = product(self.errors, weight).mul_(self.inputs).sum(-1)
-        return along + (self.errors * bias[:, None]).sum(-1)
-
-
-@dataclass
-class ConvolutionPart:
-    weights: Tensor  # per-sample gradients [models, batch, out, rows * columns * channels]
-    biases: Tensor  # [models, batch, out]
-    layer: nn.Conv2d
-
-    @property
-    def squared_norms(self) -> Tensor:
-        return _squared_norms(self.weights.flatten(2)) + _squared_norms(self.biases)
-
-    def without(self, kept: Tensor) -> "ConvolutionPart":
-        weights = self.weights.where(kept[:, :, None, None], 0.0)
-        return ConvolutionPart(weights, self.biases.where(kept[:, :, None], 0.0), self.layer)
-
-    def sums(self, scales: Tensor) -> tuple[Tensor, Tensor]:
-        weight = torch.bmm(scales[:, None], self.weights.flatten(2)).squeeze(1)
-        # From the patches' order (row, column, channel) to the parameters' (channel, row, column).
-        weight = weight.unflatten(1, (-1, *self.layer.kernel_size, self.layer.in_channels))
-        weight = weight.permute(0, 1, 4, 2, 3)
-        return weight, torch.bmm(scales[:, None], self.biases).squeeze(1)
-
-    def dots(self, *direction: Tensor) -> Tensor:
-        """Dot products [models, batch] of the samples' gradients with a (weight, bias)."""
-        weight, bias = direction
-        # From the parameters' order (channel, row, column) to the patches'.
-        weight = weight.permute(0, 1, 3, 4, 2).flatten(1)
-        along = torch.bmm(self.weights.flatten(2), weight[:, :, None]).squeeze(2)
-        return along + (self.biases * bias[:, None]).sum(-1)
-
-
-def _squared_norms(x: Tensor) -> Tensor:
-    """Squared Euclidean norm over the last dimension, without a temporary of the size of `x`."""
-    return torch.linalg.vector_norm(x, dim=-1).square_()
-
-
-def _part(tape: Tape, errors: Tensor, models: int) -> LinearPart | ConvolutionPart:
+def _part(tape: Tape, errors: Tensor, models: int, batched: bool) -> Part:
+    """The layer's per-sample gradients from the errors at its outputs."""
     if isinstance(tape.layer, nn.Linear):
         return LinearPart(tape.inputs, errors)
     positions = errors.shape[2], errors.shape[3]
+    errors = _models_first(errors, models, batched).flatten(3)  # [models, batch, out, positions]
+    if not isinstance(tape.layer, nn.Conv2d):
+        inputs = _models_first(tape.inputs, models, batched).flatten(3)
+        return ChannelPart((errors * inputs).sum(3), errors.sum(3))
     patches = tape.patches
     if patches is None:
-        patches = _patches(tape.inputs, tape.layer, models, positions)
-        errors = errors.unflatten(1, (models, -1)).transpose(0, 1)
-    else:
-        errors = errors.unflatten(0, (models, -1))
-    errors = errors.flatten(3)  # [models, batch, out, positions]
-    weights = torch.bmm(errors.flatten(0, 1), patches.flatten(0, 1)).unflatten(0, (models, -1))
-    return ConvolutionPart(weights, errors.sum(3), tape.layer)
-
-
-def _patches(x: Tensor, layer: nn.Conv2d, models: int, positions: tuple[int, int]) -> Tensor:
-    """The layer's input as [models, batch, positions, rows * columns * channels], copied once."""
-    (top, left), (down, across) = _numbers(layer.padding), layer.stride
-    # [batch, height, width, models * channels]
-    x = F.pad(x.permute(0, 2, 3, 1), (0, 0, left, left, top, top))
-    batch, _, _, channels = x.shape
-    per_model = channels // models
-    sample, row, column, channel = x.stride()
-    view = x.as_strided(
-        (models, batch, *positions, *layer.kernel_size, per_model),
-        (per_model * channel, sample, row * down, column * across, row, column, channel),
-    )
-    return view.reshape(models, batch, positions[0] * positions[1], -1)
+        patches = factors.patches(tape.inputs, tape.layer, models, positions)
+    return factors.convolution(patches, errors, tape.layer)
 
 
 def _unclipped_sums(module: nn.Sequential, parameters: dict[str, Tensor], x: Tensor,

@@ -11,7 +11,7 @@ from lib.training import sizes, transforms
 from lib.training.batches import as_input, gather, pad_rows
 from lib.training.modules import spectral_norms, unflatten, unflatten_buffers
 from lib.training.schedule import Member, Schedule
-from lib.training.steps import closed_form, per_sample
+from lib.training.steps import alone, closed_form, per_sample
 from lib.training.steps.per_input import InputLosses
 
 
@@ -46,12 +46,15 @@ class Direct:
         # Allocated once, because allocating it in each step costs more than filling it.
         self.total = torch.empty_like(self.coordinates)
         self.views = list(unflatten(module, self.total).values())
-        closed = closed_form.supports(module, pool.dim() - 1)
-        self.repeatable = closed
-        self.sums: Callable[..., list[Tensor]] = (
-            partial(closed_form.gradient_sums, branchless=ahead) if closed else self._fallback)
         # For transforms that look at the network.
         self.watched = InputLosses(module, dims=pool.dim() - 1, kind=self.kind, batched=ahead)
+        self.sums: Callable[..., list[Tensor]] = self._fallback
+        self.repeatable = closed_form.supports(module, pool.dim() - 1)
+        if len(members) == 1 and alone.applies(module, pool, members):
+            self.sums = alone.Alone(module, self.coordinates, self.buffers,
+                                    precision=schedule.precision)
+        elif self.repeatable:
+            self.sums = partial(closed_form.gradient_sums, branchless=ahead)
         numbers = sizes.sample_numbers(module, tuple(pool.shape[1:]))
         self.chunk = sizes.samples_at_once(module, pool.device, models=len(members),
                                            numbers=numbers)

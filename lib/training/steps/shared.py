@@ -19,7 +19,7 @@ from lib.training.batches import as_input, pad_rows
 from lib.training.losses import losses
 from lib.training.modules import unflatten
 from lib.training.schedule import Member, Schedule
-from lib.training.steps import closed_form, coefficients
+from lib.training.steps import closed_form, coefficients, factors
 
 MAX_OWN = 0.5  # share of rows in which models may differ
 ONE_BY_ONE = 128  # outputs of the first layer from which a CPU multiplies for each model in turn
@@ -78,7 +78,7 @@ class Inputs:
         shared = _products(self.common, weight)
         if not self.own.shape[1]:
             return shared
-        apart = closed_form.product(self.own, weight.transpose(1, 2))
+        apart = factors.product(self.own, weight.transpose(1, 2))
         return torch.cat([shared, apart.transpose(0, 1)])
 
     def add_gradient(self, errors: Tensor, out: Tensor, *, beta: int) -> None:
@@ -163,7 +163,7 @@ class Shared:
         logits = closed_form.forward(self.rest, parameters, z.transpose(0, 1), tapes=tapes)
         total = losses(logits.transpose(0, 1).flatten(0, 1), labels.flatten(0, 1), self.kind).sum()
         error, *errors = torch.autograd.grad(total, [z, *(tape.outputs for tape in tapes)])
-        parts = [closed_form.LinearPart(tape.inputs, error) for tape, error in zip(tapes, errors)]
+        parts = [factors.LinearPart(tape.inputs, error) for tape, error in zip(tapes, errors)]
         scales = present[:, None]  # [batch, models], or for all models alike [batch, 1]
         if self.bounds is not None:
             squares = _squared_norms(error) * (x.squared_norms() + 1.0)
@@ -229,9 +229,9 @@ def _products(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def add_product(out: Tensor, a: Tensor, b: Tensor, *, beta: int) -> None:
-    """out = beta out + a b, batched over models; where `closed_form.product` goes one by one, in
+    """out = beta out + a b, batched over models; where `factors.product` goes one by one, in
     place."""
-    if not closed_form.one_by_one(a, b):
+    if not factors.one_by_one(a, b):
         _add(out, torch.bmm(a, b), beta=beta)
         return
     for own, left, right in zip(out, a, b):
