@@ -61,8 +61,9 @@ DPSGD, PATE, LPMST, ALIBI, NOISE = (f"defences/{name}.py" for name in ("dpsgd", 
                                                                        "alibi", "label_noise"))
 PARTITION, SMOOTHING, TEACHERS = (f"defences/{name}.py" for name in ("partition", "smoothing",
                                                                      "teachers"))
-ACCOUNT, BOUNDS, TABLE, VOTES = (f"privacy/{name}.py" for name in ("dpsgd", "bounds", "summary",
-                                                                   "pate"))
+ACCOUNT, BOUNDS, TABLE, VOTES, MIXING, AUDIT = (
+    f"privacy/{name}.py" for name in ("dpsgd", "bounds", "summary", "pate", "laplace_mixing",
+                                      "audit"))
 
 LOOP = "test_training.py::test_clipped_sums_equal_a_loop_over_samples"
 AHEAD = "test_draws.py::test_the_noise_has_its_deviation_and_its_own_seed"
@@ -385,6 +386,56 @@ MUTANTS = [
     ),
     mutant("tuning that costs nothing", TABLE, "(1 + tuning_runs) * steps", "steps", TABLED),
     # groups and caps
+    mutant(
+        "a cost bound with the printed sign",
+        BOUNDS,
+        "grown = cost * math.exp(min(of_group, 700.0)) if cost else 0.0",
+        "grown = cost * math.exp(-of_group)",
+        "test_privacy_audit.py::test_a_training_without_poison_meets_its_own_bound",
+    ),
+    mutant(
+        "an audit by rates without limits",
+        AUDIT,
+        'least, _ = _limits("in", hits_in, trials_in, confidence)',
+        "least = hits_in / trials_in",
+        "test_privacy_audit.py::test_it_stays_below_a_true_epsilon_as_often_as_it_says",
+    ),
+    # mixed images with Laplace noise
+    mutant(
+        "labels without noise for nothing",
+        MIXING,
+        "return size / scale if scale else math.inf * (size > 0) if size else 0.0",
+        "return size / scale if scale else 0.0",
+        "test_privacy_mixing.py::test_labels_without_noise_are_no_guarantee",
+    ),
+    mutant(
+        "shuffled passes with amplification",
+        MIXING,
+        "return losses[0].self_compose(epochs)",
+        "return losses[0]",
+        "test_privacy_mixing.py::test_mixup_as_run_against_exact_inversion[4-1.0-40]",
+    ),
+    mutant(
+        "places that never coincide",
+        MIXING,
+        "if len(counts) <= places:",
+        "if len(counts) == width:",
+        "test_privacy_mixing.py::test_places_coincide_as_often_as_counted",
+    ),
+    mutant(
+        "one side of add-remove",
+        MIXING,
+        'else ("removed", "added")',
+        'else ("added",)',
+        "test_privacy_mixing.py::test_one_draw_of_few_records_keeps_its_epsilon",
+    ),
+    mutant(
+        "replaced as added",
+        MIXING,
+        'sides = ("replaced",) if',
+        'sides = ("added",) if',
+        "test_privacy_mixing.py::test_one_draw_of_few_records_keeps_its_epsilon",
+    ),
     mutant(
         "delta of a group is that of one",
         BOUNDS,

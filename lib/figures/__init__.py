@@ -15,6 +15,7 @@ from lib.figures.display import show, svg, table
 from lib.figures.families import by_setting, collapsed, dots, envelopes
 from lib.figures.forest import paired_differences
 from lib.figures.headline import matched
+from lib.figures.log_lines import log_lines
 from lib.figures.loss_curves import losses
 from lib.figures.pictures import image_grid
 from lib.figures.proportions import proportions
@@ -27,7 +28,7 @@ from lib.figures.tradeoff import front_text, pareto, tradeoff
 
 __all__ = ["SERIES", "boxes", "by_setting", "certificates", "collapsed", "contrasts",
            "decision_maps", "dots",
-           "envelopes", "front_text", "image_grid", "losses", "matched", "not_measured",
-           "paired_differences", "panels", "pareto", "parts_bars", "proportions", "reaches",
-           "scatter", "series_styles", "shaping", "show", "singular_point", "style", "svg", "sweep",
-           "table", "tradeoff"]
+           "envelopes", "front_text", "image_grid", "log_lines", "losses", "matched",
+           "not_measured", "paired_differences", "panels", "pareto", "parts_bars", "proportions",
+           "reaches", "scatter", "series_styles", "shaping", "show", "singular_point", "style",
+           "svg", "sweep", "table", "tradeoff"]

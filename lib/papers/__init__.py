@@ -3,7 +3,8 @@
 A folder says what the paper is (`PAPER` in its `__init__.py`). Each of its modules that defines
 `CLAIMS` or `TARGETS` adds to the table, so a new claim is one file. Claims hold the functions that
 measure them; a claim without one is not measured. `HEADLINES` in a folder's `headlines.py` holds,
-by notebook, the function that draws its first figure from the published rows.
+by notebook, the function that draws its first figure from the published rows; `COMPUTED` those of
+notebooks that train nothing, which need no rows.
 """
 
 import re
@@ -57,17 +58,25 @@ def drawn(notebook: str) -> Headline:
     """The headline figure of a notebook; one that says "not measured" where no row is published."""
     from lib import figures, study
 
-    found = {name: draw for paper in papers() for module in _modules(paper)
-             for name, draw in vars(module).get("HEADLINES", {}).items()}
+    found, computed = _drawn_by("HEADLINES"), _drawn_by("COMPUTED")
+    if notebook in computed:
+        shown = computed[notebook]()
+        return shown._replace(caption=f"{shown.caption} Computed: no training is in it.")
     if notebook not in found:
-        raise ValueError(f"headline of {notebook!r}: expected one of {', '.join(sorted(found))}")
+        known = ", ".join(sorted(found | computed))
+        raise ValueError(f"headline of {notebook!r}: expected one of {known}")
     rows = study.published(notebook)
     if rows.empty:
         return Headline(f"{notebook}-headline", figures.not_measured(), rows,
                         "The published rows of this notebook are missing.", "Nothing is drawn.", "")
-    draw: Callable[[DataFrame], Headline] = found[notebook]
-    shown = draw(rows)
+    shown = found[notebook](rows)
     return shown._replace(caption=f"{shown.caption} Published rows.")
+
+
+def _drawn_by(name: str) -> dict[str, Callable[..., Headline]]:
+    """The functions that draw headlines, by notebook: of rows (HEADLINES), of none (COMPUTED)."""
+    return {notebook: draw for paper in papers() for module in _modules(paper)
+            for notebook, draw in vars(module).get(name, {}).items()}
 
 
 def papers() -> dict[str, Paper]:

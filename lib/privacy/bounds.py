@@ -61,6 +61,31 @@ def _one_step(rate, epsilon, delta):
     return max(rate, min(1.0, grown, left))  # max: rounding must not lower the rate
 
 
+def attack_cost_bound(cost: float, epsilon: float, delta: float, k: int, *, largest: float,
+                      sign: str) -> float:
+    """Return the least expected cost that (epsilon, delta) leaves an attacker with k records.
+
+    cost: expected, without the attack, of a cost function that never leaves [0, largest] (sign
+    "non-negative") or [-largest, 0] ("non-positive"); the attacker wants it small. With
+    c = largest delta / (e^epsilon - 1) the bounds are e^(-k epsilon) (cost + c) - c and
+    e^(k epsilon) (cost - c) + c (Ma et al. 2019, Theorem 1), cut at 0 and at -largest. Borgnia et
+    al. print the second one (their equation 5) with e^(-l epsilon) and + c, which no training
+    without poison meets. epsilon inf: no guarantee.
+    """
+    checks.choice("sign", sign, ("non-negative", "non-positive"))
+    largest = checks.number("largest", largest, low=0.0, open_low=True)
+    low, high = (0.0, largest) if sign == "non-negative" else (-largest, 0.0)
+    cost = checks.number("cost", cost, low=low, high=high)
+    of_group, delta_of_group = group_privacy(epsilon, delta, k)
+    if math.isinf(of_group) or delta_of_group == 1:
+        return low
+    # c (e^(k epsilon) - 1) is largest delta_k, which is cut at 1: no overflow, no division by 0
+    if sign == "non-negative":
+        return max(low, math.exp(-of_group) * (cost - largest * delta_of_group))
+    grown = cost * math.exp(min(of_group, 700.0)) if cost else 0.0
+    return max(low, grown - largest * delta_of_group)
+
+
 def dpsgd_attack_success_cap(
     clean_rate: float,
     noise_multiplier: float,

@@ -29,14 +29,14 @@ def instahide_epsilon(n: int, draws: int, width: int, scale: float) -> float:
         raise ValueError(f"width is {width}: expected at most n, {n} records")
     scale = checks.number("scale", scale, low=0.0, open_low=True)
     share, gain = width / n, 1 / (width * scale)
-    return draws * _log_mean(share, gain)
+    return draws * log_mean(share, gain)
 
 
-def _log_mean(share: float, gain: float) -> float:
+def log_mean(share: float, gain: float) -> float:
     """ln(1 - share + share e^gain), without e^gain where it would overflow or round away."""
-    if gain < 1:
-        return math.log1p(share * math.expm1(gain))
     if share == 1:
         return gain
+    if gain < 1:
+        return math.log1p(share * math.expm1(gain))
     high, low = sorted((math.log1p(-share), math.log(share) + gain), reverse=True)
     return high + math.log1p(math.exp(low - high))

@@ -220,7 +220,7 @@ class Claim:
     attack instances stated beforehand, of the set-up with the fewest; 0 where none are needed. On
     fewer nothing is decided.
     `looked`: where instances were added after a look at the verdict on the published rows, what
-    was seen and added.
+    was seen and added. `formula`: its measure needs no rows.
     """
 
     id: str
@@ -243,6 +243,7 @@ class Claim:
     amended: Amendment | None = None
     planned: int = 10
     looked: str = ""
+    formula: bool = False
 
     def __post_init__(self) -> None:
         _check(self.id, "notebook", self.notebook, NOTEBOOKS)

@@ -93,7 +93,7 @@ def _planned(one: Claim, found: Verdict | None) -> Verdict | None:
 
 def _measure(one: Claim, frames: Frames) -> Measurement:
     frame = frames.get(one.notebook)
-    if one.measure is None or frame is None or not len(frame):
+    if one.measure is None or (not one.formula and (frame is None or not len(frame))):
         return unmeasured(one)
     return one.measure(frames, one)
 

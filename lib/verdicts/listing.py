@@ -12,6 +12,8 @@ from lib.verdicts.verdict import NOT_MEASURED, Verdict
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+FORMULA = "computed"  # what measures a claim about formulas, and their figure
+
 
 def table(published: list[ClaimResult], profile: list[ClaimResult] | None = None) -> "DataFrame":
     """One line a claim: id, paper, claim, published, direction, size, what, measured, interval,
@@ -195,7 +197,7 @@ def targets_table(frames: Frames) -> "DataFrame":
             "paper": result.claim.paper,
             "title": result.claim.statement,
             "notebook": result.claim.notebook,
-            "measured by": _count(result.rows),
+            "measured by": FORMULA if result.claim.formula else _count(result.rows),
             "verdict": _verdicts(result.direction, result.size),
             "setup": result.setup,
             "marks": _all_marks(result),

@@ -1,6 +1,6 @@
 """What Borgnia et al. claim, with thresholds frozen before their rows."""
 
-from lib.papers.borgnia import CARD, MATCHING, SETUP, SHAPE
+from lib.papers.borgnia import CARD, MATCHING, SETUP, SHAPE, guarantees
 from lib.verdicts.claim import Claim, above, below
 
 PATCHED = "undefended success over 90% at 100% of the class, over 30% at 10%"
@@ -197,6 +197,7 @@ CLAIMS = (
         "22_instahide_theory",
         ("borgnia-F4a",),
         planned=0,
+        formula=True,
         positive_control="exact",
         split=("I11a", "I11b", "I11c"),
         notes="false as stated: true only in the parts that I11a and, for little noise, I11c give",
@@ -220,6 +221,8 @@ CLAIMS = (
             ),
         ),
         planned=0,
+        formula=True,
+        measure=guarantees.within_bound,
         positive_control="exact",
         notes="true",
     ),
@@ -242,6 +245,8 @@ CLAIMS = (
             ),
         ),
         planned=0,
+        formula=True,
+        measure=guarantees.against_plain,
         positive_control="exact",
         notes=(
             "false for every k >= 2 at T = n; at k = 1 the theorem gives about "
@@ -267,6 +272,8 @@ CLAIMS = (
             ),
         ),
         planned=0,
+        formula=True,
+        measure=guarantees.against_itself,
         positive_control="exact",
         notes="true only for little noise (sigma below about 0.455 at k = 2): print where",
     ),

@@ -150,7 +150,8 @@ TARGETS = (
         "Theorem 2's epsilon against the width of mixup",
         "22_instahide_theory",
         "k; Laplace scales s/255; n = T = 50,000",
-        "computed",
+        "formulas",
+        status="computed",
         notes=(
             f"{SHAPE}; exact; needs an l1 diameter of at most 1, "
             "which images do not have (up to 3,072), and covers no label"
