@@ -24,6 +24,7 @@ from lib.attacks.four_pixel import FourPixel
 from lib.attacks.insertion import Insertion
 from lib.attacks.interpolation import Interpolation
 from lib.attacks.label_flip import LabelFlip
+from lib.attacks.random_patch import RandomPatch
 from lib.attacks.slab import Slab
 from lib.data import DataNotFound
 from lib.defences.alibi import ALIBI
@@ -152,7 +153,8 @@ def test_golden_defaults():
     made = [Run(), BadNets(), FourPixel(), DPSGD(), LabelNoise(), ALIBI(), LPMST(), PATE(),
             Partition(), Smoothing(), OutputNoise(1.0), Training(), Flip(), Crop(),
             FeatureCollision(), LabelFlip(), Slab(), Interpolation(), Insertion(),
-            QuantileClipping(), BatchClipping(), Mixup(), CutMix(), Cutout(), Laplace()]
+            QuantileClipping(), BatchClipping(), Mixup(), CutMix(), Cutout(), Laplace(),
+            RandomPatch()]
     found = {type(one).__name__: json.loads(json.dumps(parts.plain(one))) for one in made}
     assert found == json.loads((pathlib.Path(__file__).parent / "defaults.json").read_text())
 
