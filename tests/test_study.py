@@ -27,8 +27,10 @@ from lib.attacks.label_flip import LabelFlip
 from lib.attacks.random_patch import RandomPatch
 from lib.attacks.slab import Slab
 from lib.data import DataNotFound
+from lib.defences.activation_clustering import ActivationClustering
 from lib.defences.alibi import ALIBI
 from lib.defences.batch_clipping import BatchClipping
+from lib.defences.deep_knn import DeepKNN
 from lib.defences.dpsgd import DPSGD
 from lib.defences.label_noise import LabelNoise
 from lib.defences.lpmst import LPMST
@@ -37,6 +39,7 @@ from lib.defences.partition import Partition
 from lib.defences.pate import PATE
 from lib.defences.quantile_clipping import QuantileClipping
 from lib.defences.smoothing import Smoothing
+from lib.defences.spectral_signatures import SpectralSignatures
 from lib.study import Run, from_dict, grid, inputs, measure, sweep
 from lib.training import Training
 from lib.training.transforms.crop import Crop
@@ -154,7 +157,7 @@ def test_golden_defaults():
             Partition(), Smoothing(), OutputNoise(1.0), Training(), Flip(), Crop(),
             FeatureCollision(), LabelFlip(), Slab(), Interpolation(), Insertion(),
             QuantileClipping(), BatchClipping(), Mixup(), CutMix(), Cutout(), Laplace(),
-            RandomPatch()]
+            RandomPatch(), SpectralSignatures(), ActivationClustering(), DeepKNN()]
     found = {type(one).__name__: json.loads(json.dumps(parts.plain(one))) for one in made}
     assert found == json.loads((pathlib.Path(__file__).parent / "defaults.json").read_text())
 
