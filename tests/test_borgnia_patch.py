@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from lib import papers, study, verdicts
+from lib.attacks.random_patch import RandomPatch
 from lib.defences.dpsgd import DPSGD
-from lib.papers.borgnia import patching, table1
+from lib.papers.borgnia import patch_figures, patching, table1
 from lib.papers.borgnia.patching import ALL, CLUSTERING, CUTMIX, MIXUP, NONE, SPECTRAL, TENTH
 from lib.study import Run, measure
 from lib.study.table import table
@@ -254,3 +255,18 @@ def test_figures_and_tables():
     assert list(dropped["arm"]) == list(patching.FILTERS)
     assert "spectral signatures drops 20% of the poison and 15% of its class" in (
         table1.dropped_finding(dropped))
+
+
+def test_the_headline_and_the_pictures():
+    import torch
+
+    shown = patch_figures.headline(made_up())
+    assert len(shown.data) == (2 + 4) * 8 and "over 8 pairs" in shown.caption
+    nothing = patch_figures.headline(made_up(pairs=2).assign(status="not measured"))
+    assert nothing.data.empty and nothing.finding == ""
+    images, titles = patch_figures.pictured("strokes", RandomPatch(7, 1), count=3)
+    assert images.shape == (12, 1, 28, 28) and images.dtype == torch.uint8
+    assert titles[::3] == ["clean", "patched", "patched, CutMix", "patched, mixup"]
+    clean, patched, cut, mixed = images.float().split(3)
+    assert ((patched != clean).flatten(1).sum(1) <= 16).all()
+    assert not torch.equal(cut, patched) and (mixed - patched).abs().mean() > 1

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from lib.metrics import twins
-from lib.papers.borgnia import patching, targets
+from lib.papers.borgnia import SETUP, patching, targets
 from lib.papers.borgnia.patching import ALL, CUTMIX, MIXUP, NONE, SPECTRAL, TENTH
 from lib.verdicts import contrasts, judgement, published, rows
 from lib.verdicts.claim import Number
@@ -42,6 +42,11 @@ def prepared(frame: "DataFrame") -> "DataFrame":
     return found.assign(**{
         ARM: names, SHARE: found["attack.fraction"].astype(float), CLEAN: clean["accuracy"],
         "blind": clean["success"], "effect": found["lift"] - clean["lift"]})
+
+
+def nearest(frame: "DataFrame") -> "DataFrame":
+    """`prepared` rows of the set-up nearest to the published one."""
+    return rows.nearest(prepared(frame), SETUP)
 
 
 def at(found: "DataFrame", share: float, arm: str | None = None) -> "DataFrame":
