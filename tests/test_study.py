@@ -28,10 +28,13 @@ from lib.attacks.hidden_trigger import HiddenTrigger
 from lib.attacks.insertion import Insertion
 from lib.attacks.interpolation import Interpolation
 from lib.attacks.label_flip import LabelFlip
+from lib.attacks.random_patch import RandomPatch
 from lib.attacks.slab import Slab
 from lib.data import DataNotFound
+from lib.defences.activation_clustering import ActivationClustering
 from lib.defences.alibi import ALIBI
 from lib.defences.batch_clipping import BatchClipping
+from lib.defences.deep_knn import DeepKNN
 from lib.defences.dpsgd import DPSGD
 from lib.defences.label_noise import LabelNoise
 from lib.defences.lpmst import LPMST
@@ -40,6 +43,7 @@ from lib.defences.partition import Partition
 from lib.defences.pate import PATE
 from lib.defences.quantile_clipping import QuantileClipping
 from lib.defences.smoothing import Smoothing
+from lib.defences.spectral_signatures import SpectralSignatures
 from lib.study import Run, from_dict, grid, inputs, measure, sweep
 from lib.training import Training
 from lib.training.transforms.adversarial import Adversarial
@@ -161,7 +165,8 @@ def test_golden_defaults():
             FeatureCollision(), LabelFlip(), Slab(), Interpolation(), Insertion(),
             QuantileClipping(), BatchClipping(), Mixup(), CutMix(), Cutout(), Laplace(),
             SelfMixup(), Adversarial(), MaxUp(), CleanLabel(), HiddenTrigger(),
-            GradientMatching(), ConvexPolytope()]
+            GradientMatching(), ConvexPolytope(),
+            RandomPatch(), SpectralSignatures(), ActivationClustering(), DeepKNN()]
     found = {type(one).__name__: json.loads(json.dumps(parts.plain(one))) for one in made}
     assert found == json.loads((pathlib.Path(__file__).parent / "defaults.json").read_text())
 

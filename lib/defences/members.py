@@ -21,12 +21,14 @@ Predictor = Callable[..., Predict]  # has the signature of `predictor`
 
 
 def fit(runs: "list[Run]", poisoned: list[Poisoned], changes: list[dict], *,
-        labels: str = "targets", engine: Engine = training.fit) -> training.Ensemble:
+        labels: str = "targets", engine: Engine = training.fit, planned: int | None = None
+        ) -> training.Ensemble:
     """Train a group of runs.
 
     changes: for each run, the fields of its `Member` that the defence sets; "records" are places
     among the run's records to train on, by default all. labels: see `lib.training.losses`. engine:
-    what trains.
+    what trains. planned: the number of records that points of paths are planned for, where members
+    set their own steps; by default that of the largest.
     """
     run, classes = runs[0], poisoned[0].classes
     pool, places = pooled(poisoned)
@@ -38,7 +40,7 @@ def fit(runs: "list[Run]", poisoned: list[Poisoned], changes: list[dict], *,
         # Steps and sampling rates follow from this number; an epsilon for another would be wrong.
         raise ValueError(f"a group trains on {sorted(sizes)} records: expected the same number for "
                          "all its runs; include the number in Defence.group")
-    n = sizes.pop() if sizes else max(len(member.rows) for member in members)
+    n = sizes.pop() if sizes else planned or max(len(member.rows) for member in members)
     schedule = run.training.plan(n, run.precision, labels=labels)
     return engine(lambda: models.build(run.model, tuple(pool.shape[1:]), classes), pool, members,
                   schedule)

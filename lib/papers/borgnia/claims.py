@@ -1,10 +1,11 @@
 """What Borgnia et al. claim, with thresholds frozen before their rows."""
 
-from lib.papers.borgnia import CARD, MATCHING, SETUP, SHAPE, guarantees
+from lib.papers.borgnia import CARD, MATCHING, SETUP, SHAPE, guarantees, patch_claims
 from lib.verdicts.claim import Claim, above, below
 
 PATCHED = "undefended success over 90% at 100% of the class, over 30% at 10%"
 MATCHED = "undefended gradient matching succeeds in more than half of the trials"
+PAIRS = 8  # of classes, as stated beforehand for tables 1, 2 and 5
 FORMULA = "both sides are formulas: no training is in them"
 
 CLAIMS = (
@@ -26,6 +27,8 @@ CLAIMS = (
         ),
         positive_control="the clean model is accurate",
         setup=SETUP,
+        measure=patch_claims.patch_works,
+        planned=PAIRS,
         notes="no accuracy of an unpoisoned model is printed: the drop is against 10% poisoning",
     ),
     Claim(
@@ -44,6 +47,8 @@ CLAIMS = (
         ),
         positive_control=PATCHED,
         setup=SETUP,
+        measure=patch_claims.cutmix_stops,
+        planned=PAIRS,
     ),
     Claim(
         "I3",
@@ -67,6 +72,8 @@ CLAIMS = (
         ),
         positive_control=PATCHED,
         setup=SETUP,
+        measure=patch_claims.mixup_halves,
+        planned=PAIRS,
     ),
     Claim(
         "I4",
@@ -83,6 +90,8 @@ CLAIMS = (
         ),
         positive_control=PATCHED,
         setup=SETUP,
+        measure=patch_claims.filters_fail,
+        planned=PAIRS,
     ),
     Claim(
         "I5",

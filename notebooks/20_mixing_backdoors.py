@@ -1,0 +1,191 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Mixing training images against backdoors
+# *What CutMix, mixup, filters and noise change in the success of a small patch that is pasted at
+# random places on images of one class.*
+#
+# Borgnia et al. (DP-InstaHide), section 2.1: figure 1, table 1, claims I1 to I4.
+
+# %%
+import sys
+
+sys.path.append("..")  # for a kernel from outside the project's environment
+from lib import papers
+
+papers.headline("20_mixing_backdoors")
+
+# %% [markdown]
+# ## Method
+# The attacker pastes a 4x4 pattern of coin tosses at a random place of each of many training images
+# of the *target* class, and changes no label. The model may learn that the pattern means the target
+# class. At test time the attacker pastes it on images of another class, the *victim*, and succeeds
+# where the model then calls them target. With $S_W(x)$ and $S_W(x')$ the shares called target in
+# world $W$ (P: attacked, C: clean) without and with the patch,
+#
+# $$\text{success} = S_P(x'), \qquad \text{natural rate} = S_C(x), \qquad
+# \text{lift} = S_P(x') - S_P(x).$$
+#
+# *Mixing* trains on combinations of images and of their labels. *mixup* averages two images of a
+# batch. *CutMix* puts a box of one image into another. *Filters* train a model, drop the records
+# that its features make suspicious, and train again. An arm is the victim with one of these added.
+
+# %% [markdown]
+# ## Set-up and parameters
+# First what a reader seldom changes. `papermill` and the files of `params/` can set any name of
+# both cells.
+
+# %% tags=["setup"]
+size = 4  # of the patch, pixels
+mixes = ["CutMix", "mixup", "mixup, random weights", "4-way mixup"]  # the first two are the paper's
+noise = 0.01  # of batch clipping: deviation on the mean gradient of a batch, in clipping norms
+private = {}  # what per-sample DP-SGD changes in the victim, as {"model": "cnn"}
+seeds = 3  # of training, shared out among the pairs
+pictured = "strokes-colour"  # data of figure 1, which is drawn without training
+
+# %% [markdown]
+# Then what is worth changing. A changed number trains what is missing. The paper has a ResNet-18
+# and 20 pairs of classes, which it does not name.
+
+# %% tags=["parameters"]
+# the network that is attacked, and how it is trained: fields of lib.study.Run
+victim = {"dataset": "cifar10-jpeg", "train_size": 10000, "model": "resnet", "precision": "fast",
+          "training": {"lr": 0.1, "weight_decay": 0.0005, "epochs": 12.0, "batch_size": 128,
+                       "sampling": "shuffle", "schedule": "linear",
+                       "transforms": [{"name": "crop"}, {"name": "flip"}]}}
+shares = [0.1, 1.0]  # of the target class that are patched
+# victim and target: each class is once the one and once the other
+pairs = [[0, 8], [1, 9], [2, 4], [3, 5], [4, 7], [5, 2], [6, 3], [7, 0]]
+
+# %% [markdown]
+# Each pair of classes is an instance, with a pattern, patched images and places of its own.
+
+# %%
+from lib import figures, study, verdicts
+from lib.attacks.random_patch import RandomPatch
+from lib.papers.borgnia import patch_figures, patching, table1
+from lib.study import run
+
+start = study.from_dict(victim)
+poisons = patching.poisons(start.train_size or 50000)
+settings = {"pairs": pairs, "shares": shares, "seeds": seeds, "size": size}
+arms = patching.mixing(start, mixes) | patching.filters(start, poisons)
+main = run(patching.runs(arms, **settings))
+
+# %% [markdown]
+# ## Figure 1: what the model sees
+# Mixing leaves a patch weaker (mixup), or whole in an image with two labels, or not there (CutMix).
+
+# %%
+images, titles = patch_figures.pictured(pictured, RandomPatch(size=size))
+figures.show(
+    figures.image_grid(images, titles, columns=6), id="borgnia-F1",
+    caption=("Figure 1 of Borgnia et al.: training images of the target class as they are, patched,"
+             " and as CutMix and mixup mix them with other images of the batch."),
+    alt="Four times three images: clean, with a small patch, with a box of another image, blended.",
+)
+
+# %% [markdown]
+# ## Table 1: success by defence
+# The paper finds that CutMix stops the patch, that mixup halves it on a tenth of the class and does
+# nothing on all of it, and that filters do nothing. Lower is better. The paper prints means of 20
+# runs without their spread: its intervals here are the widest that such means allow. Filters are
+# left out where the whole class is patched, as in the paper: all that they could keep is poison.
+
+# %%
+found = table1.nearest(main)
+names = list(arms)
+specs = table1.panels(found, names, shares)
+figures.show(
+    figures.proportions(specs, by=table1.ARM, xlabel="patched victims called target"),
+    id="borgnia-T1", data=study.tidy([spec["frame"] for spec in specs]).round(4),
+    finding=table1.finding(found, names, shares),
+    caption=("Table 1 of Borgnia et al.: share of patched victim images that are called target,"
+             f" published, here (mean of {len(pairs)} pairs with 95% t intervals), and without"
+             " poison on unpatched images."),
+    alt="A panel a patched share: for each defence its success, published and measured.",
+)
+
+# %% [markdown]
+# The same with accuracies. *Inside* says whether the published success lies where one more of our
+# pairs would fall.
+
+# %%
+figures.table(
+    table1.table(found, names, shares), id="mixing-table", missing="–",
+    caption=("By patched share and defence, in per cent, with 95% t intervals over pairs: accuracy"
+             " and success, published and here; clean accuracy, natural rate and lift; epsilon."),
+)
+
+# %% [markdown]
+# Each defence against the undefended model in the same pair: left of zero it helps.
+
+# %%
+apart = table1.against_none(found, names, shares)
+figures.show(
+    figures.contrasts(apart, by="than", better="lower", sides=patch_figures.SIDES,
+                      xlabel="success minus that without a defence"),
+    id="mixing-contrasts", data=study.tidy([apart]).round(4),
+    caption="Success of each defence minus that of the undefended model, pair by pair, mean and 95%"
+    " t interval.",
+    alt="Forest plot: for each patched share and defence its success minus that without a defence.",
+)
+
+# %% [markdown]
+# ## What filters drop
+# A filter that knows nothing finds as much of the poison as it drops of the target class. In the
+# paper's form spectral signatures drop 15% of *every* class, and activation clustering up to half.
+
+# %%
+dropped = table1.dropped(found)
+figures.table(
+    dropped, id="mixing-filters", missing="–",
+    caption=("What filters drop, means over pairs: records, shares of the target class and of the"
+             " others, the share of the poison that is dropped (recall), and the share of what is"
+             " dropped that is poison (precision)."),
+)
+
+# %% [markdown]
+# ## Noise on gradients
+# The paper's "DP-SGD" clips the mean gradient of a batch, which bounds no record: no guarantee.
+# Beside it stands per-sample DP-SGD with as much noise on the mean gradient, and its epsilon.
+
+# %%
+shaken = patching.noisy(start, noise, private=private)
+loud = run(patching.runs(shaken, **settings))
+beside = table1.prepared(study.together([main, loud]))
+figures.table(
+    table1.table(beside, [patching.NONE, *shaken], shares), id="mixing-noise", missing="–",
+    caption=("Clipping at norm 1 and noise, on the mean gradient of a batch and on each record's"
+             " own; epsilon at delta 1e-5 (add-remove, Poisson batches, PLD)."),
+)
+
+# %% [markdown]
+# ## Published against measured
+# Verdicts compare a statistic and its 95% interval over pairs with a threshold fixed before the
+# rows existed. They need the positive control: without a defence the patch succeeds on over 90% of
+# the victims if the whole class is patched, and on over 30% if a tenth is.
+
+# %% tags=["nbval-check-output"]
+verdicts.show("20_mixing_backdoors", study.together([main, loud]))
+
+# %% [markdown]
+# ## What it means
+# **The patch needs a network that can find it anywhere.** A network that flattens its feature maps
+# has weights for each place, and would have to learn the patch at every one of them; one that pools
+# over the whole image learns it once. So the attack tells little about a network of the first kind,
+# defended or not.
+#
+# **A label-consistent patch has to be worth learning.** Where a class is easy, the model fits its
+# images without the patch. The more of the class is patched, the less is left to learn it from, and
+# the more a patched model loses on clean images of that class.
+#
+# ## What to try next
+# Change `victim`, add `pairs`, or a share between a tenth and all. `params/paper` has the network
+# and the pairs of the paper.
