@@ -16,7 +16,7 @@ from lib.defences.dpsgd import DPSGD
 from lib.lab import Surrogate
 from lib.study import Run, inputs
 from lib.training import Training
-from lib.training.steps import closed_form
+from lib.training.steps import factors
 from lib.training.transforms.crop import Crop
 from lib.training.transforms.cutmix import CutMix
 from lib.training.transforms.cutout import Cutout
@@ -138,7 +138,7 @@ def as_on_a_gpu(monkeypatch):
     """Brews at once, convolutions as products of patches, one call for all products."""
     before = closed_form.forward
     monkeypatch.setattr(brewing, "_stacks", lambda *given: True)
-    monkeypatch.setattr(closed_form, "one_by_one", lambda a, b: False)
+    monkeypatch.setattr(factors, "one_by_one", lambda a, b: False)
     monkeypatch.setattr(closed_form, "forward", lambda *given, **how: before(
         *given, **how | {"batched": True}))
 

@@ -1,0 +1,94 @@
+"""The runs of gradient matching: tables 2, 3 and 5, figures 2, 4b and 5.
+
+A trial is one target, a test image, with the label that the attacker wants for it; its poisoned
+images, their brew and the victim's training have seeds of their own. The classes of a trial are
+those of `PAIRS` in turn, so that ten trials use each class once as the target's and once as the
+wanted one; the paper draws them. Every trial has its clean twin, a training on the unchanged images
+with the same seeds: what the target is called without poison.
+
+An *unaware* attacker brews on a network of the victim's kind that is trained without the defence,
+an *adaptive* one on a network trained with it, through which the poisons pass as well. Against a
+filter or noise on gradients there is no adaptive attacker in the paper.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lib.attacks.gradient_matching import GradientMatching
+from lib.papers.borgnia.patching import CUTMIX, NONE, PAIRS
+from lib.study.runs import Run
+from lib.training.transforms import Transform
+from lib.training.transforms.cutmix import CutMix
+from lib.training.transforms.cutout import Cutout
+from lib.training.transforms.laplace import Laplace
+from lib.training.transforms.maxup import MaxUp
+from lib.training.transforms.mixup import Mixup
+
+TWO, FOUR, CUTOUT = "2-way mixup", "4-way mixup", "cutout"
+MAXUP, RELEASED = "MaxUp-cutout", "MaxUp-cutout, as released"
+BOX = Cutout(18)  # of 32 pixels, in the released code
+AUGMENTATIONS: Mapping[str, tuple[Transform, ...]] = {
+    NONE: (), TWO: (Mixup(),), FOUR: (Mixup(4),), CUTOUT: (BOX,), CUTMIX: (CutMix(),),
+    MAXUP: (MaxUp(4, (BOX,)),),
+    # Four stacked boxes and no maximum (see `MaxUp`), after 5 of 40 epochs.
+    RELEASED: (MaxUp(4, (BOX,), worst=False, after=0.125),),
+}
+
+
+def augmented(victim: Run, *added: Transform) -> Run:
+    """The victim with further transforms after its own."""
+    return victim.with_(training__transforms=(*victim.training.transforms, *added))
+
+
+def noisy(width: int, scale: float) -> tuple[Transform, ...]:
+    """DP-InstaHide as it is run: k-way mixup with equal weights, then Laplace noise.
+
+    width: k, 1 for no mixing. scale: of the noise in levels of a pixel, 0 to 255; 0 for none.
+    """
+    mixed = (Mixup(width),) if width > 1 else ()
+    return (*mixed, Laplace(scale / 255)) if scale else mixed
+
+
+def attack(victim: Run, trial: int, **settings: Any) -> GradientMatching:
+    """The unaware attacker of a trial, who trains networks as the victim's without a defence.
+
+    settings: further fields of `GradientMatching`, such as fraction, iterations and restarts.
+    """
+    base, label = PAIRS[trial % len(PAIRS)]
+    return GradientMatching(target=trial // len(PAIRS), base=base, label=label, model=victim.model,
+                            training=victim.training, **settings)
+
+
+def runs(victim: Run, defences: Mapping[str, Sequence[Transform]], *, trials: int,
+         adaptive: bool = False, **settings: Any) -> list[Run]:
+    """Each trial against each defence, attacked (P) and clean (C); equal runs once.
+
+    victim: the undefended one. defences: transforms by name. settings: of `attack`.
+    """
+    found = []
+    for added in defences.values():
+        for trial in range(trials):
+            own = attack(victim, trial, **settings)
+            made = augmented(victim, *added).with_(
+                attack=own.adaptive(*added) if adaptive and added else own)
+            found += with_clean(_seeded(made, trial))
+    return list(dict.fromkeys(found))
+
+
+def defended(arms: Mapping[str, Run], *, trials: int, **settings: Any) -> list[Run]:
+    """Each trial against each arm of `patching.filters` or `patching.noisy`, with its clean twin.
+
+    The attacker is unaware: its networks have the arm's model and plain training.
+    """
+    return [each for victim in arms.values() for trial in range(trials)
+            for each in with_clean(_seeded(
+                victim.with_(attack=attack(victim, trial, **settings)), trial))]
+
+
+def with_clean(run: Run) -> Iterable[Run]:
+    """The run and its clean twin."""
+    return run, run.in_world("C")
+
+
+def _seeded(run: Run, trial: int) -> Run:
+    return run.with_(attack_seed=trial, init_seed=trial, noise_seed=trial)
