@@ -16,7 +16,7 @@ from lib.defences.dpsgd import DPSGD
 from lib.lab import Surrogate
 from lib.study import Run, inputs
 from lib.training import Training
-from lib.training.steps import factors
+from lib.training.steps import closed_form, factors
 from lib.training.transforms.crop import Crop
 from lib.training.transforms.cutmix import CutMix
 from lib.training.transforms.cutout import Cutout
