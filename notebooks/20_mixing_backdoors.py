@@ -43,9 +43,10 @@ papers.headline("20_mixing_backdoors")
 
 # %% tags=["setup"]
 size = 4  # of the patch, pixels
-mixes = ["CutMix", "mixup", "mixup, random weights", "4-way mixup"]  # the first two are the paper's
-noise = 0.01  # of batch clipping: deviation on the mean gradient of a batch, in clipping norms
-private = {}  # what per-sample DP-SGD changes in the victim, as {"model": "cnn"}
+mixes = ["CutMix", "mixup"]  # also "mixup, random weights" and "4-way mixup"
+filters = []  # of "spectral signatures", "activation clustering" and "deepKNN", on a tenth
+noises = []  # of clipping: deviation on the mean gradient of a batch; the paper's is 0.01
+private = {"model": "convnet-small"}  # what per-sample DP-SGD changes in the victim
 seeds = 3  # of training, shared out among the pairs
 pictured = "strokes-colour"  # data of figure 1, which is drawn without training
 
@@ -56,12 +57,12 @@ pictured = "strokes-colour"  # data of figure 1, which is drawn without training
 # %% tags=["parameters"]
 # the network that is attacked, and how it is trained: fields of lib.study.Run
 victim = {"dataset": "cifar10-jpeg", "train_size": 10000, "model": "convnet-small-bn",
-          "precision": "fast", "defence": {"name": "dpsgd", "noise_multiplier": 0.0, "clip": False},
+          "precision": "fast",
           "training": {"lr": 0.05, "nesterov": True, "weight_decay": 0.0005, "epochs": 12.0,
                        "batch_size": 128, "sampling": "shuffle", "schedule": "one-cycle",
                        "label_smoothing": 0.1, "transforms": [{"name": "crop"}, {"name": "flip"}]}}
 shares = [0.1, 1.0]  # of the target class that are patched
-# victim and target: each class is once the one and once the other
+# victim and target, by a rule fixed beforehand
 pairs = [[0, 8], [1, 9], [2, 4], [3, 5], [4, 7], [5, 2], [6, 3], [7, 0]]
 
 # %% [markdown]
@@ -76,7 +77,8 @@ from lib.study import run
 start = study.from_dict(victim)
 poisons = patching.poisons(start.train_size or 50000)
 settings = {"pairs": pairs, "shares": shares, "seeds": seeds, "size": size}
-arms = patching.mixing(start, mixes) | patching.filters(start, poisons)
+known = patching.filters(start, poisons)
+arms = patching.mixing(start, mixes) | {name: known[name] for name in filters}
 main = run(patching.runs(arms, **settings))
 
 # %% [markdown]
@@ -155,10 +157,12 @@ figures.table(
 # %% [markdown]
 # ## Noise on gradients
 # The paper's "DP-SGD" clips the mean gradient of a batch, which bounds no record: no guarantee.
-# Beside it stands per-sample DP-SGD with as much noise on the mean gradient, and its epsilon.
+# Beside it stands per-sample DP-SGD with as much noise on the mean gradient, and its epsilon, for
+# each of `noises`; `params/paper` has the paper's.
 
 # %%
-shaken = patching.noisy(start, noise, private=private)
+shaken = {arm: own for noise in noises
+          for arm, own in patching.noisy(start, noise, private=private).items()}
 loud = run(patching.runs(shaken, **settings))
 beside = table1.prepared(study.together([main, loud]))
 figures.table(
