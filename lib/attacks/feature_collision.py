@@ -147,8 +147,8 @@ class FeatureCollision:
         """What the crafted poisons depend on, beside the lab's context."""
         names = ("target", "base", "label", "candidates", "pool", "iterations", "similarity",
                  "watermark")
-        found = {name: getattr(self, name) for name in names}
-        return found if self.eps is None else found | {"eps": self.eps}
+        names = names if self.eps is None else (*names, "eps")
+        return {name: getattr(self, name) for name in names}
 
     def _appended(self, data: Labelled, made: dict[str, Tensor], places: Tensor) -> Poisoned:
         images = made["poisons" if self.collide else "donors"][places].to(data.images.device)

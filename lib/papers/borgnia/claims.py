@@ -130,6 +130,7 @@ CLAIMS = (
                 "gain",
                 "adaptive minus unaware success, worst of mixup-2, mixup-4, cutout, MaxUp",
                 0,
+                what="adaptive minus unaware success, worst augmentation",
             ),
             below("cutmix", "adaptive minus unaware success, CutMix", 0),
         ),
@@ -192,7 +193,14 @@ CLAIMS = (
         "FC 80, 5, 5; CP 95, 90, 75, 70, 50",
         "21_mixing_targeted",
         ("borgnia-T4",),
-        (below("order", "CP: CutMix < mixup < AC < SS < none, pairwise contrasts", 0),),
+        (
+            below(
+                "order",
+                "CP: CutMix < mixup < AC < SS < none, pairwise contrasts",
+                0,
+                what="CP success, worst pair of neighbours",
+            ),
+        ),
         (
             below("mixed", "FC success, worst of mixup and CutMix", 0.10, kind="share"),
             above("base", "FC success, undefended", 0.60, kind="share"),

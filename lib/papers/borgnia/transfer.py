@@ -47,15 +47,17 @@ NAMES = {"feature_collision": COLLISION, "convex_polytope": POLYTOPE,
 def collision(trial: int, *, tight: bool, iterations: int, poisons: int = FEW,
               donors: int = DONORS) -> FeatureCollision:
     """Poison Frogs with all its poisons together, in one try."""
-    return FeatureCollision(**_target(trial), candidates=poisons, counts=(poisons,), pool=donors,
-                            reach=ANY, watermark=0.3, eps=EPS if tight else None,
-                            iterations=iterations)
+    base, label = PAIRS[trial % len(PAIRS)]
+    return FeatureCollision(trial // len(PAIRS), base, label, candidates=poisons,
+                            counts=(poisons,), pool=donors, reach=ANY, watermark=0.3,
+                            eps=EPS if tight else None, iterations=iterations)
 
 
 def polytope(trial: int, *, tight: bool, iterations: int, poisons: int = FEW) -> ConvexPolytope:
     """Convex polytope on the network that the victim starts from."""
-    return ConvexPolytope(**_target(trial), poisons=poisons, eps=EPS if tight else 0.1,
-                          iterations=iterations, network="start")
+    base, label = PAIRS[trial % len(PAIRS)]
+    return ConvexPolytope(trial // len(PAIRS), base, label, poisons, EPS if tight else 0.1,
+                          iterations, network="start")
 
 
 def hidden(trial: int, *, tight: bool, iterations: int, poisons: int | None = None
@@ -76,11 +78,6 @@ def clean_label(trial: int, *, tight: bool, iterations: int = 20, poisons: int |
     base, target = PAIRS[trial % len(PAIRS)]
     return CleanLabel(base, target, fraction=None, poisons=poisons or (FEW if tight else MANY),
                       eps=EPS if tight else 2 * EPS, steps=iterations, clamp=tight, **settings)
-
-
-def _target(trial: int) -> dict[str, int]:
-    base, label = PAIRS[trial % len(PAIRS)]
-    return {"target": trial // len(PAIRS), "base": base, "label": label}
 
 
 ATTACKS: Mapping[str, Callable[..., Attack]] = {
@@ -117,7 +114,7 @@ def _arms(victim: Run, trial: int, attack: Attack, *, records: int, again: Mappi
     first = matching.seeded(victim.with_(attack=LabelFlip(fraction=0.0)), trial)
     changes = {f"training__{name}": value for name, value in again.items()}
     on = first.with_(start=first, train_size=records, attack=attack, **changes)
-    arms = patching.mixing(on) | patching.filters(on, poisons(attack))
+    arms = {**patching.mixing(on), **patching.filters(on, poisons(attack))}
     return [arm for name, arm in arms.items() if name != NEIGHBOURS]
 
 

@@ -23,6 +23,7 @@ from lib.papers.borgnia.patching import (
     SPECTRAL,
 )
 from lib.papers.borgnia.table1 import ARM, HERE, NATURAL, PAPER
+from lib.papers.borgnia.targets import MATCHED, SUBSTITUTE
 from lib.verdicts import contrasts, judgement, rows
 
 if TYPE_CHECKING:
@@ -33,9 +34,7 @@ if TYPE_CHECKING:
 
 AWARE, KIND, CONSTRAINT = "aware", "attack", "constraints"
 UNAWARE, ADAPTIVE = "unaware attacker", "adaptive attacker"
-MATCHING = "gradient_matching"
 CLIPPED = "batch clipping, noise 0.01"  # the paper's DP-SGD
-SUBSTITUTE = "fashion-mnist"  # of table 3, which has ImageNet
 FAMILIES = ("no defence", "augmentations", "filters", "batch clipping")
 PRINTED = {"none": NONE, "SS": SPECTRAL, "AC": CLUSTERING, "DP-SGD 0.01": CLIPPED, "mixup": MIXUP,
            "CutMix": CUTMIX, "deepKNN": NEIGHBOURS}  # other arms are printed by their names
@@ -49,7 +48,7 @@ LINE = (ARM, "rule", "share", "low", "high", "n")
 def matched(frame: "DataFrame") -> "DataFrame":
     """The attacked rows of gradient matching, each run once: with its arm, whether the attacker is
     `aware` of the augmentations, and the natural rate of its clean twin."""
-    found = _attacked(frame, [MATCHING])
+    found = _attacked(frame, [MATCHED])
     lines = [row for _, row in found.iterrows()]
     return found.assign(**{ARM: [matching.name(row) for row in lines],
                            AWARE: [matching.aware(row) for row in lines]})
