@@ -47,6 +47,11 @@ class Surrogate:
         return functional_call(self.module[:last], kept, self.encode(images))
 
 
+def surrogate_seed(number: int) -> int:
+    """The seed of the attacker's network of this number, which no victim uses."""
+    return int(parts.digest(["surrogate", number])[:7], 16)
+
+
 @dataclass(frozen=True, eq=False)
 class Lab:
     """The attacker's means.

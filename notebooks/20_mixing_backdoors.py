@@ -55,10 +55,11 @@ pictured = "strokes-colour"  # data of figure 1, which is drawn without training
 
 # %% tags=["parameters"]
 # the network that is attacked, and how it is trained: fields of lib.study.Run
-victim = {"dataset": "cifar10-jpeg", "train_size": 10000, "model": "resnet", "precision": "fast",
-          "training": {"lr": 0.1, "weight_decay": 0.0005, "epochs": 12.0, "batch_size": 128,
-                       "sampling": "shuffle", "schedule": "linear",
-                       "transforms": [{"name": "crop"}, {"name": "flip"}]}}
+victim = {"dataset": "cifar10-jpeg", "train_size": 10000, "model": "convnet-small-bn",
+          "precision": "fast", "defence": {"name": "dpsgd", "noise_multiplier": 0.0, "clip": False},
+          "training": {"lr": 0.05, "nesterov": True, "weight_decay": 0.0005, "epochs": 12.0,
+                       "batch_size": 128, "sampling": "shuffle", "schedule": "one-cycle",
+                       "label_smoothing": 0.1, "transforms": [{"name": "crop"}, {"name": "flip"}]}}
 shares = [0.1, 1.0]  # of the target class that are patched
 # victim and target: each class is once the one and once the other
 pairs = [[0, 8], [1, 9], [2, 4], [3, 5], [4, 7], [5, 2], [6, 3], [7, 0]]

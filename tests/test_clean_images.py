@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from lib import study
 from lib.attacks import clean_label, hidden_trigger
 from lib.attacks.clean_label import CleanLabel
-from lib.attacks.hardening import Hardening, change, stored
+from lib.attacks.hardening import Hardening
 from lib.attacks.hidden_trigger import HiddenTrigger, match, paired
+from lib.attacks.perturbation import change, stored
 from lib.defences.dpsgd import DPSGD
-from lib.lab import Lab
+from lib.lab import Lab, surrogate_seed
 from lib.study import Run, from_dict, inputs, start
 from lib.study.runs import versions
 from lib.training import Training
@@ -51,7 +52,7 @@ def crafted(attack, *, seed=0):
 
 
 def surrogate(attack):
-    return lab(attack).surrogate("mlp", SHORT, data(), seed=clean_label._SEED)
+    return lab(attack).surrogate("mlp", SHORT, data(), seed=surrogate_seed(0))
 
 
 def changed(made):

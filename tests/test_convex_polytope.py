@@ -152,7 +152,7 @@ def test_retraining_from_a_known_start_moves_the_targets():
 
 @pytest.mark.parametrize("make,says", [
     (lambda: ConvexPolytope(base=4), "a target of class 4, the wanted label"),
-    (lambda: ConvexPolytope(eps=0.0), "eps 0: expected 1/255"),
+    (lambda: ConvexPolytope(eps=0.0), "radius 0.0: expected above 0"),
     (lambda: ConvexPolytope(poisons=0), "poisons 0: expected 1 or more"),
     (lambda: ConvexPolytope(lr=0.0), "lr 0.0"),
     (lambda: ConvexPolytope(network="victim"), "network 'victim': expected one of surrogates"),

@@ -366,7 +366,7 @@ def labels():
 
 @pytest.mark.parametrize("make,says", [
     (lambda: GradientMatching(base=4), "a target of class 4, the wanted label"),
-    (lambda: GradientMatching(eps=0.0), "eps 0: expected 1/255"),
+    (lambda: GradientMatching(eps=0.0), "radius 0.0: expected above 0"),
     (lambda: GradientMatching(restarts=0), "restarts 0: expected 1 or more"),
     (lambda: GradientMatching(iterations=0), "iterations 0"),
     (lambda: GradientMatching(lr=0.0), "lr 0.0"),

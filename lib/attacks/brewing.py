@@ -24,9 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lib import parts
 from lib.data import Labelled
-from lib.lab import Lab, Surrogate
+from lib.lab import Lab, Surrogate, surrogate_seed
 from lib.training import Training, generator, spread
 from lib.training import modules as networks_of
 from lib.training.draws import TRANSFORM_NUMBERS, block_steps
@@ -89,23 +88,11 @@ class Brew:
         return self.path[-max(1, int(LAST * len(self.path))):].mean().item()
 
 
-def check_bound(attack: str, eps: float) -> None:
-    """Raise ValueError for a bound that leaves no image to change to, or is no bound."""
-    if not 1 / 255 - 1e-9 <= eps <= 1:
-        raise ValueError(f"attack {attack}: eps {eps:.4g}: expected 1/255 (one grey level) to 1")
-
-
-def change(poisons: Tensor, originals: Tensor) -> dict[str, float]:
-    """The mean l2 norm and the largest value of the change, in units of [0, 1]."""
-    moved = (poisons.float() - originals.float()).flatten(1) / 255
-    return {"change_l2": moved.norm(dim=1).mean().item(), "change_linf": moved.abs().max().item()}
-
-
 def surrogates(lab: Lab, data: Labelled, model: str, settings: Training, count: int
                ) -> list[Surrogate]:
     """Networks that the attacker trains on the clean data, with seeds that no victim uses."""
-    seeds = [int(parts.digest(["surrogate", number])[:7], 16) for number in range(count)]
-    return [lab.surrogate(model, settings, data, seed=seed) for seed in seeds]
+    return [lab.surrogate(model, settings, data, seed=surrogate_seed(number))
+            for number in range(count)]
 
 
 def brew(jobs: Sequence[Job], networks: Sequence[Surrogate], settings: Settings, *,

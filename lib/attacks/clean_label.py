@@ -36,9 +36,11 @@ from lib.attacks import (
     share_of,
     triggers,
 )
-from lib.attacks.hardening import Hardening, change, stored
+from lib.attacks.hardening import Hardening
+from lib.attacks.perturbation import change, stored
 from lib.data import Labelled
 from lib.goals.backdoor import Backdoor
+from lib.lab import surrogate_seed
 from lib.training import Training
 from lib.training.transforms.adversarial import Adversarial
 from lib.training.transforms.crop import Crop
@@ -100,10 +102,7 @@ class CleanLabel:
                              "at most 1")
         if self.poisons is not None and self.poisons < 1:
             raise ValueError(f"attack clean_label: poisons {self.poisons}: expected 1 or more")
-        try:
-            self.hardening.check()
-        except ValueError as error:
-            raise ValueError(f"attack clean_label: {error}") from None
+        self.hardening.check("clean_label")
         self.trigger.check()
 
     @property
@@ -172,7 +171,7 @@ class CleanLabel:
         records = self.victims(data.labels, seed=seed)
 
         def make() -> dict[str, Tensor]:
-            network = lab.surrogate(self.model, self.training, data, seed=_SEED)
+            network = lab.surrogate(self.model, self.training, data, seed=surrogate_seed(0))
             images, path = self.hardening.harden(network, data.images[records].to(lab.device),
                                                  self.target, seed=seed)
             return {"images": images.cpu(), "path": path.cpu()}
@@ -187,7 +186,5 @@ class CleanLabel:
         return {"clean_label": {name: getattr(self, name) for name in names}, "seed": seed,
                 "training": parts.sparse(self.training), "versions": versions}
 
-
-_SEED = int(parts.digest(["surrogate", 0])[:7], 16)  # of the surrogate, which no victim uses
 
 Attack = CleanLabel

@@ -30,7 +30,16 @@ import torch
 from torch import Tensor, nn
 
 from lib import models, parts, training
-from lib.attacks import Poisoned, brewing, check_classes, check_world, clean, in_place, permuted
+from lib.attacks import (
+    Poisoned,
+    brewing,
+    check_classes,
+    check_world,
+    clean,
+    in_place,
+    permuted,
+    perturbation,
+)
 from lib.data import Labelled
 from lib.goals.single_target import SingleTarget
 from lib.training import Training
@@ -76,7 +85,7 @@ class ConvexPolytope:
         if self.base == self.label:
             raise ValueError(f"attack convex_polytope: a target of class {self.base}, the wanted "
                              "label: expected a target of another class")
-        brewing.check_bound("convex_polytope", self.eps)
+        perturbation.check_bound("convex_polytope", "linf", self.eps)
         for name in ("poisons", "iterations", "layers", "surrogates"):
             if getattr(self, name) < 1:
                 raise ValueError(f"attack convex_polytope: {name} {getattr(self, name)}: expected "
@@ -166,7 +175,8 @@ class Crafted:
     def facts(self) -> dict[str, float]:
         """The facts of a row: distances are in units of [0, 1], l2 as a mean over poisons."""
         return {"poisons": len(self.poisons), "loss_start": self.path[0].item(),
-                "loss_end": self.path[-1].item(), **brewing.change(self.poisons, self.originals)}
+                "loss_end": self.path[-1].item(),
+                **perturbation.change(self.poisons, self.originals)}
 
 
 def inputs_of_layers(network: "Surrogate", images: Tensor, layers: int) -> list[Tensor]:

@@ -37,6 +37,7 @@ from lib.attacks import (
     clean,
     in_place,
     permuted,
+    perturbation,
     share_of,
 )
 from lib.data import Labelled
@@ -88,7 +89,7 @@ class GradientMatching:
         if not 0 < self.fraction <= 1:
             raise ValueError(f"attack gradient_matching: fraction {self.fraction}: expected above "
                              "0 and at most 1")
-        brewing.check_bound("gradient_matching", self.eps)
+        perturbation.check_bound("gradient_matching", "linf", self.eps)
         for name in ("iterations", "restarts", "batch_size", "surrogates"):
             if getattr(self, name) < 1:
                 raise ValueError(f"attack gradient_matching: {name} {getattr(self, name)}: "
@@ -191,7 +192,7 @@ class Brewed:
         """The facts of a row: distances are in units of [0, 1], l2 as a mean over poisons."""
         return {"poisons": len(self.poisons), "loss_start": self.path[0].item(),
                 "loss_end": self.losses.min().item(), "loss_worst": self.losses.max().item(),
-                **brewing.change(self.poisons, self.originals)}
+                **perturbation.change(self.poisons, self.originals)}
 
 
 def brewed(attacks: Sequence[GradientMatching], data: Labelled, *, seeds: Sequence[int],

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lib.attacks.perturbation import check_bound, stored
 from lib.lab import Surrogate
 from lib.training import generator
 from lib.training.ascent import Ball, ascend, check_steps
@@ -34,10 +35,13 @@ class Hardening:
         """The ball for pixels from 0 to 255."""
         return Ball(self.norm, 255 * self.eps)
 
-    def check(self) -> None:
-        """Raise ValueError for settings out of range."""
-        check_bound(self.norm, self.eps)
-        check_steps(self.step, self.steps)
+    def check(self, attack: str) -> None:
+        """Raise ValueError, in the attack's name, for settings out of range."""
+        check_bound(attack, self.norm, self.eps)
+        try:
+            check_steps(self.step, self.steps)
+        except ValueError as error:
+            raise ValueError(f"attack {attack}: {error}") from None
 
     def harden(self, network: Surrogate, images: Tensor, label: int, *, seed: int
                ) -> tuple[Tensor, Tensor]:
@@ -66,29 +70,3 @@ class Hardening:
         with torch.no_grad():
             losses(made.float())
         return made, torch.stack(means)
-
-
-def check_bound(norm: str, eps: float) -> None:
-    """Raise ValueError for a ball that holds no other image than its centre."""
-    Ball(norm, eps)
-    if eps < 1 / 255 - 1e-9:
-        raise ValueError(f"eps {eps:.4g}: expected 1/255, one level of a pixel, or more; images "
-                         "are stored as bytes")
-
-
-def stored(moved: Tensor, originals: Tensor, ball: Ball) -> Tensor:
-    """Images 0 to 255 as bytes, in the ball around uint8 originals.
-
-    Levels are rounded to the nearest; in an l2 ball this may add half a level a pixel at most.
-    """
-    change = ball.project(moved - originals.float())
-    if ball.norm == "linf":
-        whole = int(ball.radius + 1e-6)  # 255 * (8 / 255) may be just below 8
-        change = change.round().clamp(-whole, whole)
-    return (originals.float() + change).round().clamp(0, 255).to(torch.uint8)
-
-
-def change(poisons: Tensor, originals: Tensor) -> dict[str, float]:
-    """The mean l2 norm and the largest value of the change, in units of [0, 1]."""
-    moved = (poisons.float() - originals.float()).flatten(1) / 255
-    return {"change_l2": moved.norm(dim=1).mean().item(), "change_linf": moved.abs().max().item()}

@@ -37,9 +37,10 @@ from torch import Tensor
 
 from lib import models, parts, training
 from lib.attacks import Poisoned, check_classes, check_world, clean, in_place, permuted, triggers
-from lib.attacks.hardening import change, check_bound, stored
+from lib.attacks.perturbation import change, check_bound, stored
 from lib.data import Labelled
 from lib.goals.backdoor import Backdoor
+from lib.lab import surrogate_seed
 from lib.training import Training
 from lib.training.ascent import Ball
 from lib.training.transforms.crop import Crop
@@ -104,10 +105,7 @@ class HiddenTrigger:
         if self.network not in NETWORKS:
             raise ValueError(f"attack hidden_trigger: network {self.network!r}: expected one of "
                              f"{', '.join(NETWORKS)}")
-        try:
-            check_bound("linf", self.eps)
-        except ValueError as error:
-            raise ValueError(f"attack hidden_trigger: {error}") from None
+        check_bound("hidden_trigger", "linf", self.eps)
         self.trigger.check()
 
     @property
@@ -190,7 +188,7 @@ class HiddenTrigger:
             return lambda images: lab.encode(images).flatten(1)
         if self.network == "start":
             return lab.given_start().hidden
-        return lab.surrogate(self.model, self.training, data, seed=_SEED).hidden
+        return lab.surrogate(self.model, self.training, data, seed=surrogate_seed(0)).hidden
 
     def _key(self, seed: int) -> dict[str, object]:
         """What the poisons depend on, beside the lab's context."""
@@ -198,8 +196,6 @@ class HiddenTrigger:
                     "transforms": [parts.version(each) for each in self.training.transforms]}
         return {"hidden_trigger": parts.sparse(self), "seed": seed, "versions": versions}
 
-
-_SEED = int(parts.digest(["surrogate", 0])[:7], 16)  # of the surrogate, which no victim uses
 
 
 def match(features: Features, originals: Tensor, sources: Tensor, *, eps: float, iterations: int,
