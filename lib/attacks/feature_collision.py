@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import torch
 from torch import Tensor
 
-from lib.attacks import Poisoned, appended, brewing, check_classes, check_world, clean
+from lib.attacks import Poisoned, appended, check_classes, check_world, clean, perturbation
 from lib.data import Labelled
 from lib.goals.single_target import SingleTarget
 
@@ -98,7 +98,7 @@ class FeatureCollision:
             raise ValueError(f"attack feature_collision: watermark {self.watermark}: expected 0 or "
                              "more and below 1, a share of the target")
         if self.eps is not None:
-            brewing.check_bound("feature_collision", self.eps)
+            perturbation.check_bound("feature_collision", "linf", self.eps)
 
     @property
     def goal(self) -> SingleTarget:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lib.attacks.gradient_matching import GradientMatching
+from lib.defences.batch_clipping import BatchClipping
 from lib.papers.borgnia import patching
 from lib.papers.borgnia.patching import CUTMIX, NONE, PAIRS
 from lib.study.runs import Run
@@ -84,6 +85,14 @@ def defended(arms: Mapping[str, Run], *, trials: int, **settings: Any) -> list[R
     return [each for victim in arms.values() for trial in range(trials)
             for each in with_clean(seeded(
                 victim.with_(attack=attack(victim, trial, **settings)), trial))]
+
+
+def clipped(victim: Run, noises: Iterable[float]) -> Mapping[str, Run]:
+    """The paper's "DP-SGD" at each noise: clipping and noise on the mean gradient of a batch."""
+    from lib.study.table import flatten  # it needs pandas, which training does not
+
+    found = [victim.with_(defence=BatchClipping(noise)) for noise in noises]
+    return {name(flatten(run)): run for run in found}
 
 
 def with_clean(run: Run) -> Iterable[Run]:

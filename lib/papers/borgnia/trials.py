@@ -240,6 +240,17 @@ def finding(found: "DataFrame", arms: Iterable[str], *, aware: bool = False) -> 
     return f"{ADAPTIVE if aware else UNAWARE}: {'; '.join(counts)}.".capitalize() if counts else ""
 
 
+def finding_by_kind(found: "DataFrame", arms: Sequence[str]) -> str:
+    """In words: mean success of each attack in each arm, in per cent. found: of `transferred`."""
+    said = []
+    for kind, constraint in found[[KIND, CONSTRAINT]].drop_duplicates().itertuples(index=False):
+        own = under(found, kind, constraint)
+        rates = [f"{arm} {100 * mean:.0f}%" for arm in arms
+                 if (mean := values(own, arm, "success").mean()) == mean]
+        said.append(f"{kind}, {constraint}: {', '.join(rates)}")
+    return f"{'; '.join(said)}.".capitalize() if said else ""
+
+
 def finding_of(apart: "DataFrame") -> str:
     """In words: each paired difference of `against_none` or `gains`, in points."""
     said = [f"{name} {judgement.points(own['difference'].to_numpy())}"
