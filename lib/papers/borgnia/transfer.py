@@ -18,10 +18,11 @@ every attack has two settings: the benchmark's constraints, and looser ones.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from lib.attacks import Attack
-from lib.attacks.clean_label import CleanLabel
+from lib.attacks.clean_label import ROBUST, CleanLabel
 from lib.attacks.convex_polytope import ConvexPolytope
 from lib.attacks.feature_collision import FeatureCollision
 from lib.attacks.hidden_trigger import HiddenTrigger
@@ -70,14 +71,15 @@ def hidden(trial: int, *, tight: bool, iterations: int, poisons: int | None = No
 
 
 def clean_label(trial: int, *, tight: bool, iterations: int = 20, poisons: int | None = None,
-                **settings: Any) -> CleanLabel:
-    """The clean-label backdoor, hardened on a network of the attacker's own.
+                model: str = "cnn-16-32", epochs: float = ROBUST.epochs) -> CleanLabel:
+    """The clean-label backdoor, hardened on an adversarially trained network of the attacker's.
 
-    settings: further fields of `CleanLabel`, such as model and training.
+    model, epochs: of that network.
     """
     base, target = PAIRS[trial % len(PAIRS)]
     return CleanLabel(base, target, fraction=None, poisons=poisons or (FEW if tight else MANY),
-                      eps=EPS if tight else 2 * EPS, steps=iterations, clamp=tight, **settings)
+                      eps=EPS if tight else 2 * EPS, steps=iterations, clamp=tight, model=model,
+                      training=replace(ROBUST, epochs=epochs))
 
 
 ATTACKS: Mapping[str, Callable[..., Attack]] = {
@@ -90,8 +92,8 @@ def runs(victim: Run, settings: Mapping[str, Mapping[str, Any]], *, trials: int,
          again: Mapping[str, Any], constraints: Iterable[str] = CONSTRAINTS) -> list[Run]:
     """Every attack, with each constraint, against each arm of the tables, with its clean twin.
 
-    victim: as the network that it starts from is trained. settings: fields of each attack, by name
-    (a key of `ATTACKS`), `iterations` at least. records: images of the training that goes on.
+    victim: as the network that it starts from is trained. settings: arguments of each attack, by
+    name (a key of `ATTACKS`), as {"iterations": 300}. records: images of the training that goes on.
     again: what that training changes, as {"lr": 0.01, "epochs": 10.0}.
     """
     constraints = list(constraints)
