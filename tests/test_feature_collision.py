@@ -1,6 +1,7 @@
 """Poison Frogs, and attacks that search: crafted images, tries, and their rows."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -73,6 +74,14 @@ def test_a_watermark_moves_the_start_towards_the_target():
     target = FROG.goal.cases(own.given_test(), seed=0).images.float()
     between = 0.5 * found["donors"].float() + 0.5 * target
     assert (found["poisons"].float() - between).abs().mean() < 2.0
+
+
+def test_a_bound_holds_for_every_pixel_also_with_a_watermark():
+    for eps, watermark in ((8 / 255, 0.3), (8.7 / 255, 0.0)):
+        found = replace(FROG, eps=eps, watermark=watermark, iterations=20)._made(lab())
+        moved = (found["poisons"].int() - found["donors"].int()).abs()
+        assert 1 <= moved.max() <= 8
+    assert "eps" not in FROG._crafting() and replace(FROG, eps=0.1)._crafting()["eps"] == 0.1
 
 
 def test_a_network_with_one_layer_collides_in_its_logits():

@@ -22,6 +22,7 @@ from lib.training.transforms.cutmix import CutMix
 from lib.training.transforms.cutout import Cutout
 from lib.training.transforms.flip import Flip
 from lib.training.transforms.laplace import Laplace
+from lib.training.transforms.maxup import MaxUp
 from lib.training.transforms.mixup import Mixup
 
 CPU = torch.device("cpu")
@@ -114,12 +115,35 @@ def test_the_gradient_agrees_with_finite_differences():
         assert (ends[0] - ends[1]) / 2 == pytest.approx((slope * way).sum().item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("worst", [True, False])
+def test_maxup_shows_the_attackers_network_its_worst_views(worst):
+    """By hand: each image's losses with either box, and the objective of the worse ones."""
+    network, one = surrogate(convolutional, dtype=torch.float64), job()
+    transform = MaxUp(2, (Cutout(4),), worst=worst, after=0.5)  # the brew is past `after`
+    drawn = {name: values[None] for name, values in transform.draw(
+        6, (1, 8, 8), torch.Generator().manual_seed(3)).items()}
+    x, labels = (one.images.double() / 255)[None], torch.full((1, 6), 3)
+    views = [Cutout(4).apply(x, labels, {name.removeprefix("0."): values[:, :, trial]
+                                         for name, values in drawn.items()})[0][0]
+             for trial in range(2)]
+    with torch.no_grad():
+        first, second = (F.cross_entropy(network.module(view), labels[0], reduction="none")
+                         for view in views)
+    assert 0 < (first > second).sum() < 6
+    shown = (torch.where((first >= second).view(-1, 1, 1, 1), *views) if worst
+             else torch.minimum(*views))
+    loss, _ = brewing._slope([Matching(network, [one], CPU)], x.clone(), labels[:, 0],
+                             (transform,), [drawn])
+    assert loss.item() == pytest.approx(plain_objective(network, one, shown, labels[0]).item())
+
+
 # ---------------------------------------------------------------- brewing
 
 SETTINGS = Settings(16 / 255, 12, 0.02, 512, (Flip(), Crop(1)))
 
 
-@pytest.mark.parametrize("transforms", [(), (Flip(), Crop(1)), (Mixup(3),), (CutMix(), Laplace())])
+@pytest.mark.parametrize("transforms", [(), (Flip(), Crop(1)), (Mixup(3),), (CutMix(), Laplace()),
+                                        (MaxUp(3, (Cutout(3),)),)])
 def test_brews_at_once_are_those_in_turn(transforms, monkeypatch):
     network, jobs = surrogate(convolutional), [job(seed, restart=seed % 2) for seed in range(4)]
     settings = Settings(16 / 255, 6, 0.02, 4, transforms)  # batches of 4 and of 2

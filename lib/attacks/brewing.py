@@ -9,7 +9,7 @@ over all trainable parameters, with the network in evaluation mode. B falls by s
 the sign of its gradient in d, with a rate that is a tenth from 3/8, 5/8 and 7/8 of the iterations
 on. After each step d is projected to |d| <= eps and to images in [0, 1]. Poisons pass through
 differentiable transforms first, those of `lib.training.transforms`: a shift is a crop by whole
-pixels, not a resampled grid.
+pixels, not a resampled grid. One that looks at the network, such as MaxUp, looks at the attacker's.
 
 Several brews are computed at once where the network has a closed form and that is faster: always on
 a GPU, and without convolutions on a CPU. Elsewhere there is one brew for each thread.
@@ -32,7 +32,7 @@ from lib.training.draws import TRANSFORM_NUMBERS, block_steps
 from lib.training.losses import losses
 from lib.training.sizes import sample_numbers
 from lib.training.steps import closed_form
-from lib.training.transforms import Transform, softens
+from lib.training.transforms import PROGRESS, Adaptive, Transform, softens
 from lib.training.transforms.crop import Crop
 from lib.training.transforms.flip import Flip
 
@@ -227,9 +227,21 @@ def _slope(objectives: "Sequence[Matching]", x: Tensor, labels: Tensor,
     if softens(transforms):
         targets = F.one_hot(targets, objectives[0].classes).float()
     for transform, own in zip(transforms, drawn):
+        if isinstance(transform, Adaptive):
+            own = _chosen(transform, objectives, shown.detach(), targets, own)
         shown, targets = transform.apply(shown, targets, own)
     loss = torch.stack([objective(shown, targets) for objective in objectives]).mean(0)
     return loss.detach(), torch.autograd.grad(loss.sum(), x)[0]
+
+
+def _chosen(transform: Adaptive, objectives: "Sequence[Matching]", x: Tensor, labels: Tensor,
+            drawn: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The draws of a transform that looks at the network: here the attacker's, at the end of their
+    training; of several networks the mean loss decides."""
+    return transform.choose(
+        x, labels, drawn | {PROGRESS: torch.ones(x.shape[:2], device=x.device)},
+        lambda images, wanted: torch.stack([each.losses(images, wanted)
+                                            for each in objectives]).mean(0))
 
 
 class Matching:
@@ -267,10 +279,14 @@ class Matching:
         own = {name: value[0] for name, value in self.weights.items()}
         return functional_call(self.module, own | self.fixed, inputs)[None]
 
+    def losses(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Every image's loss [jobs, batch]."""
+        logits = self._logits(x)
+        return losses(logits.flatten(0, 1), labels.flatten(0, 1), "targets").view(x.shape[:2])
+
     def gradients(self, x: Tensor, labels: Tensor, *, differentiable: bool) -> list[Tensor]:
         """Each brew's gradient of the mean loss in its weights, [jobs, ...] for each parameter."""
-        logits = self._logits(x)
-        total = losses(logits.flatten(0, 1), labels.flatten(0, 1), "targets").sum() / x.shape[1]
+        total = self.losses(x, labels).sum() / x.shape[1]
         return list(torch.autograd.grad(total, list(self.weights.values()),
                                         create_graph=differentiable))
 

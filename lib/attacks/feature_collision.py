@@ -13,7 +13,8 @@ Poisons are stored as bytes, as all images are, and used if they then lie within
 target. A `watermark` of w replaces the donor d by (1 - w) d + w t from the start (their section 4,
 which needs 0.2 to 0.3 where all layers are trained). Crafting code was not released: iterations and
 similarity follow Shafahi et al.; file names of the release suggest a watermark of 0.6, which is a
-poison that looks more like the target than like its donor.
+poison that looks more like the target than like its donor. The benchmark of Schwarzschild et al.
+(2021) also keeps every pixel within `eps` of the donor's, with a watermark of 0.3.
 
 The attacker *searches*: one-shot, it tries one poison at a time, those with the smallest change of
 their donor first; with `counts`, it uses the first so many poisons together. Each try is a training
@@ -26,13 +27,14 @@ of its own, and Hong et al. count the attack as a success if any of them succeed
 | C | nothing appended; a re-training for each try, with batches of its own: the natural rate |
 """
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from lib.attacks import Poisoned, appended, check_classes, check_world, clean
+from lib.attacks import Poisoned, appended, check_classes, check_world, clean, perturbation
 from lib.data import Labelled
 from lib.goals.single_target import SingleTarget
 
@@ -53,7 +55,8 @@ class FeatureCollision:
     wanted class; accuracy does not count these `pool` images. counts: () to try the poisons one at
     a time, else the growing numbers of poisons to try together. reach: largest distance between the
     features of a usable poison and the target's. iterations, similarity: of the crafting.
-    watermark: share of the target in the image that crafting starts from and stays near.
+    watermark: share of the target in the image that crafting starts from and stays near. eps:
+    largest change of a donor's pixel, in [0, 1]; None for no bound.
     """
 
     worlds: ClassVar[tuple[str, ...]] = tuple(SWITCHES)
@@ -68,6 +71,7 @@ class FeatureCollision:
     iterations: int = 1000
     similarity: float = 0.25
     watermark: float = 0.0
+    eps: float | None = None
     append: bool = field(default=True, kw_only=True)
     collide: bool = field(default=True, kw_only=True)
 
@@ -93,6 +97,8 @@ class FeatureCollision:
         if not 0 <= self.watermark < 1:
             raise ValueError(f"attack feature_collision: watermark {self.watermark}: expected 0 or "
                              "more and below 1, a share of the target")
+        if self.eps is not None:
+            perturbation.check_bound("feature_collision", "linf", self.eps)
 
     @property
     def goal(self) -> SingleTarget:
@@ -141,6 +147,7 @@ class FeatureCollision:
         """What the crafted poisons depend on, beside the lab's context."""
         names = ("target", "base", "label", "candidates", "pool", "iterations", "similarity",
                  "watermark")
+        names = names if self.eps is None else (*names, "eps")
         return {name: getattr(self, name) for name in names}
 
     def _appended(self, data: Labelled, made: dict[str, Tensor], places: Tensor) -> Poisoned:
@@ -164,7 +171,8 @@ class FeatureCollision:
         donors = test.images[places[nearest]].to(lab.device)
         marked = (1 - self.watermark) * donors.float() + self.watermark * target.float()
         poisons = collide(lambda images: features(network, images), marked, wanted,
-                          iterations=self.iterations, similarity=self.similarity)
+                          iterations=self.iterations, similarity=self.similarity,
+                          within=None if self.eps is None else around(donors, self.eps))
         with torch.no_grad():
             distance = (features(network, poisons) - wanted).norm(dim=1)
         change = (poisons.float() - donors.float()).flatten(1).norm(dim=1) / 255
@@ -179,15 +187,27 @@ def features(network: "Surrogate", images: Tensor) -> Tensor:
     return network.logits(images) if weights == 1 else network.hidden(images)
 
 
+def around(images: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The least and the largest images within eps, in [0, 1]: whole levels of 1/255, so that
+    rounding keeps the bound. images: uint8 [n, ...]."""
+    levels = math.floor(255 * eps + 1e-6)
+    low, high = ((images.float() + change).clamp(0, 255) / 255 for change in (-levels, levels))
+    return low, high
+
+
 def collide(features: "Callable[[Tensor], Tensor]", near: Tensor, wanted: Tensor, *,
-            iterations: int, similarity: float) -> Tensor:
+            iterations: int, similarity: float, within: tuple[Tensor, Tensor] | None = None
+            ) -> Tensor:
     """Images close to those in `near` whose features are close to `wanted`, uint8 [n, ...].
 
     features: differentiable, from images (0 to 255) to [n, width]. near: [n, ...], 0 to 255.
-    wanted: [1, width]. Each image has a step length of its own, which grows while its objective
-    falls, and is halved, without the step, when it would rise.
+    wanted: [1, width]. within: the least and the largest images, in [0, 1]. Each image has a step
+    length of its own, which grows while its objective falls, and is halved, without the step, when
+    it would rise.
     """
     base = near.float() / 255
+    low, high = within or (torch.zeros_like(base), torch.ones_like(base))
+    base = base.clamp(low, high)
     beta = similarity * (wanted.shape[1] / base[0].numel())**2
     shape = (-1, *[1] * (base.dim() - 1))
 
@@ -201,7 +221,7 @@ def collide(features: "Callable[[Tensor], Tensor]", near: Tensor, wanted: Tensor
     objective, gradient = measured(x, slope=True)
     for _ in range(iterations):
         step = length.view(shape)
-        moved = ((x - step * gradient + step * beta * base) / (1 + step * beta)).clamp(0, 1)
+        moved = ((x - step * gradient + step * beta * base) / (1 + step * beta)).clamp(low, high)
         reached, slope = measured(moved, slope=True)
         better = reached <= objective
         keep = better.view(shape)

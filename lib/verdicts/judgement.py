@@ -172,6 +172,26 @@ def proportion(part: Part, values: "ArrayLike", *, passed: bool | None) -> Verdi
     return found if found.outcome != "holds" or passed else without_control(found)
 
 
+def by_design(part: Part, found: Verdict) -> Verdict:
+    """A verdict on a share that so few instances could not show to hold, however they came out:
+    says how many could. found: of `proportion`."""
+    least = fewest_trials(part.threshold, beyond=part.beyond)
+    if found.outcome != "inconclusive" or not 0 < found.n < least:
+        return found
+    best = f"{found.n if part.beyond == 'above' else 0} of {found.n}"
+    return replace(found, n_needed=max(least, found.n_needed or 0), reason=(
+        f"inconclusive by design: {best} could not show it, {least} instances at least"))
+
+
+def fewest_trials(threshold: float, *, beyond: str) -> int:
+    """The fewest yes-or-no instances that can put a share beyond a threshold: all on its side.
+
+    All n on one side have a 95% Clopper-Pearson interval that ends at 0.025^(1/n) from the other.
+    """
+    other = threshold if beyond == "above" else 1 - threshold
+    return math.floor(math.log(0.025) / math.log(other)) + 1
+
+
 def exact(part: Part, value: float, *, n: int, passed: bool = True) -> Verdict:
     """A count or a formula, which nothing is estimated of. n: attack instances behind it."""
     return exact_verdict(

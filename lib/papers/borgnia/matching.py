@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lib.attacks.gradient_matching import GradientMatching
+from lib.defences.batch_clipping import BatchClipping
+from lib.papers.borgnia import patching
 from lib.papers.borgnia.patching import CUTMIX, NONE, PAIRS
 from lib.study.runs import Run
 from lib.training.transforms import Transform
@@ -71,7 +73,7 @@ def runs(victim: Run, defences: Mapping[str, Sequence[Transform]], *, trials: in
             own = attack(victim, trial, **settings)
             made = augmented(victim, *added).with_(
                 attack=own.adaptive(*added) if adaptive and added else own)
-            found += with_clean(_seeded(made, trial))
+            found += with_clean(seeded(made, trial))
     return list(dict.fromkeys(found))
 
 
@@ -81,8 +83,16 @@ def defended(arms: Mapping[str, Run], *, trials: int, **settings: Any) -> list[R
     The attacker is unaware: its networks have the arm's model and plain training.
     """
     return [each for victim in arms.values() for trial in range(trials)
-            for each in with_clean(_seeded(
+            for each in with_clean(seeded(
                 victim.with_(attack=attack(victim, trial, **settings)), trial))]
+
+
+def clipped(victim: Run, noises: Iterable[float]) -> Mapping[str, Run]:
+    """The paper's "DP-SGD" at each noise: clipping and noise on the mean gradient of a batch."""
+    from lib.study.table import flatten  # it needs pandas, which training does not
+
+    found = [victim.with_(defence=BatchClipping(noise)) for noise in noises]
+    return {name(flatten(run)): run for run in found}
 
 
 def with_clean(run: Run) -> Iterable[Run]:
@@ -90,5 +100,21 @@ def with_clean(run: Run) -> Iterable[Run]:
     return run, run.in_world("C")
 
 
-def _seeded(run: Run, trial: int) -> Run:
+def seeded(run: Run, trial: int) -> Run:
+    """The run with the seeds of a trial."""
     return run.with_(attack_seed=trial, init_seed=trial, noise_seed=trial)
+
+
+# ---------------------------------------------------------------- names
+
+def name(values: Mapping[str, Any]) -> str:
+    """The arm of a run from its columns (a row of `study.run`), as `AUGMENTATIONS` names it."""
+    return patching.name(values, KNOWN)
+
+
+def aware(values: Mapping[str, Any]) -> bool:
+    """Whether the attacker of a row trains its networks with the victim's augmentations."""
+    return bool(patching.added(values["attack.training.transforms"]))
+
+
+KNOWN = {patching.told(own[0]): name for name, own in AUGMENTATIONS.items() if own}

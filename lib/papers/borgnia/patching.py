@@ -21,6 +21,7 @@ from lib.defences.dpsgd import DPSGD
 from lib.defences.spectral_signatures import SpectralSignatures
 from lib.study.design import instances, worlds
 from lib.study.runs import Run
+from lib.training.transforms import Transform
 from lib.training.transforms.cutmix import CutMix
 from lib.training.transforms.mixup import Mixup
 
@@ -93,19 +94,27 @@ def runs(arms: Arms, *, pairs: Iterable[Sequence[int]] = PAIRS,
 
 # ---------------------------------------------------------------- names
 
-def name(values: Mapping[str, Any]) -> str:
-    """The arm of a run from its columns (a row of `study.run`): its mixing, and its defence."""
-    told = [str(one) for one in values["training.transforms"]]
-    mixes = [KNOWN.get(one, one) for one in told if one.split()[0] not in AUGMENTATIONS]
+def name(values: Mapping[str, Any], known: Mapping[str, str] | None = None) -> str:
+    """The arm of a run from its columns (a row of `study.run`): its mixing, and its defence.
+
+    known: names of transforms by their `told` text; by default those of `MIXES`.
+    """
+    known = KNOWN if known is None else known
+    mixes = [known.get(one, one) for one in added(values["training.transforms"])]
     return " + ".join([*mixes, *_defence(values)]) or NONE
 
 
-def _told(transform: CutMix | Mixup) -> str:
+def added(transforms: Iterable[str]) -> list[str]:
+    """Of the transforms in a row's column, those that are not every victim's."""
+    return [one for one in map(str, transforms) if one.split()[0] not in AUGMENTATIONS]
+
+
+def told(transform: Transform) -> str:
     """A transform as rows tell it: its name and its settings."""
     return " ".join(map(str, parts.plain(transform).values()))
 
 
-KNOWN = {_told(transform): name for name, transform in MIXES.items()}
+KNOWN = {told(transform): name for name, transform in MIXES.items()}
 
 
 def _defence(values: Mapping[str, Any]) -> list[str]:
