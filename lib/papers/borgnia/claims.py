@@ -1,11 +1,20 @@
 """What Borgnia et al. claim, with thresholds frozen before their rows."""
 
-from lib.papers.borgnia import CARD, MATCHING, SETUP, SHAPE, guarantees, patch_claims
+from lib.papers.borgnia import (
+    CARD,
+    MATCHING,
+    SETUP,
+    SHAPE,
+    guarantees,
+    patch_claims,
+    practice_claims,
+)
 from lib.verdicts.claim import Claim, above, below
 
 PATCHED = "undefended success over 90% at 100% of the class, over 30% at 10%"
 MATCHED = "undefended gradient matching succeeds in more than half of the trials"
 PAIRS = 8  # of classes, as stated beforehand for tables 1, 2 and 5
+TRIALS = 4  # of figures 4b and 5, as stated beforehand
 FORMULA = "both sides are formulas: no training is in them"
 
 CLAIMS = (
@@ -315,6 +324,8 @@ CLAIMS = (
         basis="ours",
         positive_control=MATCHED,
         setup=MATCHING,
+        measure=practice_claims.epsilon_predicts,
+        planned=TRIALS,
     ),
     Claim(
         "I13",
@@ -328,6 +339,8 @@ CLAIMS = (
         (below("level", "success of MaxUp with 16/255", 0.05, kind="share"),),
         positive_control=MATCHED,
         setup=MATCHING,
+        measure=practice_claims.noise_stops,
+        planned=TRIALS,
     ),
     Claim(
         "I14",
@@ -343,11 +356,14 @@ CLAIMS = (
                 "largest rise of success along the scale, less one trial",
                 0,
                 basis="ours",
+                what="rise along the scale, less one trial",
                 why="one trial is the resolution of 20",
             ),
         ),
         basis="ours",
         positive_control=MATCHED,
         setup=MATCHING,
+        measure=practice_claims.noise_never_helps,
+        planned=TRIALS,
     ),
 )
