@@ -1,16 +1,16 @@
 """Figures 4b and 5 of DP-InstaHide: their runs, their rows, claims I12 to I14."""
 
-import functools
 import math
 import zlib
 
 import numpy as np
 import pandas as pd
 import pytest
+from matching_frames import BREW, MANY, VICTIM, asked, by_both, by_scale, made_up, rate
 from scipy.stats import spearmanr, t
 
 from lib import papers, verdicts
-from lib.papers.borgnia import matching, practice, practice_claims, predictors, victims
+from lib.papers.borgnia import matching, practice, practice_claims, predictors
 from lib.papers.borgnia.matching import CUTOUT, FOUR, MAXUP, RELEASED, TWO
 from lib.papers.borgnia.patching import CUTMIX, NONE
 from lib.papers.borgnia.practice import EPSILON, SCALE, WIDTH
@@ -20,49 +20,6 @@ from lib.training.transforms.laplace import Laplace
 from lib.training.transforms.mixup import Mixup
 
 NOTEBOOK, OTHER = "23_instahide_practice", "21_mixing_targeted"
-VICTIM = victims.small(batch_norm=True)
-BREW = {"iterations": 100, "restarts": 1}
-
-
-@functools.cache
-def asked(trials=4):
-    """The table of all runs of both figures, without results."""
-    return table(practice.mixed(VICTIM, trials=trials, **BREW)
-                 + practice.augmented(VICTIM, trials=trials, **BREW))
-
-
-def made_up(hit, *, trials=4, natural=0.0):
-    """Rows as `study.run` returns them. hit(arm, scale, trial): 0 or 1."""
-    frame = asked(trials)
-    lines = []
-    for _, row in frame.iterrows():
-        own = practice._added(row["training.transforms"])
-        arm, scale = practice._arm(own), practice._scale(own)
-        success = hit(arm, scale, row["attack_seed"]) if row["world"] == "P" else natural
-        lines.append({"status": "ok", "success": float(success), "accuracy": 0.7,
-                      "probability": 0.1 + 0.8 * success, "epsilon": math.inf})
-    return frame.assign(**pd.DataFrame(lines, index=frame.index))
-
-
-MANY = 24  # trials
-
-
-def rate(shares):
-    """A share of the trials is hit, each arm's own; those with a smaller share are among them."""
-    def hit(arm, scale, trial):
-        place = np.random.RandomState(zlib.crc32(arm.encode())).permutation(MANY)[trial]
-        return float(place < MANY * shares(arm, scale))
-    return hit
-
-
-def by_scale(arm, scale):
-    return {0.0: 0.9, 8.0: 0.5, 16.0: 0.1}[scale]
-
-
-def by_both(arm, scale):
-    """Falls with the noise and, where there is some, with the width."""
-    drop = {TWO: 0.1, FOUR: 0.3}.get(arm, 0.0) if scale else 0.0
-    return {0.0: 0.95, 8.0: 0.7, 16.0: 0.35}[scale] - drop
 
 
 def outcomes(name, frame, **frames):
@@ -108,7 +65,7 @@ def test_rows_have_their_arm_noise_width_and_printed_epsilon():
     assert found["natural"].eq(0).all() and found["excess"].equals(found["success"])
     assert set(practice.mixups(found)[practice.ARM]) == {NONE, TWO, FOUR}
     assert {RELEASED, MAXUP, CUTOUT, CUTMIX} <= set(practice._known().values())
-    assert practice._arm(["mixup 3 equal 1.0"]) == "3-way mixup"
+    assert practice.arm_of(["mixup 3 equal 1.0"]) == "3-way mixup"
 
 
 def test_unaware_attackers_filters_and_other_brews_are_left_out():

@@ -55,10 +55,11 @@ def bound(schedule: training.Schedule, poisoned: Sequence[Poisoned]) -> training
     waiting = mixes_public(schedule.transforms)
     if not waiting:
         return schedule
-    name, trusted = ", ".join(waiting), poisoned[0].trusted
+    name = ", ".join(waiting)
     if schedule.labels != "targets":
         raise ValueError(f"transform {name}: labels as {schedule.labels}: expected classes or "
                          "probabilities, which labels of public images can be mixed with")
+    trusted = poisoned[0].trusted
     if trusted is None:
         raise ValueError(f"transform {name}: no public images: expected a training on the private "
                          "records of a run with public above 0")

@@ -23,6 +23,8 @@ from lib.privacy import instahide_epsilon
 from lib.study.runs import Run
 from lib.training.transforms import Transform
 from lib.training.transforms.laplace import Laplace
+from lib.training.transforms.public_mixup import PublicMixup
+from lib.training.transforms.self_mixup import SelfMixup
 from lib.verdicts import rows
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 WIDTHS, SCALES = (1, 2, 4), (0, 8, 16)
 FIVE = (TWO, FOUR, CUTOUT, CUTMIX, MAXUP)  # of figure 5
+VIEWS, PUBLIC = "own views", "public images"
+COMPOSED: Mapping[str, tuple[Transform, ...]] = {  # mixing that keeps DP-SGD's guarantee
+    VIEWS: (SelfMixup(),), PUBLIC: (PublicMixup(),)}
 TRIALS = 4
 RECORDS = 50_000  # of a set that is used whole
 ARM, SCALE, WIDTH, TRIAL, EPSILON = "arm", "noise", "k", "trial", "printed epsilon"
@@ -74,10 +79,10 @@ def prepared(frame: "DataFrame") -> "DataFrame":
     own = rows.undefended(targets.matched(frame))
     known = rows.measured(own, world=None).reset_index(drop=True)
     found = goals.parts(known) if len(known) else known.assign(natural=None, excess=None)
-    added = [_added(told) for told in found["training.transforms"]]
-    aware = [_aware(row, own) for (_, row), own in zip(found.iterrows(), added, strict=True)]
+    each = [added(told) for told in found["training.transforms"]]
+    aware = [_aware(row, own) for (_, row), own in zip(found.iterrows(), each, strict=True)]
     found = found.assign(**{
-        ARM: [_arm(own) for own in added], SCALE: [_scale(own) for own in added],
+        ARM: [arm_of(own) for own in each], SCALE: [scale_of(own) for own in each],
         TRIAL: found["attack_seed"], "aware": aware})
     return _one_brew(_with_epsilon(found[found["aware"].astype(bool)]))
 
@@ -103,23 +108,24 @@ def by_trial(found: "DataFrame", column: str, *, by: Sequence[str]) -> "DataFram
         index=TRIAL, columns=list(by), values=column, aggfunc="mean", sort=True).dropna()
 
 
-def _added(told: Iterable[str]) -> tuple[str, ...]:
+def added(told: Iterable[str]) -> tuple[str, ...]:
     """What a list of transforms adds to crops and flips."""
     return tuple(one for one in map(str, told) if one.split()[0] not in PLAIN)
 
 
-def _aware(row: "Series", added: tuple[str, ...]) -> bool:
+def _aware(row: "Series", own: tuple[str, ...]) -> bool:
     """Whether the attacker trains and brews with what the victim adds."""
-    return added == _added(row["attack.transforms"]) == _added(row["attack.training.transforms"])
+    return own == added(row["attack.transforms"]) == added(row["attack.training.transforms"])
 
 
-def _scale(added: Iterable[str]) -> float:
-    noise = [float(one.split()[1]) for one in added if one.startswith("laplace ")]
+def scale_of(own: Iterable[str]) -> float:
+    """The scale over 255 of the noise in what `added` returns, 0 without any."""
+    noise = [float(one.split()[1]) for one in own if one.startswith("laplace ")]
     return round(255 * sum(noise), 6)
 
 
-def _arm(added: Iterable[str]) -> str:
-    """The name of what is added, without its noise."""
+def arm_of(added: Iterable[str]) -> str:
+    """The name of what `added` returns, without its noise."""
     own = tuple(one for one in added if not one.startswith("laplace "))
     equal = re.fullmatch(r"mixup (\d+) equal 1\.0", own[0]) if len(own) == 1 else None
     return f"{equal[1]}-way mixup" if equal else _known().get(own, ", ".join(own))
@@ -131,7 +137,7 @@ def _known() -> Mapping[tuple[str, ...], str]:
     from lib.study.table import flatten  # it needs pandas, which training does not
 
     return {tuple(flatten(Run().with_(training__transforms=own))["training.transforms"]): name
-            for name, own in AUGMENTATIONS.items()}
+            for name, own in (*AUGMENTATIONS.items(), *COMPOSED.items())}
 
 
 def _width(arm: str) -> float:

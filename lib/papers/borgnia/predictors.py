@@ -74,7 +74,7 @@ def _jackknife(table: "DataFrame", statistics: "Callable[[DataFrame], ndarray]"
 
     n = len(table)
     if not n or table.shape[1] < 2:
-        return [(math.nan,) * 3] * 3
+        return [(math.nan, math.nan, math.nan)] * 3
     whole = statistics(table)
     if n < 3:
         return [(float(one), math.nan, math.nan) for one in whole]
