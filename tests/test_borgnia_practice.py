@@ -74,7 +74,10 @@ def test_unaware_attackers_filters_and_other_brews_are_left_out():
     others = practice.mixed(VICTIM, [1], [0], trials=3, iterations=250, restarts=8)
     frame = made_up(rate(by_scale))
     more = table(unaware + noisy + others).assign(status="ok", success=1.0, accuracy=0.5)
-    assert len(practice.prepared(pd.concat([frame, more]))) == len(practice.prepared(frame))
+    elsewhere = others * 10  # another brew in another set-up
+    wider = table(elsewhere).assign(status="ok", success=1.0, accuracy=0.5, dataset="fashion-mnist")
+    known = pd.concat([frame, more, wider], ignore_index=True)
+    assert len(practice.nearest(known)) == len(practice.nearest(frame)) > 60
 
 
 @pytest.mark.parametrize("kind", ["none", "other attack", "not measured"])

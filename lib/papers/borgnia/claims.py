@@ -14,8 +14,8 @@ from lib.verdicts.claim import Claim, above, below
 PATCHED = "undefended success over 90% at 100% of the class, over 30% at 10%"
 MATCHED = "undefended gradient matching succeeds in more than half of the trials"
 PAIRS = 8  # of classes, as stated beforehand for tables 1, 2 and 5
-TRIALS = 4  # of figures 4b and 5, as stated beforehand
 FORMULA = "both sides are formulas: no training is in them"
+TRIALS = 4  # of figures 4b and 5, as stated beforehand
 
 CLAIMS = (
     Claim(

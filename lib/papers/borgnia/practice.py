@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lib import goals
-from lib.papers.borgnia import MATCHING, matching, targets
+from lib.papers.borgnia import MATCHING, matching
 from lib.papers.borgnia.matching import AUGMENTATIONS, CUTOUT, FOUR, MAXUP, TWO
 from lib.papers.borgnia.patching import AUGMENTATIONS as PLAIN
 from lib.papers.borgnia.patching import CUTMIX, NONE
@@ -74,9 +74,9 @@ def shaken(added: Sequence[Transform], scale: float) -> tuple[Transform, ...]:
 
 def prepared(frame: "DataFrame") -> "DataFrame":
     """The attacked rows of gradient matching whose attacker knows the augmentation, plain training
-    alone, of the brew with the most rows; with arm, noise, k (NaN: no mixup), trial, printed
-    epsilon, and natural and excess from the clean twins."""
-    own = rows.undefended(targets.matched(frame))
+    alone; with arm, noise, k (NaN: no mixup), trial, printed epsilon, and natural and excess from
+    the clean twins."""
+    own = rows.undefended(frame[frame["attack.name"].eq("gradient_matching")])
     known = rows.measured(own, world=None).reset_index(drop=True)
     found = goals.parts(known) if len(known) else known.assign(natural=None, excess=None)
     each = [added(told) for told in found["training.transforms"]]
@@ -84,12 +84,12 @@ def prepared(frame: "DataFrame") -> "DataFrame":
     found = found.assign(**{
         ARM: [arm_of(own) for own in each], SCALE: [scale_of(own) for own in each],
         TRIAL: found["attack_seed"], "aware": aware})
-    return _one_brew(_with_epsilon(found[found["aware"].astype(bool)]))
+    return _with_epsilon(found[found["aware"].astype(bool)])
 
 
 def nearest(frame: "DataFrame") -> "DataFrame":
-    """`prepared` rows of the set-up nearest to the published one."""
-    return rows.nearest(prepared(frame), MATCHING)
+    """`prepared` rows of the set-up nearest to the published one, of its most common brew."""
+    return _one_brew(rows.nearest(prepared(frame), MATCHING))
 
 
 def mixups(found: "DataFrame") -> "DataFrame":

@@ -14,11 +14,6 @@ def patched(frame: "DataFrame") -> "DataFrame":
     return frame[frame["attack.name"].eq("random_patch")]
 
 
-def matched(frame: "DataFrame") -> "DataFrame":
-    """The rows of gradient matching."""
-    return frame[frame["attack.name"].eq("gradient_matching")]
-
-
 TARGETS = (
     Target(
         "borgnia-F1",
