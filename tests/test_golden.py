@@ -38,7 +38,7 @@ from lib.defences import (
 from lib.lab import Surrogate
 from lib.study import Run
 from lib.training import Member, Rule, Schedule, Training, generator
-from lib.training.transforms import adversarial, maxup
+from lib.training.transforms import adversarial, maxup, public_mixup
 from lib.training.transforms.crop import Crop
 from lib.training.transforms.flip import Flip
 from lib.training.transforms.mixup import Mixup
@@ -92,6 +92,12 @@ def test_maxup_version_1():
         2, (1, 20, 20), generator("transforms", 0)).items()}
     found = own.choose(x, x, draws, lambda seen, _: seen.flatten(2).sum(2))["0.box"]
     assert (maxup.VERSION, found[0].tolist()) == (1, GOLDEN_BOXES)
+
+
+def test_public_mixup_version_1():
+    own = public_mixup.PublicMixup(3).with_public(torch.zeros(11, 1, 2, 2), torch.zeros(11))
+    found = own.draw(3, (1, 2, 2), generator("transforms", 0))["public"].tolist()
+    assert (public_mixup.VERSION, found) == (1, [[5, 7], [0, 5], [4, 9]])
 
 
 DEEP = {"convnet": 1973762, "convnet-small": 279242, "resnet-18": 11177610, "resnet-20": 272970}

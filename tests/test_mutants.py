@@ -323,6 +323,13 @@ MUTANTS = [
         "test_training_transforms.py::test_mixing_private_records_has_no_epsilon[poisson]",
     ),
     mutant(
+        "partners from the private batch in place of public images",
+        "training/transforms/public_mixup.py",
+        "self.images.index_select(0, places.flatten())",
+        "x.flatten(0, 1).index_select(0, places.flatten() % x.shape[1])",
+        "test_public_mixup.py::test_a_record_moves_the_sum_by_one_clipped_gradient",
+    ),
+    mutant(
         "a record perturbed by the statistics of its batch",
         "training/steps/per_input.py",
         "duplicate(module).eval()",

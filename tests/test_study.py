@@ -54,6 +54,7 @@ from lib.training.transforms.flip import Flip
 from lib.training.transforms.laplace import Laplace
 from lib.training.transforms.maxup import MaxUp
 from lib.training.transforms.mixup import Mixup
+from lib.training.transforms.public_mixup import PublicMixup
 from lib.training.transforms.self_mixup import SelfMixup
 
 GOLDEN_KEYS = ['1e9d981fdd18', 'b0818cdd02b2']
@@ -165,7 +166,7 @@ def test_golden_defaults():
             FeatureCollision(), LabelFlip(), Slab(), Interpolation(), Insertion(),
             QuantileClipping(), BatchClipping(), Mixup(), CutMix(), Cutout(), Laplace(),
             SelfMixup(), Adversarial(), MaxUp(), CleanLabel(), HiddenTrigger(),
-            GradientMatching(), ConvexPolytope(),
+            GradientMatching(), ConvexPolytope(), PublicMixup(),
             RandomPatch(), SpectralSignatures(), ActivationClustering(), DeepKNN()]
     found = {type(one).__name__: json.loads(json.dumps(parts.plain(one))) for one in made}
     assert found == json.loads((pathlib.Path(__file__).parent / "defaults.json").read_text())

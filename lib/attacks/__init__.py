@@ -38,7 +38,8 @@ class Poisoned:
     them. pixels: the same set as uint8 images, for a defence that asks for them. encode: from
     images (0 to 255, uint8 or float) to features, for a defence that takes images. start: the
     initial weights, None to draw them. facts: numbers about the poison for the row, by name; the
-    attack lists their names in its class attribute `FACTS`.
+    attack lists their names in its class attribute `FACTS`. trusted: inputs and labels of the
+    public records without the attack, for transforms that mix them.
     """
 
     clean: Tensor
@@ -53,6 +54,7 @@ class Poisoned:
     encode: Callable[[Tensor], Tensor] | None = None
     start: Tensor | None = None
     facts: Mapping[str, float] = field(default_factory=dict)
+    trusted: tuple[Tensor, Tensor] | None = None
 
     def records(self, appended: str) -> int:
         """The number of records that determines sample rate, steps and expected batch size.

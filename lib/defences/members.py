@@ -12,6 +12,7 @@ from lib import models, training
 from lib.attacks import Poisoned, joined
 from lib.defences import Averaged, Predict, Trained
 from lib.privacy import Guarantee
+from lib.training.transforms import Public, mixes_public
 
 if TYPE_CHECKING:
     from lib.study.runs import Run
@@ -41,9 +42,33 @@ def fit(runs: "list[Run]", poisoned: list[Poisoned], changes: list[dict], *,
         raise ValueError(f"a group trains on {sorted(sizes)} records: expected the same number for "
                          "all its runs; include the number in Defence.group")
     n = sizes.pop() if sizes else planned or max(len(member.rows) for member in members)
-    schedule = run.training.plan(n, run.precision, labels=labels)
+    schedule = bound(run.training.plan(n, run.precision, labels=labels), poisoned)
     return engine(lambda: models.build(run.model, tuple(pool.shape[1:]), classes), pool, members,
                   schedule)
+
+
+def bound(schedule: training.Schedule, poisoned: Sequence[Poisoned]) -> training.Schedule:
+    """The schedule with the public records that its transforms mix, which a group shares.
+
+    Raises ValueError where there are none, and for labels that cannot be mixed with known ones.
+    """
+    waiting = mixes_public(schedule.transforms)
+    if not waiting:
+        return schedule
+    name = ", ".join(waiting)
+    if schedule.labels != "targets":
+        raise ValueError(f"transform {name}: labels as {schedule.labels}: expected classes or "
+                         "probabilities, which labels of public images can be mixed with")
+    trusted = poisoned[0].trusted
+    if trusted is None:
+        raise ValueError(f"transform {name}: no public images: expected a training on the private "
+                         "records of a run with public above 0")
+    if any(data.trusted is None or data.trusted[0] is not trusted[0] for data in poisoned):
+        raise ValueError("the runs of a group must share their public images; include the data set "
+                         "in Defence.group")
+    return replace(schedule, transforms=tuple(
+        each.with_public(*trusted) if isinstance(each, Public) else each
+        for each in schedule.transforms))
 
 
 def records(run: "Run", data: Poisoned) -> int:

@@ -16,6 +16,7 @@ from lib.goals import Cases, Goal
 from lib.lab import Lab, Surrogate
 from lib.parts import name_of, version
 from lib.study.runs import Run
+from lib.training.transforms import mixes_public
 
 MIN_PRIVATE = 10  # images
 
@@ -221,6 +222,8 @@ def _completed(run: Run, images: attacks.Poisoned) -> attacks.Poisoned:
         found = replace(found, pixels=images)
     if asked.public:
         found = replace(found, public=_public(run))
+    if mixed := mixes_public(run.training.transforms):
+        found = replace(found, trusted=_trusted(run, mixed))
     if _features(run) != run.features:
         found = replace(found, encode=_encoder(run))
     return found
@@ -240,6 +243,15 @@ def _public(run: Run) -> attacks.Poisoned:
     images = run.attack.craft(public_images(run), seed=run.attack_seed,
                               lab=lab(run, records="public"))
     return _with_inputs(run, images, _public_inputs(*_place(run), str(device())))
+
+
+def _trusted(run: Run, mixed: list[str]) -> tuple[Tensor, Tensor]:
+    """Inputs and labels of the public records, which the attacker does not reach, for `mixed`."""
+    if not run.public:
+        raise ValueError(f"transform {', '.join(mixed)}: public 0: expected 1 or more; it mixes "
+                         "public training images")
+    inputs = _public_inputs(*_place(run), str(device()))
+    return inputs, public_images(run).labels.to(inputs.device)
 
 
 def _with_inputs(run: Run, images: attacks.Poisoned, clean: Tensor) -> attacks.Poisoned:

@@ -8,6 +8,7 @@ from lib.papers.borgnia import (
     guarantees,
     matching_claims,
     patch_claims,
+    practice_claims,
     transfer_claims,
 )
 from lib.verdicts.claim import Claim, above, below
@@ -16,6 +17,7 @@ PATCHED = "undefended success over 90% at 100% of the class, over 30% at 10%"
 MATCHED = "undefended gradient matching succeeds in more than half of the trials"
 PAIRS = 8  # of classes or trials, as stated beforehand for tables 1 to 6
 FORMULA = "both sides are formulas: no training is in them"
+TRIALS = 4  # of figures 4b and 5, as stated beforehand
 
 CLAIMS = (
     Claim(
@@ -344,6 +346,8 @@ CLAIMS = (
         basis="ours",
         positive_control=MATCHED,
         setup=MATCHING,
+        measure=practice_claims.epsilon_predicts,
+        planned=TRIALS,
     ),
     Claim(
         "I13",
@@ -357,6 +361,8 @@ CLAIMS = (
         (below("level", "success of MaxUp with 16/255", 0.05, kind="share"),),
         positive_control=MATCHED,
         setup=MATCHING,
+        measure=practice_claims.noise_stops,
+        planned=TRIALS,
     ),
     Claim(
         "I14",
@@ -372,11 +378,14 @@ CLAIMS = (
                 "largest rise of success along the scale, less one trial",
                 0,
                 basis="ours",
+                what="rise along the scale, less one trial",
                 why="one trial is the resolution of 20",
             ),
         ),
         basis="ours",
         positive_control=MATCHED,
         setup=MATCHING,
+        measure=practice_claims.noise_never_helps,
+        planned=TRIALS,
     ),
 )

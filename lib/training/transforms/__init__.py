@@ -79,6 +79,20 @@ class Adaptive(Transform, Protocol):
         ...
 
 
+@runtime_checkable
+class Public(Transform, Protocol):
+    """A transform that mixes public records: `with_public` hands it these before a training."""
+
+    def with_public(self, images: Tensor, labels: Tensor) -> Transform:
+        """The transform of these inputs [n, ...] with these classes int64 [n]."""
+        ...
+
+
+def mixes_public(transforms: Sequence[Transform]) -> list[str]:
+    """Names of the transforms that wait for public records."""
+    return [parts.name_of(transform) for transform in transforms if isinstance(transform, Public)]
+
+
 def chosen(transform: Transform, x: Tensor, labels: Tensor, draws: dict[str, Tensor],
            losses: Losses, *, chunk: int) -> dict[str, Tensor]:
     """The draws for `apply`: as they are, or what an adaptive transform makes of them, `chunk`
