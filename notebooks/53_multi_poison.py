@@ -131,7 +131,7 @@ verdicts.show("53_multi_poison", study.together([frame, several, single]))
 # **Noise costs the attacker more, and does not stop it.** At the paper's noise of 0.4, which leaves
 # it 7%, all 25 targets are hit here, by 2.3 times [1.7, 3.2] the poisons of the vanilla model; at
 # noise 4 by 6.1 times [4.0, 9.3], at a RAD of 0.26. Of the MLP, with one base for all targets, all
-# 25 are hit at C 4 and noise 1, but with 43 poisons on average instead of 3, at a RAD of 0.05.
+# 25 are hit at C 4 and noise 1, but with 42 poisons on average instead of 3, at a RAD of 0.05.
 #
 # **A DP base is not shown to help.** Re-trained without DP it loses 14 of 25 targets [35, 76%] to
 # the best of 20 poisons, the vanilla base 15 [39, 79%]; about 299 targets would tell them apart. To

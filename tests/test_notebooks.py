@@ -323,6 +323,17 @@ def test_published_rows_are_whole_and_of_this_version(source):
     assert not traces_of_this_machine(json.dumps(rows))
 
 
+def test_twins_come_from_one_kind_of_device():
+    # Random streams differ between CPUs and GPUs, so that bases of one seed would not be one.
+    kinds = {}
+    for name in NAMES:
+        for row in rows_of(name):
+            kind = row["provenance"]["device"].partition(" ")[0]
+            kinds.setdefault(row["twin"], set()).add("CPU" if kind == "CPU" else "GPU")
+    mixed = [twin for twin, found in kinds.items() if len(found) > 1]
+    assert not mixed, f"{len(mixed)} of {len(kinds)} twins"
+
+
 @pytest.fixture(scope="module")
 def by_defaults(tmp_path_factory):
     """Every notebook run with its defaults on the published rows alone: {name: (result, requests by
