@@ -74,6 +74,16 @@ def test_every_public_record_is_drawn_alike():
     assert shares.tolist() == pytest.approx([1 / 11] * 11, abs=0.006)
 
 
+def test_mixing_waits_for_no_result():
+    from test_draws import Calls
+
+    transform = bound(3)
+    draws = {"public": torch.zeros(2, 5, 2, dtype=torch.long)}
+    with Calls() as seen:
+        transform.apply(torch.rand(2, 5, *SHAPE), torch.rand(2, 5, CLASSES), draws)
+    assert seen.count and not seen.waits
+
+
 # ---- trainings
 
 def clipped_loop(pool, one, transform, *, steps, bound):

@@ -4,7 +4,8 @@ A module of this folder has a `VERSION` and `Transform`, a frozen dataclass that
 `Transform` below. What a transform mixes decides which guarantees hold:
 
 - DP-SGD needs gradients that each depend on a single private record. "none", "views" and "public"
-  keep the sensitivity. "batch" does not, so noise is not calibrated and there is no epsilon.
+  keep the sensitivity, and epsilon is of the private records alone. "batch" does not, so noise is
+  not calibrated and there is no epsilon.
 - Partitions (DPA) and PATE's teachers learn from their own part of the records, and a batch has
   records of one part, so every kind is fine. The same holds for PATE's students, which learn from
   public records.

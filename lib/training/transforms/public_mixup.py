@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lib.training.batches import as_input
@@ -73,11 +72,13 @@ class Bound:
     def apply(self, x: Tensor, labels: Tensor, draws: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The mean of each image and of its public ones; the same of their labels."""
         seen, told = x, labels
+        classes = torch.arange(labels.shape[2], device=labels.device)
         for places in draws["public"].unbind(2):
             # index_select on a flat index is faster than indexing with a matrix.
             images = self.images.index_select(0, places.flatten()).unflatten(0, places.shape)
             seen = seen + as_input(images)
-            told = told + F.one_hot(self.labels[places], labels.shape[2]).to(labels.dtype)
+            # Not `one_hot`, whose checks wait for the device.
+            told = told + (self.labels[places][..., None] == classes)
         return seen / self.width, told / self.width
 
 
