@@ -247,6 +247,11 @@ def test_figures_of_made_rows():
     assert more[-1]["frame"].iloc[-1]["rule"] == "published"
     for drawn in (specs, more):
         assert len(figures.proportions(drawn, by="setting").axes) == len(drawn)
+    points = practice_figures.plane(found)
+    assert len(points) < len(found) and points[practice_figures.HIT].isin([0.0, 100.0]).all()
+    axes = figures.by_setting(points, series="arm", along="noise",
+                              measure=practice_figures.HIT).axes[0]
+    assert axes.get_ylabel() == practice_figures.HIT
     assert len(practice_figures.table(found)) == 6 * 3
     assert practice_figures.finding(found).startswith("Over 4 trials the adaptive attack hits from")
     assert list(practice_figures.predicted(practice.mixups(found))["trials"]) == [4] * 3
@@ -258,6 +263,8 @@ def test_figures_without_rows():
     specs = practice_figures.by_noise(empty)
     assert [len(spec["frame"]) for spec in specs] == [0, 0, 0, 0, 1]
     assert figures.proportions(specs, by="setting").axes
+    assert figures.by_setting(practice_figures.plane(empty), series="arm", along="noise",
+                              measure=practice_figures.HIT).axes
     assert practice_figures.table(empty).empty and practice_figures.finding(empty) == ""
     assert practice_figures.predicted(practice.mixups(empty))["rank correlation"].isna().all()
 

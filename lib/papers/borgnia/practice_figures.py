@@ -30,6 +30,7 @@ PATCH = "patch, a tenth of a class relabelled (Razmi)"
 FLIPS = "flipped labels, 40% appended (Hong)"
 BREWED = "gradient matching, adaptive (Borgnia)"
 PLACED = "patch at random places, a tenth of a class, true labels (Borgnia)"
+HIT = "targets hit, % (lower is better)"
 SIDES = ("mixing lowers the attack", "it helps")
 MIXED = (2, 4)  # widths of figure 3
 
@@ -77,6 +78,13 @@ def by_width(found: "DataFrame") -> list[dict[str, Any]]:
     panels = [{"frame": _shares(own, WIDTH, "k = {:g}"), "title": f"noise {scale:g}/255"}
               for scale, own in found.groupby(SCALE)]
     return panels or [{"frame": _shares(found, WIDTH, "")}]
+
+
+def plane(found: "DataFrame") -> "DataFrame":
+    """Rows for `figures.by_setting`, as the paper draws figure 5: those of `FIVE`, with the share
+    of trials hit in per cent (`HIT`)."""
+    own = found[found[ARM].isin(FIVE)]
+    return own.assign(**{HIT: 100 * own["success"].astype(float)})
 
 
 def by_noise(found: "DataFrame", names: Iterable[str] = FIVE) -> list[dict[str, Any]]:
