@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SIDES = ("the defence helps", "it harms")
 
 
-def pictured(dataset: str, attack: "RandomPatch", *, count: int = 3, seed: int = 2
+def pictured(dataset: str, attack: "RandomPatch", *, count: int = 3, seed: int = 6
              ) -> "tuple[Tensor, list[str]]":
     """Figure 1: training images of the target class as they are, patched, and what CutMix and mixup
     make of a batch with them: uint8 [4 x count, ...], and their titles."""
