@@ -29,16 +29,17 @@ papers.headline("22_instahide_theory")
 # pixel. Theorem 2 states a pure epsilon for $T$ such mixes, each of $k$ records drawn anew from
 # $n$, if records lie within an $\ell_1$ distance of 1:
 #
-# $$z = \frac1k\sum_{i=1}^k x_i + \eta, \qquad
-# \varepsilon = T\max(A, B), \quad A = \ln\Big(1 - \frac kn + \frac kn e^{1/(k\sigma)}\Big), \quad
-# B = -\ln\Big(1 - \frac kn + \frac kn e^{-1/(k\sigma)}\Big).$$
+# $$z = \frac{1}{k}\sum_{i=1}^k x_i + \eta, \qquad \varepsilon = T\max(A, B),$$
+#
+# $$A = \ln\left(1 - \frac{k}{n} + \frac{k}{n} e^{1/(k\sigma)}\right), \quad
+# B = -\ln\left(1 - \frac{k}{n} + \frac{k}{n} e^{-1/(k\sigma)}\right).$$
 #
 # **It never beats the plain release at $T = n$.** Let $r = k/n$ and $x = 1/(k\sigma)$. The
-# logarithm is concave, so $A = \ln\big((1 - r)\,e^0 + r\,e^x\big) \ge (1 - r)\cdot 0 + r x =
-# 1/(n\sigma)$, and $T A \ge 1/\sigma$. That is the epsilon of releasing every record once, with the
-# same noise and no mixing: each release concerns one record, so their epsilons do not add up. $B$
-# never decides: $e^{A - B} = 1 + 2r(1 - r)(\cosh x - 1) \ge 1$. A test checks all three statements
-# on random $n$, $k$ and $\sigma$ with 60 digits.
+# logarithm is concave, so $A = \ln\left((1 - r)\,e^0 + r\,e^x\right) \geq (1 - r)\cdot 0 + r x =
+# 1/(n\sigma)$, and $T A \geq 1/\sigma$. That is the epsilon of releasing every record once, with
+# the same noise and no mixing: each release concerns one record, so their epsilons do not add up.
+# $B$ never decides: $e^{A - B} = 1 + 2r(1 - r)(\cosh x - 1) \geq 1$. A test checks all three
+# statements on random $n$, $k$ and $\sigma$ with 60 digits.
 #
 # **The mechanism as it is run is another one.** Code permutes a batch, so every record enters $k$
 # mixes in each pass, with weights that add up to 1. Replacing it moves the release of a pass by its
@@ -147,7 +148,7 @@ figures.table(
 # %% [markdown]
 # **Over many passes mixing does help a little, on tiny images.** The pure epsilon of all passes
 # does not depend on $k$. At delta 1e-5 the noise of $k$ mixes averages out, which is worth up to
-# $\sqrt k$. On images of the real size nothing of that is left.
+# $\sqrt{k}$. On images of the real size nothing of that is left.
 
 # %%
 figures.table(
@@ -231,11 +232,11 @@ figures.table(
 #
 # ## Theorem 1 has a wrong sign
 # Theorem 1 bounds what an attacker with $l$ poisons can reach. For a cost in $[-B, 0]$ it prints
-# $J(D') \ge e^{-l\varepsilon}(J(D) + c) + c$, with $c = B\delta/(e^\varepsilon - 1)$. A training
+# $J(D') \geq e^{-l\varepsilon}(J(D) + c) + c$, with $c = B\delta/(e^\varepsilon - 1)$. A training
 # without any poison, $D' = D$, is within $l$ steps of itself, has the cost $J(D)$ and lies below
 # that bound. What holds (Ma et al. 2019) is
 #
-# $$J(D') \ge \max\big\{e^{l\varepsilon}(J(D) - c) + c,\; -B\big\}.$$
+# $$J(D') \geq \max\left\{e^{l\varepsilon}(J(D) - c) + c,\; -B\right\}.$$
 
 # %%
 figures.table(
