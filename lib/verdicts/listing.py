@@ -127,14 +127,14 @@ def compare(
     and the difference in words.
 
     Two numbers differ where their 95% intervals do not meet; without two intervals nothing is said
-    to differ.
+    to differ. Claims about formulas are the same in every profile, and left out.
     """
     import pandas as pd
 
     lines = []
     for one, other in zip(first, second, strict=True):
         shown = one.shown, other.shown
-        if any(verdict.n for verdict in shown):
+        if any(verdict.n for verdict in shown) and not one.claim.formula:
             line = {
                 "id": one.claim.id,
                 "paper": one.claim.paper,
