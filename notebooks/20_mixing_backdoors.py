@@ -96,6 +96,7 @@ main = run(patching.runs(arms, **settings))
 images, titles = patch_figures.pictured(pictured, RandomPatch(size=size))
 figures.show(
     figures.image_grid(images, titles, columns=6), id="borgnia-F1",
+    finding="CutMix leaves a patch whole unless its box covers it; mixup halves its contrast.",
     caption=("Figure 1 of Borgnia et al.: training images of the target class as they are, patched,"
              " and as CutMix and mixup mix them with other images of the batch."),
     alt="Four times three images: clean, with a small patch, with a box of another image, blended.",

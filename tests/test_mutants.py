@@ -296,8 +296,8 @@ MUTANTS = [
     mutant(
         "a closed form for a subclass",
         LAYERS,
-        "if type(module) is not nn.Sequential or",
-        "if not isinstance(module, nn.Sequential) or",
+        "if type(layer) is nn.Sequential:",
+        "if isinstance(layer, nn.Sequential):",
         f"{OTHER}[a Sequential with its own forward]",
     ),
     mutant(

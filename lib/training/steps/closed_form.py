@@ -37,7 +37,7 @@ def supports(module: nn.Module, dimensions: int) -> TypeGuard[nn.Sequential]:
     Types are compared exactly, because a subclass may compute anything in its `forward`, and so may
     a hook. Other modules take the `vmap` path.
     """
-    if type(module) is not nn.Sequential or not _plain(module) or not _own_weights(module):
+    if not isinstance(module, nn.Sequential) or not _own_weights(module):
         return False
     layers = list(module.modules())
     if not all(_known(layer) and _plain(layer) for layer in layers):
@@ -89,11 +89,11 @@ def _dimensions(layer: nn.Module, dimensions: int | None) -> int | None:
     """
     if dimensions is None:
         return None
-    if type(layer) is nn.Sequential:
+    if isinstance(layer, nn.Sequential):
         for inner in layer:
             dimensions = _dimensions(inner, dimensions)
         return dimensions
-    if type(layer) is Residual:
+    if isinstance(layer, Residual):
         flattens = any(type(inner) is nn.Flatten for inner in layer.modules())
         alike = dimensions == _dimensions(layer.body, dimensions) == _dimensions(layer.shortcut,
                                                                                  dimensions)
