@@ -116,7 +116,6 @@ specs = table1.panels(found, names, shares)
 figures.show(
     figures.proportions(specs, by=table1.ARM, xlabel="patched victims called target"),
     id="borgnia-T1", data=study.tidy([spec["frame"] for spec in specs]).round(4),
-    finding=table1.finding(found, names, shares),
     caption=("Table 1 of Borgnia et al.: share of patched victim images that are called target,"
              f" published, here (mean of {len(pairs)} pairs with 95% t intervals), and without"
              " poison on unpatched images."),
@@ -143,6 +142,7 @@ figures.show(
     figures.contrasts(apart, by="than", better="lower", sides=patch_figures.SIDES,
                       xlabel="success minus that without a defence"),
     id="mixing-contrasts", data=study.tidy([apart]).round(4),
+    finding=table1.finding(found, names, shares),
     caption="Success of each defence minus that of the undefended model, pair by pair, mean and 95%"
     " t interval.",
     alt="Forest plot: for each patched share and defence its success minus that without a defence.",
