@@ -155,8 +155,9 @@ def table(found: "DataFrame", arms: Sequence[str], shares: Iterable[float] = (TE
                 line[f"{name}, published"] = 100 * known.at[(arm, share), name] if paper else None
                 line[f"{name}, %"] = judgement.level(own, name)
             line["inside"] = _inside(known.at[(arm, share), "success"], own) if paper else None
-            line |= {f"{name}, %": judgement.level(own, name)
-                     for name in (CLEAN, "natural", "lift")}
+            # Pairs of one seed have one clean training: it counts once.
+            line[f"{CLEAN}, %"] = judgement.level(own.drop_duplicates("init_seed"), CLEAN)
+            line |= {f"{name}, %": judgement.level(own, name) for name in ("natural", "lift")}
             lines.append(line | {"epsilon": _epsilon(own)})
     return pd.DataFrame(lines, columns=None if lines else [SHARE, ARM, "pairs"])
 
