@@ -229,8 +229,8 @@ verdicts.show("20_mixing_backdoors", study.together([main, loud, doors]))
 # of 80; which of these makes the difference is open.
 #
 # **Mixup with equal weights stops nothing and costs the most.** On the whole class it leaves 100%
-# [99.9, 100], as published (99.8%). Without poison it is 61.2% [57.9, 64.5] accurate, 11 points less
-# than without mixup, after so few epochs.
+# [99.9, 100], as published (99.8%). Without poison it is 61.2% [57.9, 64.5] accurate, 11 points
+# less than without mixup, after so few epochs.
 #
 # **On a tenth of the class nothing can be said.** The undefended patch takes 17.5% [10.1, 26.4],
 # where a clean model calls 7.8% [4.5, 12.1] target: not the 30% that the positive control asks for.

@@ -283,8 +283,8 @@ verdicts.show("22_instahide_theory", pd.DataFrame())
 # **The accounting as run is an upper bound.** It takes the permutations as known. For $k = 1$, an
 # order that stays secret is known to amplify small epsilons (Feldman et al. 2021); that needs noise
 # that makes one record's epsilon at most $\ln(n / (16 \ln(2/\delta)))$, 5.5 here, and the paper's
-# five noise levels have 7.9 and more even at unit diameter. If only the model is released, its true epsilon may be smaller
-# too: nothing here proves that it is.
+# five noise levels have 7.9 and more even at unit diameter. If only the model is released, its true
+# epsilon may be smaller too: nothing here proves that it is.
 #
 # Whoever wants a guarantee from noise on images can add it once, to every image and label, and then
 # mix for as many passes as it takes: everything after the noise is free. At 16/255 on real images

@@ -38,6 +38,9 @@ def show(figure: "Figure", *, id: str, caption: str, alt: str, data: "DataFrame 
         sys.modules["matplotlib.pyplot"].close(figure)
 
 
+EMPTY = "not measured"  # in place of a table's lines
+
+
 def table(frame: "DataFrame", *, id: str, caption: str, digits: int = 3,
           missing: str = "not measured") -> None:
     """Display a DataFrame as a captioned table, `digits` significant digits, with its CSV.
@@ -50,7 +53,8 @@ def table(frame: "DataFrame", *, id: str, caption: str, digits: int = 3,
     if _interactive():
         cells = frame.map(lambda value: format_cell(value, digits=digits, missing=missing))
         bundle = {"text/html": _html(frame, cells, caption), "text/csv": _csv(frame),
-                  "text/plain": caption + "\n\n" + cells.to_string(index=False)}
+                  "text/plain": f"{caption}\n\n{cells.to_string(index=False)}" if len(cells)
+                  else f"{caption}\n\n{EMPTY}"}
         _display(bundle, {"table": {"id": id, "caption": caption}})
 
 
@@ -125,5 +129,7 @@ def _html(frame, cells, caption):
         first, *rest = zip(row, classes, strict=True)
         body.append(f'<tr><th scope="row"{first[1]}>{escape(first[0])}</th>'
                     + "".join(f"<td{look}>{escape(text)}</td>" for text, look in rest) + "</tr>")
+    if not body:
+        body.append(f'<tr><td colspan="{len(classes)}">{EMPTY}</td></tr>')
     return (f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
             f"<tbody>{''.join(body)}</tbody></table>")
