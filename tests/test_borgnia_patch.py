@@ -18,6 +18,7 @@ from lib.training import Training
 from lib.training.transforms.crop import Crop
 from lib.training.transforms.cutmix import CutMix
 from lib.training.transforms.flip import Flip
+from lib.verdicts import judgement
 
 NOTEBOOK = "20_mixing_backdoors"
 VICTIM = Run(dataset="cifar10-jpeg", train_size=10000, model="resnet",
@@ -207,6 +208,15 @@ def test_without_rows_nothing_is_measured(rows):
     assert (table1.panels(found, list(ARMS))[0]["frame"]["rule"] == table1.PAPER).all()
     target = next(one for one in papers.targets() if one.id == "borgnia-T1")
     assert len(target.select(frame)) == (0 if rows in ("none", "other attack") else len(frame))
+
+
+def test_a_clean_training_that_pairs_share_counts_once():
+    found = table1.at(table1.prepared(made_up()), ALL, NONE)
+    seeds = [number % 2 for number in range(len(found))]
+    found = found.assign(**{"init_seed": seeds, table1.CLEAN: [0.6 + 0.1 * seed for seed in seeds]})
+    told = table1.table(found, [NONE], [ALL])["clean accuracy, %"].iloc[0]
+    assert len(found) > 2 and told == judgement.level(found.iloc[:2], table1.CLEAN)
+    assert told != judgement.level(found, table1.CLEAN)
 
 
 # ---- published means, tables

@@ -604,6 +604,13 @@ def test_show_is_quiet_outside_a_notebook():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_an_empty_table_says_so(shown):
+    figures.table(pd.DataFrame(columns=["a", "b"]), id="t", caption="Nothing.")
+    bundle = shown[0][0]
+    assert '<td colspan="2">not measured</td>' in bundle["text/html"]
+    assert bundle["text/plain"] == "Nothing.\n\nnot measured"
+
+
 def test_table_escapes_and_rounds(shown):
     frame = pd.DataFrame({"name": ["<script>x</script>", None], "epsilon": [np.inf, np.nan],
                           "share": [0.123456, 98.7654], "n": [3, 4], "ok": [True, False]})

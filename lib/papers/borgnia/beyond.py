@@ -134,7 +134,7 @@ def _named(found: "DataFrame", measured: "DataFrame") -> "DataFrame":
 
 def name(row: Mapping[str, Any]) -> str:
     """The arm of a row: its defence, and what mixes."""
-    own = practice.added(row["training.transforms"])
+    own = patching.added(row["training.transforms"])
     parts = [_defence(row), full(practice.arm_of(own), practice.scale_of(own))]
     return WITH.join(part for part in parts if part not in ("", NONE)) or NONE
 

@@ -18,6 +18,7 @@ from lib.attacks.gradient_matching import GradientMatching
 from lib.defences.batch_clipping import BatchClipping
 from lib.papers.borgnia import patching
 from lib.papers.borgnia.patching import CUTMIX, NONE, PAIRS
+from lib.study.design import worlds
 from lib.study.runs import Run
 from lib.training.transforms import Transform
 from lib.training.transforms.cutmix import CutMix
@@ -73,7 +74,7 @@ def runs(victim: Run, defences: Mapping[str, Sequence[Transform]], *, trials: in
             own = attack(victim, trial, **settings)
             made = augmented(victim, *added).with_(
                 attack=own.adaptive(*added) if adaptive and added else own)
-            found += with_clean(seeded(made, trial))
+            found += worlds(seeded(made, trial), "PC")
     return list(dict.fromkeys(found))
 
 
@@ -83,8 +84,8 @@ def defended(arms: Mapping[str, Run], *, trials: int, **settings: Any) -> list[R
     The attacker is unaware: its networks have the arm's model and plain training.
     """
     return [each for victim in arms.values() for trial in range(trials)
-            for each in with_clean(seeded(
-                victim.with_(attack=attack(victim, trial, **settings)), trial))]
+            for each in worlds(seeded(
+                victim.with_(attack=attack(victim, trial, **settings)), trial), "PC")]
 
 
 def clipped(victim: Run, noises: Iterable[float]) -> Mapping[str, Run]:
@@ -93,11 +94,6 @@ def clipped(victim: Run, noises: Iterable[float]) -> Mapping[str, Run]:
 
     found = [victim.with_(defence=BatchClipping(noise)) for noise in noises]
     return {name(flatten(run)): run for run in found}
-
-
-def with_clean(run: Run) -> Iterable[Run]:
-    """The run and its clean twin."""
-    return run, run.in_world("C")
 
 
 def seeded(run: Run, trial: int) -> Run:

@@ -104,9 +104,9 @@ def name(values: Mapping[str, Any], known: Mapping[str, str] | None = None) -> s
     return " + ".join([*mixes, *_defence(values)]) or NONE
 
 
-def added(transforms: Iterable[str]) -> list[str]:
+def added(transforms: Iterable[str]) -> tuple[str, ...]:
     """Of the transforms in a row's column, those that are not every victim's."""
-    return [one for one in map(str, transforms) if one.split()[0] not in AUGMENTATIONS]
+    return tuple(one for one in map(str, transforms) if one.split()[0] not in AUGMENTATIONS)
 
 
 def told(transform: Transform) -> str:

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lib import goals
 from lib.papers.borgnia import MATCHING, matching
 from lib.papers.borgnia.matching import AUGMENTATIONS, CUTOUT, FOUR, MAXUP, TWO
-from lib.papers.borgnia.patching import AUGMENTATIONS as PLAIN
-from lib.papers.borgnia.patching import CUTMIX, NONE
+from lib.papers.borgnia.patching import CUTMIX, NONE, added
 from lib.privacy import instahide_epsilon
 from lib.study.runs import Run
 from lib.training.transforms import Transform
@@ -106,11 +105,6 @@ def by_trial(found: "DataFrame", column: str, *, by: Sequence[str]) -> "DataFram
     """A line a trial, a column a setting: those trials that have every setting."""
     return found.assign(**{column: found[column].astype(float)}).pivot_table(
         index=TRIAL, columns=list(by), values=column, aggfunc="mean", sort=True).dropna()
-
-
-def added(told: Iterable[str]) -> tuple[str, ...]:
-    """What a list of transforms adds to crops and flips."""
-    return tuple(one for one in map(str, told) if one.split()[0] not in PLAIN)
 
 
 def _aware(row: "Series", own: tuple[str, ...]) -> bool:

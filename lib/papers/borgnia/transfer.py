@@ -29,6 +29,7 @@ from lib.attacks.hidden_trigger import HiddenTrigger
 from lib.attacks.label_flip import LabelFlip
 from lib.papers.borgnia import matching, patching
 from lib.papers.borgnia.patching import NEIGHBOURS, PAIRS
+from lib.study.design import worlds
 from lib.study.runs import Run
 
 COLLISION, POLYTOPE = "feature collision", "convex polytope"
@@ -102,7 +103,7 @@ def runs(victim: Run, settings: Mapping[str, Mapping[str, Any]], *, trials: int,
             for trial in range(trials)
             for arm in _arms(victim, trial, _known(kind)(trial, tight=constraint == BENCHMARK,
                                                          **own), records=records, again=again)
-            for each in matching.with_clean(arm)]
+            for each in worlds(arm, "PC")]
 
 
 def _known(kind: str) -> Callable[..., Attack]:
