@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from lib.training.losses import losses
 from lib.training.modules import duplicate
-from lib.training.steps import closed_form
+from lib.training.steps import closed_form, factors
 
 FEW = 4  # input channels up to which blocks pay
 
@@ -57,13 +57,6 @@ class InputLosses:
             for model, own in enumerate(x)])
 
 
-def _numbers(layer: nn.Conv2d) -> tuple[int, ...]:
-    if isinstance(layer.padding, str):
-        raise ValueError(f"convolution with padding {layer.padding!r}: expected numbers; see "
-                         "`closed_form.supports`")
-    return layer.padding
-
-
 def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
@@ -74,7 +67,7 @@ class Blocks(nn.Module):
     def __init__(self, layer: nn.Conv2d) -> None:
         super().__init__()
         self.channels, self.stride = layer.in_channels, layer.stride[0]
-        self.sizes, self.padding = layer.kernel_size, _numbers(layer)
+        self.sizes, self.padding = layer.kernel_size, factors.numbers(layer.padding)
         rows, columns = (-(-size // self.stride) for size in self.sizes)
         self.kernel = rows, columns
         self.dense = nn.Conv2d(self.channels * self.stride**2, layer.out_channels, self.kernel,
