@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from lib.attacks.feature_collision import FeatureCollision
 from lib.defences.dpsgd import DPSGD
-from lib.papers.hong.bases import NOISE_NORM, NOISES, NORMS, base, defence
+from lib.papers.hong.bases import CASES, NOISE_NORM, NOISES, NORMS, base, defence
 from lib.study import Run
 
 INSTANCES = 25
@@ -26,7 +26,7 @@ VANILLA = "vanilla"
 class Victim:
     """How a base is re-trained, and the classes of targets and of poisons.
 
-    train_size: records of the re-training, None for those of the base. pool: see
+    train_size: records of the re-training, None for those of the base, as in the paper. pool: see
     `FeatureCollision`. candidates: one-shot tries. The watermark was chosen on targets 25 to 30 of
     the location records, where it lets half of them be attacked; larger ones attack all.
     iterations: of the crafting. bases: "own" if each target has a base of its own, with batches of
@@ -52,7 +52,7 @@ VICTIMS = {
     "location-mlp": Victim(7, 19, epochs=50.0, lr=0.04, candidates=20, pool=100,
                            iterations=300, bases="one"),
     "baskets": Victim(3, 4, epochs=50.0, lr=0.04, candidates=20, pool=80),
-    "fashion-mlp": Victim(3, 4, epochs=20.0, lr=0.04, candidates=5, pool=100,
+    "fashion-mlp": Victim(3, 4, epochs=20.0, lr=0.04, candidates=5, pool=100, train_size=10_000,
                           iterations=300, bases="one"),
     "cifar-cnn": Victim(3, 4, epochs=5.0, lr=0.02, candidates=5, pool=100, train_size=2500,
                         iterations=300, bases="one"),
@@ -119,18 +119,20 @@ def retraining(case: str, start: Setting, again: Setting, *, target: int,
 
 
 def figure(case: str, chosen: Iterable[Setting], *, targets: int = INSTANCES,
-           counts: Iterable[int] = ()) -> list[Run]:
+           counts: Iterable[int] = (), **changes: Any) -> list[Run]:
     """Base and re-training at the same setting (figures 5 and 6), with clean re-trainings."""
     return [each for setting in chosen
-            for each in with_clean(retraining(case, setting, setting, target=target, counts=counts)
-                                   for target in range(targets))]
+            for each in with_clean(retraining(case, setting, setting, target=target, counts=counts,
+                                              **changes) for target in range(targets))]
 
 
 def figures(chosen: Mapping[str, Iterable[str]], *, targets: int = INSTANCES,
-            counts: Iterable[int] = ()) -> list[Run]:
-    """`figure` for several cases. chosen: names of settings by case."""
+            counts: Iterable[int] = (), whole: Iterable[str] = ()) -> list[Run]:
+    """`figure` for several cases. chosen: names of settings by case. whole: cases that are
+    re-trained on every record of the base instead of `Victim.train_size`."""
     return [run for case, names in chosen.items()
-            for run in figure(case, map(Setting.named, names), targets=targets, counts=counts)]
+            for run in figure(case, map(Setting.named, names), targets=targets, counts=counts,
+                              **({"train_size": CASES[case].train_size} if case in whole else {}))]
 
 
 def anatomies(case: str, *, target: int = 0) -> list[Run]:
