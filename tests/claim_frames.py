@@ -89,7 +89,7 @@ def run(pair, defence, *, accuracy, lift, floor=0.1, epsilon=math.inf, fraction=
         measured["seconds"] *= 1 + wobble * random.randn() / 10
     return values | twin_of(values) | measured | {
         "key": key, "accuracy": accuracy, "floor": floor, "success": floor + lift, "lift": lift,
-        "trigger_auc": 0.5 + lift / 2, "epsilon": epsilon, "delta": 1e-5,
+        "trigger_auc": 0.5 + lift / 2, "target_recall": 0.8, "epsilon": epsilon, "delta": 1e-5,
         "adjacency": "none" if math.isinf(epsilon) else "add-remove"
     }
 

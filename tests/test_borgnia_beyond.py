@@ -116,6 +116,7 @@ def patched(kind="patch"):
         lift = {"P": LIFT.get(arm, 0.3), "L": 0.05, "T": 0.02, "C": 0.0}[world] + wobble
         lines.append({"status": "ok", "accuracy": ACCURACY.get(arm, 0.6) + wobble / 5, "lift": lift,
                       "floor": 0.1, "success": 0.1 + lift, "trigger_auc": 0.5, "base_recall": 0.7,
+                      "target_recall": 0.8,
                       "epsilon": math.inf, "adjacency": "none"})
     return frame.assign(**pd.DataFrame(lines, index=frame.index))
 

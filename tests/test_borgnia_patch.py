@@ -122,6 +122,7 @@ def made_up(*, pairs=8, arms=ARMS, clean=0.8, spread=0.01, **changes):
         right = accuracy.get(cell, 0.79) if row["world"] == "P" else clean
         values = {"status": "ok", "success": stamped, "floor": 0.02, "lift": stamped - 0.02,
                   "accuracy": right + wobble / 10, "trigger_auc": 0.5, "base_recall": 0.7,
+                  "target_recall": 0.8,
                   "epsilon": math.inf}
         if row["world"] == "P" and cell[0] in patching.FILTERS:
             values |= {"facts.removed": 1500.0, "facts.recall": 0.2, "facts.precision": 0.01,

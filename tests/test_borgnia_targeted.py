@@ -93,6 +93,7 @@ def filled(frame, rate, *, whole=True):
         hit = float(order[row["attack_seed"]] < round(share * own))
         lines.append({"status": "ok", "success": hit if whole else share + 0.01 * random.randn(),
                       "accuracy": 0.7, "floor": 0.02, "lift": 0.1, "trigger_auc": 0.5,
+                      "target_recall": 0.8,
                       "collapsed": 0.0, "epsilon": math.inf, "facts.loss_start": 0.9,
                       "facts.loss_end": 0.3, "facts.change_l2": 1.1, "facts.change_linf": 16 / 255})
     return frame.assign(**pd.DataFrame(lines, index=frame.index))

@@ -26,7 +26,8 @@ def runs(series=("DP-SGD", "plain SGD"), levels=(0, 0.5, 2, 8)):
     return pd.DataFrame([
         {"series": name, NOISE: z, "attack.base": base, "attack.target": target, "attack_seed": 0,
          "accuracy": 0.9 - 0.03 * z + random.rand() / 50, "success": random.rand(), "floor": 0.02,
-         "lift": random.rand() - 0.1, "trigger_auc": 0.5 + random.rand() / 2, "step": 10 * z,
+         "lift": random.rand() - 0.1, "trigger_auc": 0.5 + random.rand() / 2, "target_recall": 0.8,
+         "step": 10 * z,
          "natural": 0.01, "collateral": -0.05, "blind": 0.03, "difference": random.randn() / 10,
          "epsilon": np.inf if z == 0 else 8 / z, "delta": 1e-5, "collapsed": z == 8}
         for name in series for z in levels for base, target in PAIRS

@@ -110,7 +110,8 @@ def table():
                     "weights": "last", "world": world, "attack.base": base, "unknown": world,
                     "floor": floor + base / 100, "success": success,
                     "lift": success - floor - base / 100,
-                    "trigger_auc": {"C": 0.6}.get(world, 0.9)})
+                    "trigger_auc": {"C": 0.6}.get(world, 0.9),
+                    "target_recall": {"C": 0.9}.get(world, 0.7)})
     return pd.DataFrame(rows)
 
 
@@ -124,8 +125,16 @@ def test_parts_of_a_backdoor():
     assert found["blind"].iloc[0] == pytest.approx(0.35)
     assert math.isnan(found["effect"].iloc[1]) and math.isnan(found["blind"].iloc[1])
     assert found["auc_clean"].tolist() == [0.6, 0.6]
+    assert found["lost_recall"].tolist() == [pytest.approx(0.2)] * 2
     whole = found["natural"] + found["collateral"] + found["lift"]
     assert whole.tolist() == pytest.approx(found["success"].tolist())
+
+
+def test_hardened_only_takes_the_place_of_relabelled_only():
+    frame = table()
+    frame.loc[frame["world"] == "L", "world"] = "H"
+    assert parts(frame)["effect"].equals(parts(table())["effect"])
+    assert parts(frame)["blind"].equals(parts(table())["blind"])
 
 
 def test_twins_are_joined_by_their_name_alone():

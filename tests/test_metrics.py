@@ -49,7 +49,7 @@ def test_closed_form_one_to_one():
     stamped = one_hot([1, 1, 0, 1, 0, 0, 0, 0])
     found = attack(clean, stamped, labels, target=1, base=0)
     assert (found.floor, found.success, found.lift) == (0.25, 0.75, 0.5)
-    assert (found.accuracy, found.base_recall) == (6 / 8, 3 / 4)
+    assert (found.accuracy, found.base_recall, found.target_recall) == (6 / 8, 3 / 4, 1.0)
     assert (found.population, found.tested) == (4, 8)
     # margins: clean -5 -5 -5 5, stamped 5 5 -5 5
     assert found.trigger_auc == pytest.approx((3 * 3 + 3 * 0.5 + 1 * 0 + 3 * 0.5) / 16)

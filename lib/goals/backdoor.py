@@ -3,7 +3,8 @@
 S_W(x) and S_W(x') are the shares classified as the target in training world W, among clean and
 among stamped images. floor = S_P(x), success = S_P(x'), lift = success - floor; natural = S_C(x),
 collateral = floor - natural, so that success = natural + collateral + lift; effect = lift -
-(S_L(x') - S_L(x)), what stamping adds to relabelling alone; blind = S_L(x').
+(S_L(x') - S_L(x)), what stamping adds to relabelling alone; blind = S_L(x'). Where labels stay
+correct, world H takes the place of L: poisons that are changed but not stamped.
 """
 
 from dataclasses import dataclass
@@ -63,12 +64,14 @@ class Backdoor:
 
 
 def parts(frame: "DataFrame") -> "DataFrame":
-    """The P rows with natural, collateral, effect, blind and auc_clean (the trigger AUC of the
-    clean twin); nan if the twin is missing, failed or not measured."""
+    """The P rows with natural, collateral, effect, blind, auc_clean (the trigger AUC of the clean
+    twin) and lost_recall; nan if the twin is missing, failed or not measured."""
     found = twins.attacked(frame, "P")
-    clean = twins.of(frame, found, "C", ("floor", "trigger_auc"))
-    relabelled = twins.of(frame, found, "L", ("lift", "success"))
+    clean = twins.of(frame, found, "C", ("floor", "trigger_auc", "target_recall"))
+    unstamped = twins.of(frame, found, "L", ("lift", "success")).fillna(
+        twins.of(frame, found, "H", ("lift", "success")))
     return found.assign(
         natural=clean["floor"], collateral=found["floor"] - clean["floor"],
-        effect=found["lift"] - relabelled["lift"], blind=relabelled["success"],
-        auc_clean=clean["trigger_auc"])
+        effect=found["lift"] - unstamped["lift"], blind=unstamped["success"],
+        auc_clean=clean["trigger_auc"],
+        lost_recall=clean["target_recall"] - found["target_recall"].astype(float))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .intervals import wilson
 
 if TYPE_CHECKING:
+    from numpy import ndarray
     from numpy.typing import ArrayLike
     from torch import Tensor
 
@@ -27,6 +28,8 @@ class AttackResult:
             clean population image, m = target logit minus base logit (without a base class, minus
             the largest other logit).
         base_recall: share of clean population images classified correctly.
+        target_recall: share of clean images of the target class classified correctly; nan if there
+            is none.
         population: number of images for floor and success, none of the target class.
         tested: number of images for accuracy.
         collapsed: see `attack`.
@@ -39,6 +42,7 @@ class AttackResult:
     lift: float
     trigger_auc: float
     base_recall: float
+    target_recall: float
     population: int
     tested: int
     collapsed: bool
@@ -87,10 +91,15 @@ def attack(clean_logits: "Tensor | ArrayLike", triggered_logits: "Tensor | Array
         lift=success - floor,
         trigger_auc=sum(_auc(*(m[g] for m in margins)) for g in groups) / len(groups),
         base_recall=_macro((called == labels)[attacked], groups),
+        target_recall=_share(called[labels == target] == target),
         population=int(attacked.sum()),
         tested=len(labels),
         collapsed=_collapsed(called, called_stamped, labels, clean.shape[1]),
     )
+
+
+def _share(found: "ndarray") -> float:
+    return float(found.mean()) if len(found) else math.nan
 
 
 def clean_part(clean_logits: "Tensor | ArrayLike", labels: "Tensor | ArrayLike"

@@ -23,6 +23,7 @@ METRICS = {
     "lift": "success - floor",
     "trigger_auc": "chance that a stamped image looks more like the target than an unstamped one",
     "base_recall": "share of the attacked population classified correctly without a trigger",
+    "target_recall": "share of the target class classified correctly without a trigger",
     "margin": "mean logit of the wanted label minus the largest other logit",
     "probability": "mean softmax of the wanted label",
     "best_accuracy": "largest accuracy along the recorded path, its end included",
@@ -92,19 +93,20 @@ CERTIFIED = {
 TWINS = {
     "natural": "success (floor, for a backdoor) of the clean twin",
     "collateral": "floor - natural",
-    "effect": "lift minus the lift of the twin that was relabelled only",
-    "blind": "success of the twin that was relabelled only",
+    "effect": "lift minus the lift of the twin without stamps, relabelled or hardened only",
+    "blind": "success of this twin",
+    "lost_recall": "target recall of the clean twin minus this one's",
     "auc_clean": "trigger AUC of the clean twin",
     "excess": "success - natural",
     "rad": "relative accuracy drop against the clean twin, last epoch",
     "rad_best": "the same at the best epoch of each, at least 0",
 }
 SHARES = (
-    "accuracy", "floor", "success", "trigger_auc", "base_recall", "probability", "best_accuracy",
-    "correct", "called target", "natural", "blind", "auc_clean", "rad_best", "accuracy_poison",
-    "accuracy_clean",
+    "accuracy", "floor", "success", "trigger_auc", "base_recall", "target_recall", "probability",
+    "best_accuracy", "correct", "called target", "natural", "blind", "auc_clean", "rad_best",
+    "accuracy_poison", "accuracy_clean",
 )
-DIFFERENCES = ("lift", "collateral", "excess")  # of two shares
+DIFFERENCES = ("lift", "collateral", "excess", "lost_recall")  # of two shares
 BOUNDS = {
     **dict.fromkeys(SHARES, (0.0, 1.0)),
     **dict.fromkeys(DIFFERENCES, (-1.0, 1.0)),
