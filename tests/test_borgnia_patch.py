@@ -150,6 +150,24 @@ def test_rows_have_their_arms_and_their_twins():
         "10%: CutMix", "100%: CutMix"]
 
 
+def test_a_defence_stands_beside_undefended_training_that_is_as_accurate():
+    whole = made_up(arms={NONE: ARMS[NONE], CUTMIX: ARMS[CUTMIX]}, spread=0.0)
+    short = made_up(arms={NONE: ARMS[NONE]}, spread=0.0, clean=0.7, success={(NONE, ALL): 0.5})
+    brief = short.assign(**{"training.epochs": 2.0}, key="brief-" + short["key"],
+                         twin="brief-" + short["twin"])
+    found = table1.prepared(whole)
+    both = table1.prepared(pd.concat([whole, brief], ignore_index=True))
+    apart = table1.as_accurate(found, both, [NONE, CUTMIX], (ALL,))
+    assert apart["difference"].to_numpy() == pytest.approx([0.13 - 0.97] * 8)  # the short one is
+    assert set(apart["instead"]) == {"10 epochs"}  # attacked less, and less accurate
+    even = both.assign(**{table1.CLEAN: 0.8})
+    apart = table1.as_accurate(found, even, [CUTMIX], (ALL,))
+    assert apart["difference"].to_numpy() == pytest.approx([0.13 - 0.5] * 8)
+    assert table1.as_accurate_finding(apart).endswith("(2 epochs).")
+    assert table1.as_accurate(found, both.iloc[:0], [CUTMIX]).empty
+    assert table1.as_accurate_finding(apart.iloc[:0]) == ""
+
+
 def test_the_papers_numbers_hold_its_claims():
     frame = made_up()
     assert [outcomes(name, frame) for name in ("I1", "I2", "I3", "I4")] == [

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from lib import figures, study, verdicts
-from lib.papers.hong import damage, fitted, indiscriminate, prototypes, rad, shaping, stopped
+from lib.papers.hong import damage, fitted, indiscriminate, prototypes, rad, stopped
 from lib.papers.hong.indiscriminate import FLIPS, SLAB, VANILLA
 from lib.study import measure
+from lib.verdicts import contrasts
 
 BASE = indiscriminate.base("strokes:1-7", train_size=400, test_size=200, epochs=4, batch_size=40,
                            lr=0.01)
@@ -174,8 +175,8 @@ def test_claims_on_rows_that_speak_against_them():
 def test_settings_are_chosen_on_other_draws():
     table = pd.DataFrame({"C 4": [0.0, 0.5, 0.5], "C 2": [0.4, 0.4, 0.4]})
     # each draw by the mean of the two others: the first sees C 4 at 0.5 and takes C 2
-    assert shaping.chosen(table, ["C 4", "C 2", "C 1"]).tolist() == [0.4, 0.5, 0.5]
-    assert shaping.chosen(table.iloc[:1], ["C 4"]) is None
+    assert contrasts.least_elsewhere(table, ["C 4", "C 2", "C 1"]).tolist() == [0.4, 0.5, 0.5]
+    assert contrasts.least_elsewhere(table.iloc[:1], ["C 4"]) is None
 
 
 def test_the_best_epoch_is_a_whole_one_whatever_else_was_measured(monkeypatch):

@@ -3,6 +3,7 @@ instance.
 """
 
 import math
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,21 @@ def paired(frame: "DataFrame", other: "DataFrame", column: str) -> "DataFrame":
         .reset_index()
     )
     return both.groupby(rows.unit(both))[["own", "other"]].mean()
+
+
+def least_elsewhere(table: "DataFrame", arms: Iterable[str]) -> "Series | None":
+    """For each instance (a line) the value of the arm (a column) that has the least mean over the
+    other instances, so that no instance chooses what it is judged by.
+
+    None with fewer than two instances, or without any of the arms.
+    """
+    import pandas as pd
+
+    whole = table[[name for name in arms if name in table]].dropna()
+    if len(whole) < 2 or not whole.shape[1]:
+        return None
+    best = {one: whole.drop(index=one).mean().idxmin() for one in whole.index}
+    return pd.Series({one: whole.at[one, name] for one, name in best.items()})
 
 
 def compare(part: Part, both: "DataFrame") -> "Series | ndarray":

@@ -56,6 +56,12 @@ def filters(victim: Run, poisons: int) -> Arms:
             NEIGHBOURS: victim.with_(defence=DeepKNN(2 * poisons))}
 
 
+def shorter(victim: Run, epochs: Iterable[float]) -> Arms:
+    """The undefended victim, trained for fewer epochs: what to compare a defence with that costs
+    accuracy."""
+    return {f"{NONE}, {count:g} epochs": victim.with_(training__epochs=count) for count in epochs}
+
+
 def poisons(records: int, *, share: float = TENTH, classes: int = 10) -> int:
     """Poisons in a share of one of `classes` equal classes."""
     return round(share * records / classes)

@@ -186,6 +186,51 @@ def against_none(found: "DataFrame", arms: Iterable[str], shares: Iterable[float
     return pd.DataFrame(lines, columns=["than", ARM, SHARE, "pair", "difference"])
 
 
+def as_accurate(found: "DataFrame", undefended: "DataFrame", arms: Iterable[str],
+                shares: Iterable[float] = (TENTH, ALL)) -> "DataFrame":
+    """For `figures.contrasts`: each arm minus undefended training that is at least as accurate
+    without poison, pair by pair.
+
+    undefended: `prepared` rows of several lengths, see `patching.shorter`. Of these counts the one
+    that is attacked least in the *other* pairs. Arms that no length matches are left out.
+    """
+    import pandas as pd
+
+    arms, names = list(arms), ["than", ARM, SHARE, "pair", "difference", "instead"]
+    parts = [_beside(at(found, share, arm), at(undefended, share, NONE)).assign(**{
+        "than": f"{share:.0%}: {arm}", ARM: arm, SHARE: share})
+        for share in shares for arm in arms if arm != NONE]
+    return pd.concat([part[names] for part in parts if len(part)] or [
+        pd.DataFrame(columns=names)], ignore_index=True)
+
+
+def _beside(own: "DataFrame", undefended: "DataFrame") -> "DataFrame":
+    """pair, difference and `instead`, the length that attacks least over all pairs."""
+    import pandas as pd
+
+    lengths = {f"{epochs:g} epochs": one for epochs, one in undefended.groupby("training.epochs")
+               if _clean(one) >= _clean(own)}
+    table = pd.DataFrame({name: rows.per_unit(one, "success") for name, one in lengths.items()})
+    least = contrasts.least_elsewhere(table, lengths)
+    if least is None:
+        return pd.DataFrame()
+    apart = (rows.per_unit(own, "success") - least).dropna()
+    return pd.DataFrame({"pair": apart.index, "difference": apart.to_numpy(),
+                         "instead": table.mean().idxmin()})
+
+
+def _clean(own: "DataFrame") -> float:
+    """Mean clean accuracy, each clean training once; NaN without any."""
+    return own.drop_duplicates("init_seed")[CLEAN].astype(float).mean()
+
+
+def as_accurate_finding(apart: "DataFrame") -> str:
+    """In words: each arm against training that is as accurate, and which that is."""
+    said = [f"{name}: {judgement.points(own['difference'].to_numpy(float))} points"
+            f" ({own['instead'].iloc[0]})" for name, own in apart.groupby("than", sort=False)]
+    return f"{'; '.join(said)}." if said else ""
+
+
 def finding(found: "DataFrame", arms: Iterable[str], shares: Iterable[float] = (TENTH, ALL)
             ) -> str:
     """In words: success of the undefended model, and what each arm changes."""

@@ -19,9 +19,8 @@ from lib.papers.hong.search import (
     TRIES,
     natural,
 )
-from lib.papers.hong.shaping import chosen
 from lib.papers.hong.targeted import TABLE_NOISE, VANILLA, Setting
-from lib.verdicts import judgement
+from lib.verdicts import contrasts, judgement
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -127,7 +126,7 @@ def twins(found: "DataFrame", rule: str = PAPER) -> "DataFrame":
     parts = []
     for arm in [name for name in wide if name not in plain and CROSSED not in name]:
         able = [name for name in plain if clean[name] >= clean[arm]]
-        other = chosen(wide, able)
+        other = contrasts.least_elsewhere(wide, able)
         if other is None:
             continue
         apart = (wide[arm] - other).dropna()

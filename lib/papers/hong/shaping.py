@@ -14,6 +14,7 @@ from lib.papers.hong.indiscriminate import FLIPS, SLAB, VANILLA
 from lib.papers.hong.rad import OWN, RELEASED, STATED
 from lib.verdicts import contrasts, judgement, rows
 from lib.verdicts.claim import Claim, Frames, Measurement, Part
+from lib.verdicts.contrasts import least_elsewhere
 from lib.verdicts.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def clipping_helps(frames: Frames, claim: Claim) -> Measurement:
     """G6: flipped labels, clipped models against vanilla ones."""
     def statistic(part: Part, tables: Tables) -> "Series | None":
         table = tables[FLIPS]
-        own = _of(table, CLIP) if part.name == "difference" else chosen(table, HELPFUL)
+        own = _of(table, CLIP) if part.name == "difference" else least_elsewhere(table, HELPFUL)
         return _compare(part, own, _of(table, VANILLA))
     return _measure(frames, claim, statistic, control=flips_hurt)
 
@@ -49,7 +50,7 @@ def noise_helps(frames: Frames, claim: Claim) -> Measurement:
     def statistic(part: Part, tables: Tables) -> "Series | None":
         table = tables[FLIPS]
         noisy = [name for name in table.columns if str(name).startswith(f"{CLIP}, noise")]
-        return _compare(part, chosen(table, noisy), _of(table, CLIP))
+        return _compare(part, least_elsewhere(table, noisy), _of(table, CLIP))
     return _measure(frames, claim, statistic, control=flips_hurt)
 
 
@@ -58,27 +59,13 @@ def clipping_stops_slab(frames: Frames, claim: Claim) -> Measurement:
     def statistic(part: Part, tables: Tables) -> "Series | None":
         table = tables[SLAB]
         norms = [name for name in table.columns if _clips_alone(str(name))]
-        own = _of(table, SMALLER) if part.name == "worse" else chosen(table, norms)
+        own = _of(table, SMALLER) if part.name == "worse" else least_elsewhere(table, norms)
         return _compare(part, own, _of(table, VANILLA))
     return _measure(frames, claim, statistic, control=slab_hurts)
 
 
 def _clips_alone(name: str) -> bool:
     return name.startswith("C ") and "noise" not in name
-
-
-def chosen(table: "DataFrame", names: "list[str] | tuple[str, ...]") -> "Series | None":
-    """For each draw the RAD of the arm that has the least mean RAD in the other draws.
-
-    None with fewer than two draws, or without any of the arms.
-    """
-    import pandas as pd
-
-    whole = table[[name for name in names if name in table]].dropna()
-    if len(whole) < 2 or not whole.shape[1]:
-        return None
-    best = {draw: whole.drop(index=draw).mean().idxmin() for draw in whole.index}
-    return pd.Series({draw: whole.at[draw, name] for draw, name in best.items()})
 
 
 def _of(table: "DataFrame", name: str) -> "Series | None":
