@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -144,7 +145,7 @@ def test_the_histogram_counts_every_record_once():
     for kind, mask in (("poison", data.mask), ("other", ~data.mask)):
         tens = [value.item() / math.log(10) for value in logs[mask]]
         expected = [sum(low <= ten < high for ten in tens)
-                    for low, high in zip(edges, edges[1:], strict=False)]
+                    for low, high in pairwise(edges)]
         assert kept[kind] == expected and sum(kept[kind]) == int(mask.sum())
 
 
