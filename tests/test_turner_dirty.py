@@ -23,10 +23,10 @@ VICTIM = victims.small()
 # ---- victims
 
 def test_the_target_classes_follow_from_the_rule():
-    assert victims.PAIRS == ((2, 4), (3, 5), (7, 0)) and victims.TARGETS == (4, 5, 0)
+    assert victims.PAIRS == ((2, 4), (3, 5), (7, 0)) and victims.TARGET_CLASSES == (4, 5, 0)
     assert sorted(victims.RANKED) == sorted(patching.PAIRS)
     assert victims.RANKED[3] == (9, 6)  # frog
-    assert [victims.class_name("cifar10-jpeg", one) for one in victims.TARGETS] == [
+    assert [victims.class_name("cifar10-jpeg", one) for one in victims.TARGET_CLASSES] == [
         "deer", "dog", "airplane"]
     assert victims.class_name("mnist", 4) == "4"
 

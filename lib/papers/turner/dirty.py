@@ -28,6 +28,7 @@ HIDDEN = 100 / RECORDS  # share of the set that is poison in figure 3.1
 ATTACK, FILTER = "badnets", "label_probability"
 POISONS, SHARE, CLASS = "poisons", "share of the set", "target class"
 FOUND = "poisons found of 100"
+COSTS = {"success": "attack success", "lift": "lift", "error": "error on clean images"}
 INSPECTED = {"records": "records", "removed": "inspected", "poisons": "poisons", "found": "found",
              "expected": "by chance", "precision": "precision", "recall": "recall",
              "enrichment": "times chance", "auc": "AUC", "detector_accuracy": "detector accuracy"}
@@ -46,7 +47,7 @@ def poisons(victim: Run, shares: Iterable[float] = victims.ALL_SHARES) -> list[i
     return sorted({*found, PRINTED}) if max(found) >= PRINTED else sorted(found)
 
 
-def attacked(victim: Run, counts: Iterable[int], *, targets: Iterable[int] = victims.TARGETS,
+def attacked(victim: Run, counts: Iterable[int], *, targets: Iterable[int] = victims.TARGET_CLASSES,
              seeds: int | None = 3, names: str = "PC") -> list[Run]:
     """Figure 2.1: the victim with each number of poisons for each target class, in the named
     worlds. Targets of one seed share their clean training."""
@@ -179,16 +180,17 @@ def inspection_finding(frame: "DataFrame") -> str:
             f" poisons; chance finds {chance:.1f}.")
 
 
-def removal(frame: "DataFrame", *, columns: Iterable[str] = ("success", "lift", "accuracy")
-            ) -> "DataFrame":
-    """For `figures.contrasts`: with the filter minus without, a line a target class and measure.
+def removal(frame: "DataFrame") -> "DataFrame":
+    """For `figures.contrasts`: with the filter minus without, a line a target class and measure
+    (`COSTS`, of all of which less is better).
 
     frame: of `prepared`, with the undefended rows beside the same public images.
     """
     import pandas as pd
 
+    frame = frame.assign(error=1 - frame["accuracy"].astype(float))
     own, none = ranked(frame), rows.undefended(frame[frame["public"].gt(0)])
-    lines = [(column, pair, both["own"] - both["other"]) for column in columns
+    lines = [(name, pair, both["own"] - both["other"]) for column, name in COSTS.items()
              for pair, both in contrasts.paired(own, none, column).iterrows()]
     return pd.DataFrame(lines, columns=["measure", "pair", "difference"])
 

@@ -1,4 +1,4 @@
-"""Figures of notebook 30: mislabelled poisons, success by their number, and what the filter sees."""
+"""Figures of notebook 30: mislabelled poisons, success by their number, what the filter sees."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 SIDES = ("no backdoor", "the trigger is learnt")
-DRAWN = {"success": "attack success [% of stamped images of other classes]\n(lower is better)",
-         "accuracy": "clean accuracy [% of test images]\n(higher is better)"}
+DRAWN = {"success": "attack success (lower is better)\n[% of other classes' images]",
+         "accuracy": "clean accuracy (higher is better)\n[% of test images]"}
 NO_DATA = "these pictures need the data set, which is not at hand"
 NO_ROWS = "not measured"
 
@@ -94,7 +94,7 @@ def headline(published: "DataFrame") -> Headline:
         "dirty-headline",
         figures.contrasts(data, by="than", value="lift", better="lower", sides=SIDES,
                           xlabel="stamped images called target, minus without the stamp",
-                          dots="target classes"),
+                          dots="classes"),
         data,
         "What the trigger adds to the share of other classes' images that is called target (lift),"
         f" by the number of mislabelled training images: {shown[dirty.CLASS].nunique()} target"

@@ -30,7 +30,7 @@ SINGLED_OUT = (0, 4, 5, 6)  # airplane, deer, dog, frog
 RANKED = (*(pair for pair in patching.PAIRS if pair[1] in SINGLED_OUT),
           *(pair for pair in patching.PAIRS if pair[1] not in SINGLED_OUT))
 PAIRS = RANKED[:3]  # (source, target): bird to deer, cat to dog, horse to airplane
-TARGETS = tuple(target for _, target in PAIRS)
+TARGET_CLASSES = tuple(target for _, target in PAIRS)
 SHARES = (0.015, 0.06, 0.25)  # of the target class, of those that the thesis has
 ALL_SHARES = (0.004, 0.015, 0.06, 0.25, 1.0)  # 20, 75, 300, 1,250 and 5,000 of 5,000 images
 CLASSES = 10
