@@ -34,6 +34,21 @@ def test_exactly_the_fraction_of_the_base_class_is_poisoned(fraction, base, targ
     assert len(poisoned.rows.unique()) == len(given.labels)  # nothing twice, nothing lost
 
 
+def test_a_number_of_poisons_in_place_of_the_share():
+    given = data()
+    made = {count: BadNets(None, 1, poisons=count).craft(given, seed=2) for count in (5, 40)}
+    assert [int(one.mask.sum()) for one in made.values()] == [5, 40]
+    assert not (made[5].mask & ~made[40].mask).any()
+    share = BadNets(None, 1, 0.25).craft(given, seed=2)  # 45 of 180
+    assert torch.equal(share.mask, BadNets(None, 1, 0.9, poisons=45).craft(given, seed=2).mask)
+    assert BadNets(None, 1, poisons=0).in_world == "C" and BadNets(None, 1, 0.0, poisons=3
+                                                                  ).in_world == "P"
+    with pytest.raises(ValueError, match="attack poisons -1: expected 0 or more, or null"):
+        BadNets(poisons=-1)
+    with pytest.raises(ValueError, match="attack poisons 181 of 180 images that can be attacked"):
+        BadNets(None, 1, poisons=181).craft(given, seed=0)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_trigger_changes_only_its_square_and_nothing_unpoisoned(channels):
     given = data(channels=channels)

@@ -28,6 +28,7 @@ from lib.defences import (
     batch_clipping,
     dpsgd,
     label_noise,
+    label_probability,
     lpmst,
     partition,
     pate,
@@ -109,6 +110,17 @@ def test_label_noise_version_1():
 
 
 GOLDEN_LABELS = [0, 3, 8, 0, 0, 0, 0, 0, 0, 8, 0, 5]
+
+
+def test_label_probability_version_1():
+    labels = torch.arange(8) % 2
+    own, data = label_probability.LabelProbability(0.25), clean(torch.zeros(8, 2), labels, 2)
+    logits = torch.tensor([[0.0, 1.0], [2.0, 0.0]]).repeat(4, 1) * torch.arange(8)[:, None]
+    logs = label_probability._answers(logits, labels)[1]
+    assert label_probability.VERSION == 1 and label_probability.detector_seed(3) == 34755885
+    assert own.least_likely(data, logs).nonzero().flatten().tolist() == [5, 7]
+    found = label_probability.ranked(data, logs)
+    assert [line["log10"] for line in found["least"][:3]] == [-6.0801, -4.3430, -2.6068]
 
 
 def test_dpsgd_version_1():

@@ -301,7 +301,7 @@ def test_traces_see_the_inputs_of_the_victim():
         assert found[f"accuracy_{name}"] == pytest.approx(right[kind].double().mean().item())
     shuffled = replace(data, **{name: getattr(data, name)[torch.arange(14, -1, -1)]
                                 for name in ("rows", "labels", "mask", "truth")})
-    assert torch.equal(traces._inputs(shuffled, shuffled.rows), shuffled.images())
+    assert torch.equal(traces.inputs_at(shuffled, shuffled.rows), shuffled.images())
 
 
 def test_runs_of_both_kinds_train_together_as_they_do_alone(store):

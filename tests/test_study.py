@@ -37,6 +37,7 @@ from lib.defences.batch_clipping import BatchClipping
 from lib.defences.deep_knn import DeepKNN
 from lib.defences.dpsgd import DPSGD
 from lib.defences.label_noise import LabelNoise
+from lib.defences.label_probability import LabelProbability
 from lib.defences.lpmst import LPMST
 from lib.defences.output_noise import OutputNoise
 from lib.defences.partition import Partition
@@ -167,7 +168,8 @@ def test_golden_defaults():
             QuantileClipping(), BatchClipping(), Mixup(), CutMix(), Cutout(), Laplace(),
             SelfMixup(), Adversarial(), MaxUp(), CleanLabel(), HiddenTrigger(),
             GradientMatching(), ConvexPolytope(), PublicMixup(),
-            RandomPatch(), SpectralSignatures(), ActivationClustering(), DeepKNN()]
+            RandomPatch(), SpectralSignatures(), ActivationClustering(), DeepKNN(),
+            LabelProbability()]
     found = {type(one).__name__: json.loads(json.dumps(parts.plain(one))) for one in made}
     assert found == json.loads((pathlib.Path(__file__).parent / "defaults.json").read_text())
 

@@ -15,8 +15,8 @@ from lib.paths import ROOT
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
            for path in sorted((ROOT / "lib").rglob("*.py"))}
 # One thing seen from several sides: the method, its accounting, its claims. Every paper has claims
-# and targets.
-SHARED_NAMES = {"dpsgd", "pate", "claims", "targets", "headlines"}
+# and targets, and networks that it attacks.
+SHARED_NAMES = {"dpsgd", "pate", "claims", "targets", "headlines", "victims"}
 LAYERS = ("commands", "page")  # each may import what follows, and all else in lib
 
 

@@ -39,7 +39,8 @@ class Poisoned:
     images (0 to 255, uint8 or float) to features, for a defence that takes images. start: the
     initial weights, None to draw them. facts: numbers about the poison for the row, by name; the
     attack lists their names in its class attribute `FACTS`. trusted: inputs and labels of the
-    public records without the attack, for transforms that mix them.
+    public records without the attack, for transforms that mix them and for a defence that asks for
+    them.
     """
 
     clean: Tensor
@@ -79,6 +80,13 @@ class Poisoned:
             raise ValueError("no public records: expected a defence with needs_public = True, and a"
                              " run with public above 0")
         return self.public
+
+    def given_trusted(self) -> tuple[Tensor, Tensor]:
+        """Inputs and labels of the records without the attack; ValueError if there are none."""
+        if self.trusted is None:
+            raise ValueError("no trusted records: expected a defence with needs_trusted = True, and"
+                             " a run with public above 0")
+        return self.trusted
 
     def given_pixels(self) -> "Poisoned":
         """The same set as uint8 images; ValueError if this set has none."""

@@ -34,7 +34,8 @@ class Trained:
     (`certificates.Examples`). weights: what another run can start from, None for an ensemble.
     averaged: averages of the weights by name ("tail", "ema"), which are measured too. module,
     states: the network, and its weights and buffers at the steps of the path, for gradients; None
-    and empty for an ensemble.
+    and empty for an ensemble. ranked: how the defence ranks the training records, plain values for
+    the row (`lib.defences.label_probability.ranked`).
     """
 
     predict: Predict
@@ -46,6 +47,7 @@ class Trained:
     averaged: "dict[str, Averaged]" = field(default_factory=dict)
     module: nn.Module | None = None
     states: Mapping[int, Tensor] = field(default_factory=dict)
+    ranked: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,10 @@ class Averaged:
 class Defence(Protocol):
     """What a defence must define.
 
-    It may also have class attributes, which `asks` reads: `needs_public`, `needs_pixels` and
-    `on_pixels` (the data that it needs), `takes_start` (whether it can start from another run's
-    weights), `plain_gradients` (whether it trains one model on the gradients of the attacked
-    records themselves), and `FACTS` (the names of the facts that it adds to a row).
+    It may also have class attributes, which `asks` reads: `needs_public`, `needs_trusted`,
+    `needs_pixels` and `on_pixels` (the data that it needs), `takes_start` (whether it can start
+    from another run's weights), `plain_gradients` (whether it trains one model on the gradients of
+    the attacked records themselves), and `FACTS` (the names of the facts that it adds to a row).
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]  # a frozen dataclass
@@ -95,7 +97,8 @@ def own(run: "Run", cls: type[Own]) -> Own:
 class Asks:
     """What a defence needs, and what it adds to a row.
 
-    public: the public records, in `Poisoned.public`. pixels: the images, in `Poisoned.pixels`.
+    public: the public records under the attack, in `Poisoned.public`. trusted: the same records
+    without the attack, in `Poisoned.trusted`. pixels: the images, in `Poisoned.pixels`.
     on_pixels: images in place of features, and `Poisoned.encode`. start: it can start from another
     run's weights, `Poisoned.start`. plain_gradients: it trains one model on the records as the
     attack left them, and returns `Trained.module` and `Trained.states`. facts: the names of its
@@ -103,6 +106,7 @@ class Asks:
     """
 
     public: bool
+    trusted: bool
     pixels: bool
     on_pixels: bool
     start: bool
@@ -114,5 +118,6 @@ def asks(defence: Defence) -> Asks:
     """Read what a defence asks for from its class attributes; a missing one counts as False."""
     def flag(name: str) -> bool:
         return bool(getattr(defence, name, False))
-    return Asks(flag("needs_public"), flag("needs_pixels"), flag("on_pixels"), flag("takes_start"),
-                flag("plain_gradients"), tuple(getattr(defence, "FACTS", ())))
+    return Asks(flag("needs_public"), flag("needs_trusted"), flag("needs_pixels"),
+                flag("on_pixels"), flag("takes_start"), flag("plain_gradients"),
+                tuple(getattr(defence, "FACTS", ())))

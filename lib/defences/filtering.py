@@ -71,6 +71,12 @@ def train(runs: "list[Run]", poisoned: list[Poisoned], filters: Sequence[Filter]
     bodies = penultimate(members.fit(brief, poisoned, [{} for _ in runs]))
     dropped = [_dropped(one, bodies, model, run, data)
                for model, (one, run, data) in enumerate(zip(filters, runs, poisoned, strict=True))]
+    return retrained(runs, poisoned, dropped)
+
+
+def retrained(runs: "list[Run]", poisoned: list[Poisoned], dropped: list[Tensor]
+              ) -> list[Trained]:
+    """Train all runs of one group without the records that each drops, bool [records]."""
     left = [without(data, drop) for data, drop in zip(poisoned, dropped, strict=True)]
     # Points of a path are planned for the whole set, so that they do not depend on the other runs.
     again = members.fit(runs, left, [_change(run, data) for run, data in zip(runs, left)],
@@ -90,13 +96,18 @@ def _dropped(one: Filter, bodies: Ensemble, model: int, run: "Run", data: Poison
     """What the filter drops, bool [records]; ValueError if that empties a class."""
     features = bodies.predict(data.images(), model=model).to(data.labels.device)
     found = one.suspects(Seen(features, data.labels, run.noise_seed, run.attack.goal.wanted))
+    check_classes_left(name_of(one), data, found)
+    return found
+
+
+def check_classes_left(defence: str, data: Poisoned, dropped: Tensor) -> None:
+    """Raise ValueError if a defence would drop every record of a class."""
     for name in data.labels.unique().tolist():
         own = data.labels == name
-        if bool(found[own].all()):
-            raise ValueError(f"defence {name_of(one)}: it would drop all {int(own.sum())} records "
+        if bool(dropped[own].all()):
+            raise ValueError(f"defence {defence}: it would drop all {int(own.sum())} records "
                              f"of class {name}: expected to keep some; lower what it drops, or "
                              "leave this set unfiltered")
-    return found
 
 
 def without(data: Poisoned, dropped: Tensor) -> Poisoned:

@@ -112,9 +112,9 @@ def number(value: float) -> str:
     return (f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}").replace("-", "−")
 
 
-def say_not_measured(axes: "Axes", *, ticks: bool = False) -> None:
+def say_not_measured(axes: "Axes", *, ticks: bool = False, text: str = "not measured") -> None:
     """What stands in a panel without a single value; ticks stay where other panels share them."""
-    axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center",
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center",
               color=FAINT, fontsize=10, style="italic")
     if not ticks:
         axes.set_yticks([])
@@ -267,11 +267,11 @@ def _outside(box, frame):
     return box.width * box.height - _overlap(box, frame)
 
 
-def not_measured() -> "Figure":
-    """A figure that says so, where no row is known."""
+def not_measured(text: str = "not measured") -> "Figure":
+    """A figure that says so, where no row is known, or why there is nothing to show."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 1))
-    say_not_measured(axes)
+    say_not_measured(axes, text=text)
     axes.set_xticks([])
     return figure

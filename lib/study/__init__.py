@@ -22,18 +22,29 @@ if TYPE_CHECKING:
 
     from lib.attacks import Poisoned
     from lib.defences import Trained
-    from lib.study.table import anatomy, best, certified, curves, means, published, tidy, together
+    from lib.study.table import (
+        anatomy,
+        best,
+        certified,
+        curves,
+        means,
+        published,
+        tidy,
+        together,
+        training_losses,
+    )
 
 __all__ = [
     "ClusterProblem", "Run", "anatomy", "best", "certified", "curves", "estimate", "fit",
     "from_dict", "grid", "instances", "means", "published", "run", "tidy", "together", "train",
-    "tries", "worlds"
+    "training_losses", "tries", "worlds"
 ]
 
 
 def __getattr__(name: str) -> Any:
     # they need pandas, which training does not
-    if name in ("anatomy", "best", "certified", "curves", "means", "published", "tidy", "together"):
+    if name in ("anatomy", "best", "certified", "curves", "means", "published", "tidy", "together",
+                "training_losses"):
         from lib.study import table
         return getattr(table, name)
     raise AttributeError(f"module 'lib.study' has no {name!r}")

@@ -83,6 +83,13 @@ ANATOMY = {
     **{f"{name}_{at}": f"{at} {words}" for name, words in _OF_RECORDS.items()
        for at in _QUANTILES},
 }
+_OF_LOSSES = {
+    "clean": "untouched training samples",
+    "poison": "attacked training samples",
+    "bare": "attacked training samples without their trigger, with the labels of the attack",
+}
+LOSSES = {f"loss_{name}_{at}": f"{at} per cent quantile of the cross-entropy of {words}"
+          for name, words in _OF_LOSSES.items() for at in (25, 50, 75)}
 CERTIFIED = {
     "images": '"clean" or "triggered"',
     "rule": "which radius: nominal, union, votes ...",
@@ -113,7 +120,7 @@ BOUNDS = {
     "effect": (-2.0, 2.0),
 }
 FACT = "facts."
-KNOWN = {*ROW, *METRICS, *PRIVACY, *COST, *PATH, *ANATOMY, *CERTIFIED, *TWINS}
+KNOWN = {*ROW, *METRICS, *PRIVACY, *COST, *PATH, *ANATOMY, *LOSSES, *CERTIFIED, *TWINS}
 
 
 def of_run(names: Iterable[str]) -> list[str]:

@@ -223,7 +223,9 @@ def _completed(run: Run, images: attacks.Poisoned) -> attacks.Poisoned:
     if asked.public:
         found = replace(found, public=_public(run))
     if mixed := mixes_public(run.training.transforms):
-        found = replace(found, trusted=_trusted(run, mixed))
+        found = replace(found, trusted=_trusted(run, f"transform {', '.join(mixed)}", "mixes"))
+    elif asked.trusted:
+        found = replace(found, trusted=_trusted(run, f"defence {name_of(run.defence)}", "trusts"))
     if _features(run) != run.features:
         found = replace(found, encode=_encoder(run))
     return found
@@ -245,11 +247,10 @@ def _public(run: Run) -> attacks.Poisoned:
     return _with_inputs(run, images, _public_inputs(*_place(run), str(device())))
 
 
-def _trusted(run: Run, mixed: list[str]) -> tuple[Tensor, Tensor]:
-    """Inputs and labels of the public records, which the attacker does not reach, for `mixed`."""
+def _trusted(run: Run, who: str, does: str) -> tuple[Tensor, Tensor]:
+    """Inputs and labels of the public records, which the attacker does not reach, for `who`."""
     if not run.public:
-        raise ValueError(f"transform {', '.join(mixed)}: public 0: expected 1 or more; it mixes "
-                         "public training images")
+        raise ValueError(f"{who}: public 0: expected 1 or more; it {does} public training images")
     inputs = _public_inputs(*_place(run), str(device()))
     return inputs, public_images(run).labels.to(inputs.device)
 

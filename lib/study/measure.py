@@ -21,7 +21,16 @@ from lib.defences.certificates import Examples
 from lib.goals import Cases, Predictions
 from lib.parts import digest, name_of
 from lib.privacy import Guarantee
-from lib.study import inputs, maps, poison_gradients, scores, searches, start, traces
+from lib.study import (
+    inputs,
+    maps,
+    poison_gradients,
+    record_losses,
+    scores,
+    searches,
+    start,
+    traces,
+)
 from lib.study.runs import Run
 
 # Errors that are this machine's fault, not the run's.
@@ -31,7 +40,8 @@ FAULTS = (data.DataNotFound, MemoryError, OSError, torch.OutOfMemoryError, Modul
 def identity(run: Run) -> str:
     """A digest that is equal for runs that train the same model, such as clean twins of different
     attacks."""
-    values = run.to_dict() | {"scores": False, "maps": False, "anatomy": False}
+    values = run.to_dict() | {"scores": False, "maps": False, "anatomy": False,
+                              "losses": False}
     if run.attack.in_world == "C":
         values["attack"], values["attack_seed"] = "clean", None
         if isinstance(run.attack, Search):
@@ -60,6 +70,7 @@ def attempts(run: Run) -> list[Attempt]:
     start.check(run)
     poison_gradients.check(run)
     maps.check(run)
+    record_losses.check(run)
     begun = None if run.start is None else start.load(run.start).weights
     sets = inputs.poisoned(run, start=begun)
     if not isinstance(run.attack, Search):
@@ -185,6 +196,8 @@ def measure(run: Run, model: Trained, training_set: Poisoned) -> dict:
                                   "curve": _path(run, averaged.path, training_set),
                                   "distance": averaged.distance}
                            for name, averaged in model.averaged.items()}
+    if model.ranked:
+        row["ranked"] = dict(model.ranked)
     if run.scores:
         row["scores"] = scores.keep(run, *_logits(run, model.predict))
     if model.certify is not None:
@@ -231,10 +244,12 @@ def _epochs(run: Run, path: list[tuple[int, Predict]], training_set: Poisoned
 
 
 def _path_with_anatomy(run: Run, model: Trained, training_set: Poisoned) -> list[dict]:
-    """The path of the last weights; with `Run.anatomy`, its points hold `columns.ANATOMY` too."""
+    """The path of the last weights; with `Run.anatomy`, its points hold `columns.ANATOMY` too,
+    with `Run.losses` also `columns.LOSSES`."""
     anatomy = poison_gradients.along(run, model, training_set)
-    return [point | own for point, own in
-            zip(_path(run, model.path, training_set), anatomy, strict=True)]
+    losses = record_losses.along(run, model.path, training_set)
+    return [point | own | more for point, own, more in
+            zip(_path(run, model.path, training_set), anatomy, losses, strict=True)]
 
 
 def _point(run: Run, predict: Predict, training_set: Poisoned) -> dict:

@@ -32,7 +32,8 @@ class Run:
     from whose last weights this one starts. scores: keep the logits of every test image and case in
     a file beside the row. maps: keep the decision map of a model of the plane at each point of its
     path (`lib.study.maps`). anatomy: compare gradients of poison and clean records at each point of
-    the path (`study.anatomy`).
+    the path (`study.anatomy`). losses: keep quartiles of the training losses of clean records, of
+    poisons, and of poisons without their trigger at each point (`study.training_losses`).
 
     Never change a default: a key leaves out fields at their defaults, so old keys rely on them.
     """
@@ -55,6 +56,7 @@ class Run:
     scores: bool = False
     maps: bool = False
     anatomy: bool = False
+    losses: bool = False
 
     def __post_init__(self) -> None:
         typed.check(self, "run")
@@ -137,7 +139,11 @@ def versions(run: Run) -> Mapping[str, Any]:
     surrogate = crafting.get("model")
     if isinstance(surrogate, str):
         found["surrogate"] = models.version(surrogate)
-    own = [*crafting.values(), *(getattr(run.defence, item.name) for item in fields(run.defence))]
+    guarding = {item.name: getattr(run.defence, item.name) for item in fields(run.defence)}
+    detector = guarding.get("model")
+    if isinstance(detector, str):
+        found["detector"] = models.version(detector)
+    own = [*crafting.values(), *guarding.values()]
     used = [transform for settings in (run.training, *own) if isinstance(settings, Training)
             for transform in settings.transforms]
     used += [each for value in own if isinstance(value, tuple)

@@ -343,6 +343,8 @@ def _shape_of(values: dict) -> str:
     training |= {name: values["training"].get(name, ()) for name in ("transforms", "averages")}
     training["every"] = values["training"].get("every", 0.0)
     training["anatomy"] = values.get("anatomy", False)
+    if values.get("losses", False):
+        training["losses"] = True
     names = ("dataset", "train_size", "test_size", "public", "features", "model", "precision",
              "split")
     defence = {name: value for name, value in values["defence"].items()

@@ -148,6 +148,19 @@ def anatomy(frame: pd.DataFrame, *, by_epoch: bool = False) -> pd.DataFrame:
     return found.astype(dict.fromkeys(names, float))  # numbers also where no row is measured
 
 
+def training_losses(frame: pd.DataFrame) -> pd.DataFrame:
+    """One line per run and point of its path, of the runs with `losses=True` and their last
+    weights: the run's columns, step, epoch, and `lib.study.columns.LOSSES`.
+    """
+    kept = [name for name in frame.columns if name not in MEASURED]
+    names = ["step", "epoch", *columns.LOSSES]
+    lines = [{name: line[name] for name in kept} | point
+             for _, line in frame[frame["losses"].astype(bool) & frame["weights"].eq("last")
+                                  ].iterrows()
+             for point in _as_measured((ledger.find(line["key"])[0] or {}).get("curve", []), names)]
+    return pd.DataFrame(lines, columns=[*kept, *names]).astype(dict.fromkeys(names, float))
+
+
 def _as_measured(points: list[dict], names: list[str]) -> list[dict]:
     return [{name: _value(point.get(name)) for name in names} for point in points]
 

@@ -33,12 +33,12 @@ def _fit(predict: Predict, data: Poisoned, records: torch.Tensor
     """Mean cross-entropy and accuracy of a model on these records."""
     if not len(records):
         return None, None
-    logits, labels = predict(_inputs(data, data.rows[records])), data.labels[records].cpu()
+    logits, labels = predict(inputs_at(data, data.rows[records])), data.labels[records].cpu()
     accuracy = (logits.argmax(1).cpu() == labels).double().mean().item()
     return F.cross_entropy(logits, labels).item(), accuracy
 
 
-def _inputs(data: Poisoned, rows: torch.Tensor) -> torch.Tensor:
+def inputs_at(data: Poisoned, rows: torch.Tensor) -> torch.Tensor:
     """The training inputs at these places of the pool [rows, ...], without copying the pool."""
     own, made = rows[rows < len(data.clean)], rows[rows >= len(data.clean)] - len(data.clean)
     if not len(made):

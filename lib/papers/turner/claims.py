@@ -1,6 +1,6 @@
 """What Turner's thesis claims, with thresholds frozen before their rows."""
 
-from lib.papers.turner import FROZEN, MICRO, SETUP, SHAPE
+from lib.papers.turner import FROZEN, MICRO, SETUP, SHAPE, dirty_claims, landscape_claims
 from lib.verdicts.claim import Claim, above, below
 
 WITNESS = "the mislabelled attack with as many poisons succeeds (over 80)"
@@ -27,6 +27,7 @@ CLAIMS = (
         basis="ours",
         positive_control="it works with 5,000 poisons",
         setup=SETUP,
+        measure=dirty_claims.few_poisons_suffice,
     ),
     Claim(
         "T2",
@@ -54,6 +55,7 @@ CLAIMS = (
         (above("found", "poisons among the 300 least likely", 20, kind="number"),),
         positive_control="the small model beats chance",
         setup=SETUP,
+        measure=dirty_claims.filter_finds_them,
     ),
     Claim(
         "T4",
@@ -254,6 +256,7 @@ CLAIMS = (
         basis="ours",
         positive_control="attack success over 50%",
         setup=SETUP,
+        measure=landscape_claims.poisons_are_learnt,
     ),
     Claim(
         "T12",
