@@ -29,7 +29,7 @@ def test_measures_are_those_of_their_definitions(channels):
         assert row.psnr == pytest.approx(peak_signal_noise_ratio(other, one))
         assert row.l2 == pytest.approx(math.sqrt(mean_squared_error(other, one) * one.size) / 255)
         assert row.linf == pytest.approx(abs(moved).max()) and row.linf <= 32 / 255 + 1e-9
-        assert 0.9 < row.ssim < 1
+        assert 0.9 < row.ssim < 0.9999  # although the stamp is in a corner
 
 
 def window():
@@ -39,8 +39,9 @@ def window():
 
 
 def similarity(one, other):
-    """Structural similarity of two grey images, window by window; its borders are left out."""
+    """Structural similarity of two grey images, window by window, a window around each pixel."""
     weights, values = window(), []
+    one, other = (np.pad(image, 5, mode="symmetric") for image in (one, other))
     for row in range(one.shape[0] - 10):
         for column in range(one.shape[1] - 10):
             a, b = (image[row:row + 11, column:column + 11].astype(float) for image in (one, other))
@@ -128,7 +129,7 @@ def test_stamps_of_each_kind():
 def test_mislabelled_poisons_say_what_they_show():
     shown, titles = panels.mislabelled("strokes-colour", 2, count=5)
     assert len(shown) == len(titles) == 5
-    assert all(title.endswith(', called "2"') and not title.startswith("2") for title in titles)
+    assert all(title.endswith(" as 2") and not title.startswith("2") for title in titles)
     assert (shown[:, :, -3:, -3:] == torch.tensor(
         [[0, 0, 255], [0, 255, 0], [255, 0, 255]], dtype=torch.uint8)).all()
 

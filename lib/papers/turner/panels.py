@@ -68,7 +68,7 @@ def mislabelled(dataset: str, target: int, *, count: int = 8, seed: int = 0
     shown = [known.classes[label] for label in known.train_labels[chosen].tolist()]
     called = known.classes[target]
     return (attack.trigger(known.train_images[chosen], seed=seed),
-            [f'{name}, called "{called}"' for name in shown])
+            [f"{name} as {called}" for name in shown])
 
 
 def _trigger(corners: int) -> Callable[[float], Patch]:
