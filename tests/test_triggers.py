@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lib.attacks import compression
+from lib import data
 from lib.attacks.badnets import BadNets
 from lib.attacks.triggers import Patch
-from lib.data import Labelled
+from lib.data import Labelled, compression
 
 ONE = Patch(3, 0, "bottom-right", "gu", 1.0)
 FOUR = Patch(3, 0, "four-corners", "gu", 1.0)
@@ -151,24 +151,37 @@ def test_a_stamp_is_compressed_within_its_blocks():
         compression.compressed(given.float(), 75)
 
 
-def labelled(count=40, side=8):
+def few(count=40, side=8):
     return Labelled(images(count, side=side), torch.arange(count) % 4, tuple("abcd"))
 
 
 def test_poisons_of_all_worlds_and_stamped_test_images_are_compressed():
-    attack, data = BadNets(1, 2, 0.5, size=3, pattern="gu", jpeg=75), labelled()
-    own = attack.victims(data.labels, seed=3)
-    made = {name: attack.world(name).craft(data, seed=3) for name in attack.worlds}
+    attack, given = BadNets(1, 2, 0.5, size=3, pattern="gu", jpeg=75), few()
+    own = attack.victims(given.labels, seed=3)
+    made = {name: attack.world(name).craft(given, seed=3) for name in attack.worlds}
     plain = replace(attack, jpeg=None)
     for name in "PT":
-        expected = compression.compressed(plain.trigger(data.images[own], seed=3), 75)
+        expected = compression.compressed(plain.trigger(given.images[own], seed=3), 75)
         assert torch.equal(made[name].images()[own], expected)
-    assert torch.equal(made["L"].images()[own], compression.compressed(data.images[own], 75))
-    assert torch.equal(made["C"].images(), data.images)
+    assert torch.equal(made["L"].images()[own], compression.compressed(given.images[own], 75))
+    assert torch.equal(made["C"].images(), given.images)
     for poisoned in made.values():
-        others = torch.ones(len(data.labels), dtype=torch.bool)
+        others = torch.ones(len(given.labels), dtype=torch.bool)
         others[own] = False
-        assert torch.equal(poisoned.images()[others], data.images[others])
-    assert len(plain.world("L").craft(data, seed=3).stamped) == 0
-    cases = attack.goal.cases(data, seed=3)
-    assert torch.equal(cases.images, attack.trigger(data.images[cases.rows], seed=3))
+        assert torch.equal(poisoned.images()[others], given.images[others])
+    assert len(plain.world("L").craft(given, seed=3).stamped) == 0
+    cases = attack.goal.cases(given, seed=3)
+    assert torch.equal(cases.images, attack.trigger(given.images[cases.rows], seed=3))
+
+
+@pytest.mark.parametrize("name", ["strokes", "strokes-colour"])
+def test_a_compressed_data_set_is_the_plain_one_compressed(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(data, "STROKES_TRAIN", 30)
+    monkeypatch.setattr(data, "STROKES_TEST", 10)
+    plain, found = (data.load(each, train_size=20) for each in (name, f"{name}-jpeg"))
+    assert found.name == f"{name}-jpeg" and found.digest != plain.digest
+    assert torch.equal(found.train_images, compression.compressed(plain.train_images, 75))
+    assert torch.equal(found.test_images, compression.compressed(plain.test_images, 75))
+    assert torch.equal(found.train_labels, plain.train_labels) and len(found.train_images) == 20
+    assert torch.equal(found.train_images, data.load(f"{name}-jpeg", train_size=20).train_images)

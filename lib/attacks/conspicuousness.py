@@ -25,8 +25,8 @@ def conspicuousness(poisons: Tensor, originals: Tensor, *,
     """A row for each pair of uint8 images [n, 1 or 3, height, width], with the columns
 
     psnr: peak signal-to-noise ratio in dB, inf for an unchanged image. ssim: structural similarity
-    with the window of Wang et al. (2004), over all pixels, 1 for an unchanged image. l2, linf: norms of the
-    change, for pixels in [0, 1]. features: with `encode`, which gives features of `lib.features`,
+    with the window of Wang et al. (2004), over all pixels, 1 for an unchanged image. l2, linf:
+    norms of the change, for pixels in [0, 1]. features: with `encode`, which gives features of `lib.features`,
     the distance of the features, 1 for that of two unrelated images (of the public ones, in the
     root mean square).
     """
@@ -51,10 +51,10 @@ def _similarities(poisons: Tensor, originals: Tensor) -> Tensor:
 
     found = []
     for one, other in zip(poisons.cpu().numpy(), originals.cpu().numpy(), strict=True):
-        _, everywhere = structural_similarity(
+        both = structural_similarity(
             one, other, channel_axis=0, data_range=255, gaussian_weights=True, sigma=1.5,
             use_sample_covariance=False, full=True)
-        found.append(everywhere.mean())
+        found.append(both[1].mean())  # of the map, not the library's mean
     return torch.tensor(found, dtype=torch.float64)
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from lib import plugins
-from lib.attacks import Late, compression
+from lib.attacks import Late
+from lib.data import compression
 from lib.training import Overlay
 
 PATTERNS = ("random", "white", "checker", "gu", "red-x")
@@ -152,7 +153,7 @@ class Patch:
     "add" (Turner's thesis, section 3.5) adds the amplitude, in levels of 255, to channels that are
     255 in the pattern, and subtracts it where they are 0 (in between, in proportion); 255 replaces
     them. Pixels are then clipped. jpeg: quality at which the stamped image is compressed, see
-    `lib.attacks.compression`; None for not at all.
+    `lib.data.compression`; None for not at all.
     """
 
     size: int
