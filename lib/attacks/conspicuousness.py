@@ -26,9 +26,9 @@ def conspicuousness(poisons: Tensor, originals: Tensor, *,
 
     psnr: peak signal-to-noise ratio in dB, inf for an unchanged image. ssim: structural similarity
     with the window of Wang et al. (2004), over all pixels, 1 for an unchanged image. l2, linf:
-    norms of the change, for pixels in [0, 1]. features: with `encode`, which gives features of `lib.features`,
-    the distance of the features, 1 for that of two unrelated images (of the public ones, in the
-    root mean square).
+    norms of the change, for pixels in [0, 1]. features: with `encode`, which gives features of
+    `lib.features`, the distance of the features, 1 for that of two unrelated images (of the public
+    ones, in the root mean square).
     """
     from pandas import DataFrame
 
