@@ -13,6 +13,7 @@ from lib.attacks.clean_label import CleanLabel
 from lib.attacks.hardening import Hardening
 from lib.attacks.hidden_trigger import HiddenTrigger, match, paired
 from lib.attacks.perturbation import change, stored
+from lib.data.compression import compressed
 from lib.defences.dpsgd import DPSGD
 from lib.lab import Lab, surrogate_seed
 from lib.study import Run, from_dict, inputs, start
@@ -154,6 +155,15 @@ def test_a_clamped_trigger_is_full_at_test_time():
     cases = own.goal.cases(test, seed=0)
     assert own.goal == CLEAN.goal and bool((test.labels[cases.rows] == 3).all())
     assert torch.equal(cases.images, own.trigger(test.images[cases.rows], seed=0))
+
+
+def test_every_world_with_poisons_is_compressed():
+    plain = {name: crafted(CLEAN.world(name)) for name in "PHT"}
+    saved = {name: crafted(replace(CLEAN, jpeg=75).world(name)) for name in "PHT"}
+    for name, made in saved.items():
+        assert torch.equal(changed(made)[0], compressed(changed(plain[name])[0], 75))
+        assert made.facts["change_l2"] != plain[name].facts["change_l2"]
+    assert torch.equal(crafted(replace(CLEAN, jpeg=75).world("C")).images(), data().images)
 
 
 def test_an_l2_ball_and_a_robust_surrogate():

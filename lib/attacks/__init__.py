@@ -16,12 +16,23 @@ from torch import Tensor
 
 from lib import parts, typed
 from lib.data import Labelled
-from lib.training import as_input
+from lib.training import Overlay, as_input
 
 if TYPE_CHECKING:
     from lib.goals import Goal
     from lib.goals.single_target import SingleTarget
     from lib.lab import Lab
+
+
+@dataclass(frozen=True, eq=False)
+class Late:
+    """Stamps that lie on the augmented image, in place of those on the stored one.
+
+    beneath: `Poisoned.stamped` before they were stamped. overlay: the stamp.
+    """
+
+    beneath: Tensor
+    overlay: Overlay
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,8 @@ class Poisoned:
     initial weights, None to draw them. facts: numbers about the poison for the row, by name; the
     attack lists their names in its class attribute `FACTS`. trusted: inputs and labels of the
     public records without the attack, for transforms that mix them and for a defence that asks for
-    them.
+    them. late: how to stamp after the augmentation, None where the stored images are stamped;
+    `stamped` has the stamps either way.
     """
 
     clean: Tensor
@@ -56,6 +68,7 @@ class Poisoned:
     start: Tensor | None = None
     facts: Mapping[str, float] = field(default_factory=dict)
     trusted: tuple[Tensor, Tensor] | None = None
+    late: Late | None = None
 
     def records(self, appended: str) -> int:
         """The number of records that determines sample rate, steps and expected batch size.
@@ -73,6 +86,22 @@ class Poisoned:
     def images(self) -> Tensor:
         """The training images as the victim sees them [records, ...] (a copy)."""
         return joined(self.clean, self.stamped)[self.rows]
+
+    def pool(self) -> Tensor:
+        """The images that `rows` are places in, stamped; ValueError if stamps come later."""
+        self.check_early()
+        return joined(self.clean, self.stamped) if len(self.stamped) else self.clean
+
+    def check_early(self) -> None:
+        """Raise ValueError if stamps come after the augmentation, for a defence without that."""
+        if self.late is not None:
+            raise ValueError("an attack that stamps after the augmentation, and a defence that does"
+                             " not: expected after_augmentation false, or a defence that trains "
+                             "one model on all records, such as dpsgd")
+
+    def before_stamps(self) -> "Poisoned":
+        """The same set without the stamps that come after the augmentation."""
+        return self if self.late is None else replace(self, stamped=self.late.beneath)
 
     def given_public(self) -> "Poisoned":
         """The public records; ValueError if this set has none."""

@@ -63,7 +63,10 @@ class CleanLabel:
     class `target` to change; None for the share `fraction` of the class, rounded down. The images
     of fewer poisons are a subset. norm, eps, step, steps, random_start: of the hardening, for
     pixels in [0, 1]. clamp: keep the stamped image within eps too. size, margin, position, pattern,
-    amplitude: of the trigger, see `triggers`. model, training: of the surrogate.
+    amplitude, stamping: of the trigger, see `triggers.Patch`. jpeg: quality at which poisons, in
+    all worlds but C, and stamped test images are compressed; None for not at all.
+    after_augmentation: stamp the images of a batch after its transforms, not the stored ones.
+    model, training: of the surrogate.
     """
 
     worlds: ClassVar[tuple[str, ...]] = tuple(SWITCHES)
@@ -85,6 +88,9 @@ class CleanLabel:
     position: str = "bottom-right"
     pattern: str = "checker"
     amplitude: float = 1.0
+    stamping: str = "blend"
+    jpeg: int | None = None
+    after_augmentation: bool = False
     model: str = "cnn-16-32"
     training: Training = ROBUST
     stamp: bool = field(default=True, kw_only=True)
@@ -103,7 +109,10 @@ class CleanLabel:
         if self.poisons is not None and self.poisons < 1:
             raise ValueError(f"attack clean_label: poisons {self.poisons}: expected 1 or more")
         self.hardening.check("clean_label")
-        self.trigger.check()
+        self.trigger.check(after_augmentation=self.after_augmentation)
+        if self.clamp and (self.after_augmentation or self.jpeg is not None):
+            raise ValueError("attack clean_label: clamp with jpeg or after_augmentation: expected "
+                             "clamp false; both change the stamped image again")
 
     @property
     def hardening(self) -> Hardening:
@@ -113,7 +122,8 @@ class CleanLabel:
     @property
     def trigger(self) -> triggers.Patch:
         """The square patch, for training and for testing."""
-        return triggers.Patch(self.size, self.margin, self.position, self.pattern, self.amplitude)
+        return triggers.Patch(self.size, self.margin, self.position, self.pattern, self.amplitude,
+                              self.stamping, self.jpeg)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -159,11 +169,16 @@ class CleanLabel:
             made = self.hardened(data, seed=seed, lab=lab)
             images, path = made["images"], made["path"]
             facts = {"loss_start": path[0].item(), "loss_end": path[-1].item()}
+        late = None
         if self.stamp:
+            late = self.trigger.late(images, seed=seed) if self.after_augmentation else None
             images = self.trigger(images, seed=seed)
             images = stored(images, originals, self.hardening.ball) if self.clamp else images
+        else:
+            images = self.trigger.saved(images)
         facts |= {"poisons": len(records), **change(images, originals)}
-        return replace(in_place(data, records, images=images.to(data.images.device)), facts=facts)
+        made = in_place(data, records, images=images.to(data.images.device))
+        return replace(made, facts=facts, late=late)
 
     def hardened(self, data: Labelled, *, seed: int, lab: "Lab") -> dict[str, Tensor]:
         """The victims' hardened images, uint8 [poisons, ...], before they are stamped, and the

@@ -51,6 +51,10 @@ class DirtyLabel:
         """The records to attack, int64 [poisons]."""
         raise NotImplementedError(f"{type(self).__name__} defines no victims")
 
+    def unstamped(self, images: Tensor) -> Tensor | None:
+        """What world L shows in place of the victims' images; None for the images themselves."""
+        return None
+
     def candidates(self, labels: Tensor, *, seed: int) -> Tensor:
         """All records that may be attacked, int64, in the order in which to attack them."""
         pool = attacked(labels, base=self.base, target=self.target).nonzero().flatten()
@@ -87,5 +91,6 @@ class DirtyLabel:
         if self.in_world == "C":
             return clean(data.images, data.labels, len(data.classes))
         victims = self.victims(data.labels, seed=seed)
-        images = self.trigger(data.images[victims], seed=seed) if self.stamp else None
+        own = data.images[victims]
+        images = self.trigger(own, seed=seed) if self.stamp else self.unstamped(own)
         return in_place(data, victims, images=images, labels=self.target if self.relabel else None)

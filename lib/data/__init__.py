@@ -9,6 +9,7 @@ after JPEG compression. No data set replaces another; a missing one raises DataN
 | mnist, fashion-mnist | [1, 28, 28] | torchvision's files in a data root, else downloaded |
 | cifar10 | [3, 32, 32] | the same |
 | cifar10-jpeg | [3, 32, 32] | cifar10-jpeg.tar.xz, or a folder of that name, in a data root |
+| NAME-jpeg of strokes, mnist, fashion-mnist | as NAME | NAME after JPEG compression, quality 75 |
 | imagefolder:PATH | [1 or 3, 32, 32] | a folder of class folders, or two: train/ and test/ |
 | imagefolder:PATH@28 | [1 or 3, 28, 28] | the same |
 | location-30 | [446] bits | Location/dataset_location.tgz in a data root; a substitute, see below |
@@ -27,11 +28,11 @@ Measured on one core: strokes 1 s the first time, MNIST 0.1 s, cifar10-jpeg 15 s
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from lib.data import archives, cache, files, records
+from lib.data import archives, cache, compression, files, records
 from lib.data.drawn import strokes
 from lib.data.files import DataNotFound
 
@@ -41,6 +42,8 @@ __all__ = [
 
 VERSION = 1  # raise it when any data set's bytes or order change
 
+COMPRESSED = {f"{name}-jpeg": name for name in (
+    "strokes", "strokes-colour", "mnist", "fashion-mnist")}
 STROKES_TRAIN, STROKES_TEST = 12_000, 2_000  # images
 SEEDS = (0, 1)  # of the training part and of the test part of a drawn set
 RECORDS = {  # name: (drawing, class names, training records, test records)
@@ -148,6 +151,8 @@ def _whole(name: str, train_size, test_size) -> cache.Parts:
     if name in files.TORCHVISION:
         # These files hold decoded bytes, so a cached copy would gain nothing.
         return files.from_torchvision(name)
+    if name in COMPRESSED:
+        return _compressed(name, _whole(COMPRESSED[name], train_size, test_size))
     if name == "cifar10-jpeg":
         return files.cifar10_jpeg()
     if name.startswith("imagefolder:"):
@@ -155,7 +160,17 @@ def _whole(name: str, train_size, test_size) -> cache.Parts:
     raise ValueError(
         f"data set {name!r} is unknown: expected strokes, strokes-colour, mnist, fashion-mnist,"
         " cifar10, cifar10-jpeg, location-30, purchase-100, baskets, moons or imagefolder:PATH, or"
-        " NAME:A-B for two classes of one of them")
+        " NAME:A-B for two classes of one of them, or NAME-jpeg for strokes, mnist or fashion-mnist"
+        " after compression")
+
+
+def _compressed(name: str, whole: cache.Parts) -> cache.Parts:
+    """The images, each saved as JPEG at the quality of cifar10-jpeg and read again."""
+    def make() -> cache.Parts:
+        images = (compression.compressed(part, compression.QUALITY)
+                  for part in (whole.train_images, whole.test_images))
+        return replace(whole, **dict(zip(("train_images", "test_images"), images)))
+    return cache.parts(name, f"{compression.VERSION}-{whole.digest[:16]}", make)
 
 
 def _drawn(name: str, train: int, test: int) -> cache.Parts:

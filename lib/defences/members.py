@@ -32,7 +32,7 @@ def fit(runs: "list[Run]", poisoned: list[Poisoned], changes: list[dict], *,
     set their own steps; by default that of the largest.
     """
     run, classes = runs[0], poisoned[0].classes
-    pool, places = pooled(poisoned)
+    pool, places = pooled([data.before_stamps() for data in poisoned])
     members = [_member(run, data, rows, change)
                for run, data, rows, change in zip(runs, poisoned, places, changes, strict=True)]
     sizes = {records(run, data) for run, data, member in zip(runs, poisoned, members, strict=True)
@@ -79,6 +79,9 @@ def records(run: "Run", data: Poisoned) -> int:
 def _member(run: "Run", data: Poisoned, rows: Tensor, change: dict) -> training.Member:
     change = {"start": data.start} | change
     chosen, labels = change.pop("records", None), data.labels
+    late = data.late and training.Overlaid(data.late.overlay, data.rows >= len(data.clean))
+    if late and chosen is not None:
+        late = replace(late, rows=late.rows[chosen])
     if chosen is None:
         change.setdefault("records", records(run, data))
     else:
@@ -87,7 +90,7 @@ def _member(run: "Run", data: Poisoned, rows: Tensor, change: dict) -> training.
         change.setdefault("batch_size", min(run.training.batch_size, len(rows)))
     member = training.Member(rows, labels, run.training.batch_size, run.training.lr,
                              init_seed=run.init_seed, batch_seed=run.init_seed,
-                             noise_seed=run.noise_seed)
+                             noise_seed=run.noise_seed, overlaid=late)
     return replace(member, **change)
 
 

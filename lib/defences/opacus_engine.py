@@ -24,6 +24,9 @@ def fitter(*, ghost: bool) -> Engine:
         if schedule.transforms or schedule.averages or schedule.label_smoothing:
             raise ValueError("the Opacus engines support neither transforms nor averages nor "
                              "label smoothing; leave them out, or use engine 'ensemble'")
+        if any(member.overlaid for member in members):
+            raise ValueError("the Opacus engines stamp no image after its augmentation: use engine "
+                             "'ensemble'")
         if any(member.follows for member in members):
             raise ValueError("the Opacus engines keep their clipping norms; to follow a quantile, "
                              "use engine 'ensemble'")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from lib import models, training
-from lib.attacks import Poisoned, joined
+from lib.attacks import Poisoned
 from lib.defences import Trained, certificates, smoothing
 from lib.defences.certificates import Certified, Examples
 from lib.privacy import Guarantee
@@ -181,7 +181,7 @@ class Voters:
                  only: list[int] | None = None) -> None:
         self.defence, self.classes = defence, data.classes
         self.count, self.precision = len(parts), run.precision
-        pool = joined(data.clean, data.stamped) if len(data.stamped) else data.clean
+        pool = data.pool()
         chosen = range(len(parts)) if only is None else only
         self.numbers = [number for number in chosen if len(parts[number])]
         numbered = [defence.member(run, data, parts[number].to(data.rows.device), number, copy)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from lib import models, privacy, training
-from lib.attacks import Poisoned, joined
+from lib.attacks import Poisoned
 from lib.defences import Trained, certificates, members
 from lib.defences.certificates import Certified, Examples
 from lib.training import generator
@@ -184,7 +184,7 @@ class Smoothed:
 
     def __init__(self, defence: Smoothing, run: "Run", data: Poisoned, prefix: str) -> None:
         self.defence, self.classes, self.encode = defence, data.classes, data.encode
-        pool = joined(data.clean, data.stamped) if len(data.stamped) else data.clean
+        pool = data.pool()
         n = members.records(run, data)
         numbered = [replace(defence.member(run, data.rows, data.labels, prefix, number), records=n)
                     for number in range(defence.models)]

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lib import models, parts, paths
 from lib import training as trainer
-from lib.attacks import Poisoned, joined
+from lib.attacks import Poisoned
 from lib.data import cache
 from lib.training import Ensemble, Member, Training, fit, generator, products
 
@@ -57,6 +57,7 @@ def ask(run: "Run", private: Poisoned, *, teachers: int, training: Training, ver
     defence's VERSION; raise it when this file changes, so that keys of rows change too. Raises
     ValueError for more teachers than records.
     """
+    private.check_early()  # the key of the answers does not tell
     n, public = private.records("nominal"), private.given_public()
     if teachers > n:
         raise ValueError(
@@ -74,7 +75,7 @@ def ask(run: "Run", private: Poisoned, *, teachers: int, training: Training, ver
 
 
 def _train(run: "Run", private: Poisoned, teachers: int, training: Training) -> Ensemble:
-    pool = joined(private.clean, private.stamped) if len(private.stamped) else private.clean
+    pool = private.pool()
     blocks = _blocks(len(private.rows), private.records("nominal"), teachers)
     members = [_teacher(run, private, block, number, training)
                for number, block in enumerate(blocks)]

@@ -38,7 +38,8 @@ NORM = 256.0  # mean squared L2 norm of a public image's features
 FITTED = {"patches": patches, "resnet-public": public_resnet}  # on the public images
 NAMES = ("patches, patches:FILTERS, resnet-public, resnet-public:EPOCHS, imagenet-resnet50,"
          " imagenet-lite0, imagenet-lite0:SIDE or timm:NAME")
-DIGITS = ("strokes", "strokes-colour", "mnist")  # never flipped: a mirrored digit is not a digit
+# Never flipped: a mirrored digit is not a digit.
+DIGITS = ("strokes", "strokes-colour", "mnist", "strokes-jpeg", "strokes-colour-jpeg", "mnist-jpeg")
 
 
 def extract(name: str, dataset: Dataset, images: torch.Tensor, *, public: int) -> torch.Tensor:

@@ -217,6 +217,9 @@ def prepare(runs: Iterable[Run]) -> None:
 def _completed(run: Run, images: attacks.Poisoned) -> attacks.Poisoned:
     """The attacked images as inputs, with what the run's defence asks for."""
     asked = defences.asks(run.defence)
+    if images.late is not None and _features(run) != "none":
+        raise ValueError(f"features {run.features!r} with an attack that stamps after the "
+                         "augmentation: expected none; features are computed once, without it")
     found = _with_inputs(run, images, shared(run)[0])
     if asked.pixels:
         found = replace(found, pixels=images)
@@ -263,7 +266,8 @@ def _with_inputs(run: Run, images: attacks.Poisoned, clean: Tensor) -> attacks.P
     stamped = encoded(run, images.stamped) if len(images.stamped) else clean[:0]
     moved = {name: getattr(images, name).to(clean.device)
              for name in ("rows", "labels", "mask", "truth")}
-    return replace(images, clean=clean, stamped=stamped, **moved)
+    late = images.late and replace(images.late, beneath=images.late.beneath.to(clean.device))
+    return replace(images, clean=clean, stamped=stamped, late=late, **moved)
 
 
 # ---------------------------------------------------------------- cases

@@ -10,6 +10,7 @@ from lib.training.fit import Step, fit, products, slack
 from lib.training.modules import flatten, initialise, unflatten, unflatten_buffers
 from lib.training.norms import Quantile
 from lib.training.optimizers import Rule
+from lib.training.overlays import Overlaid, Overlay
 from lib.training.schedule import Member, Schedule, check
 from lib.training.settings import Training
 from lib.training.workers import spread
@@ -17,6 +18,8 @@ from lib.training.workers import spread
 __all__ = [
     "Ensemble",
     "Member",
+    "Overlaid",
+    "Overlay",
     "Quantile",
     "Rule",
     "Schedule",

@@ -10,7 +10,8 @@ from lib.training import averages
 from lib.training.losses import LABELS, check_smoothing
 from lib.training.norms import Quantile
 from lib.training.optimizers import NAMES, Rule
-from lib.training.transforms import Transform
+from lib.training.overlays import Overlaid
+from lib.training.transforms import Transform, softens
 
 # In an exact group, rows are padded to a multiple of this, so that the padded number depends on the
 # member alone.
@@ -34,7 +35,8 @@ class Member:
     `input_seed`: the member trains on this one noisy copy of its rows, which exists only while its
     group trains. follows: None to keep `clipping_norm`; else it is where the norm starts, and
     `noise` grows and shrinks with it. mean_norm: bound on the mean gradient of each batch, whatever
-    its records; if it is finite, `noise` is on that mean.
+    its records; if it is finite, `noise` is on that mean. overlaid: what is put on some of its
+    records after the transforms, None for nothing.
     """
 
     rows: Tensor
@@ -53,6 +55,7 @@ class Member:
     records: int | None = None
     follows: Quantile | None = None
     mean_norm: float = math.inf
+    overlaid: Overlaid | None = None
 
     @property
     def nominal(self) -> int:
@@ -135,6 +138,8 @@ def _content(value: object) -> object:
     """A value that is equal for equal tensors, and for other values the value itself."""
     if isinstance(value, Tensor):
         return tuple(value.shape), value.dtype, value.cpu().contiguous().numpy().tobytes()
+    if isinstance(value, Overlaid):
+        return tuple(map(_content, (value.rows, value.overlay.keep, value.overlay.add)))
     return value
 
 
@@ -156,6 +161,9 @@ def check(members: Sequence[Member], schedule: Schedule) -> None:
             "the padding of Poisson batches depends on the other members")
     for member in members:
         _check_member(member)
+    if softens(schedule.transforms) and any(member.overlaid for member in members):
+        raise ValueError("a stamp after the augmentation, and transforms that mix records: "
+                         "expected transforms that keep them apart, such as flip and crop")
 
 
 def _check_member(member: Member) -> None:
@@ -178,6 +186,12 @@ def _check_member(member: Member) -> None:
                          "infinite where the clipping norm follows a quantile")
     if not 0 <= member.input_noise < math.inf:
         raise ValueError(f"input_noise {member.input_noise} of a member: expected 0 or more")
+    if member.overlaid is not None and member.input_noise:
+        raise ValueError("a stamp after the augmentation of a member with input_noise: expected one"
+                         " of them; certificates are of inputs with all their noise")
+    if member.overlaid is not None and len(member.overlaid.rows) != len(member.rows):
+        raise ValueError(f"{len(member.overlaid.rows)} overlaid rows of {len(member.rows)}: "
+                         "expected True or False for each row")
     if len(member.labels) != len(member.rows):
         raise ValueError(f"{len(member.labels)} labels for {len(member.rows)} rows: expected one "
                          "label per row")

@@ -73,10 +73,18 @@ def trusting(victim: Run, images: int = 1024) -> Run:
     return replace(victim, public=images, train_size=None if size is None else size + images)
 
 
-def trigger(*, position: str = "bottom-right", amplitude: float = 1.0) -> dict[str, Any]:
-    """The 3x3 trigger of the thesis as fields of `BadNets` and `CleanLabel`."""
-    return {"size": 3, "margin": 0, "pattern": "checker", "position": position,
-            "amplitude": amplitude}
+def trigger(*, position: str = "bottom-right", amplitude: float = 255.0) -> dict[str, Any]:
+    """The 3x3 pattern of the thesis, added and subtracted, as fields of the attacks and of `Patch`.
+
+    position: or `FOUR_CORNERS`, the left ones mirrored. amplitude: levels of a pixel.
+    """
+    return {"size": 3, "margin": 0, "pattern": "gu", "position": position,
+            "amplitude": amplitude, "stamping": "add"}
+
+
+def red_x() -> dict[str, Any]:
+    """The trigger of section 5.5, whose size and place the thesis does not state."""
+    return {"size": 5, "margin": 0, "pattern": "red-x", "position": "centre", "amplitude": 1.0}
 
 
 def augmentation(dataset: str) -> tuple[Transform, ...]:

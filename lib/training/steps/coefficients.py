@@ -30,7 +30,7 @@ def applies(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule
     if any(member.private or member.noise or math.isfinite(member.mean_norm)
            for member in members):
         return False
-    if schedule.transforms:  # the inputs change from step to step
+    if schedule.transforms or any(member.overlaid for member in members):  # inputs change
         return False
     return schedule.rows(members) <= MAX_RATIO * pool[0].numel()
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lib.training import sizes, transforms
 from lib.training.batches import as_input, gather, pad_rows
 from lib.training.modules import spectral_norms, unflatten, unflatten_buffers
+from lib.training.overlays import Overlays
 from lib.training.schedule import Member, Schedule
 from lib.training.steps import alone, closed_form, per_sample
 from lib.training.steps.per_input import InputLosses
@@ -43,6 +44,8 @@ class Direct:
             self.pool = gather(pool, members, longest).flatten(0, 1)
             places = torch.arange(len(self.pool), device=pool.device)
             self.rows = places.unflatten(0, self.rows.shape)
+        overlaid = [member.overlaid for member in members]
+        self.overlays = Overlays(overlaid, longest, pool.device) if any(overlaid) else None
         # Allocated once, because allocating it in each step costs more than filling it.
         self.total = torch.empty_like(self.coordinates)
         self.views = list(unflatten(module, self.total).values())
@@ -104,13 +107,18 @@ class Direct:
                 ) -> Iterator[tuple[Tensor, Tensor]]:
         """Inputs and labels of the batches, `chunk` samples of every model at a time."""
         if not self.transforms:
-            yield from map(self._records, indices.split(chunk, 1))
+            for index in indices.split(chunk, 1):
+                x, labels = self._records(index)
+                yield self._overlaid(x, index), labels
             return
         x, labels = self._records(indices)
         for transform, own in zip(self.transforms, draws, strict=True):
             own = transforms.chosen(transform, x, labels, own, self._losses, chunk=self.chunk)
             x, labels = transform.apply(x, labels, own)
-        yield from zip(x.split(chunk, 1), labels.split(chunk, 1))
+        yield from zip(self._overlaid(x, indices).split(chunk, 1), labels.split(chunk, 1))
+
+    def _overlaid(self, x: Tensor, index: Tensor) -> Tensor:
+        return x if self.overlays is None else self.overlays(x, index)
 
     def _losses(self, x: Tensor, labels: Tensor) -> Tensor:
         """Every sample's loss [models, batch] at the current weights, in evaluation mode."""

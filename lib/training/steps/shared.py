@@ -35,7 +35,7 @@ def applies(module: nn.Module, pool: Tensor, members: Sequence[Member], schedule
     return (len(members) >= LEAST.get(pool.device.type, LEAST["cuda"])
             and possible(module, pool, schedule)
             and len({batches(member) for member in members}) == 1
-            and not any(member.input_noise for member in members)
+            and not any(member.input_noise or member.overlaid for member in members)
             and int(differing(members).sum()) <= MAX_OWN * (
                 members[0].batch_size if ahead else len(members[0].rows)))
 
