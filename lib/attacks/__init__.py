@@ -39,7 +39,9 @@ class Poisoned:
     images (0 to 255, uint8 or float) to features, for a defence that takes images. start: the
     initial weights, None to draw them. facts: numbers about the poison for the row, by name; the
     attack lists their names in its class attribute `FACTS`. trusted: inputs and labels of the
-    public records without the attack, for transforms that mix them.
+    public records without the attack, for transforms that mix them. views: the inputs [n, views,
+    ...] and [poisons, views, ...] of all views of clean and stamped, for a transform that uses one
+    of them in each visit.
     """
 
     clean: Tensor
@@ -55,6 +57,7 @@ class Poisoned:
     start: Tensor | None = None
     facts: Mapping[str, float] = field(default_factory=dict)
     trusted: tuple[Tensor, Tensor] | None = None
+    views: tuple[Tensor, Tensor] | None = None
 
     def records(self, appended: str) -> int:
         """The number of records that determines sample rate, steps and expected batch size.
