@@ -1,8 +1,9 @@
 """What Turner's thesis claims, with thresholds frozen before their rows."""
 
-from lib.papers.turner import FROZEN, MICRO, SETUP, SHAPE
+from lib.papers.turner import FROZEN, MICRO, SETUP, SHAPE, heads_claims
 from lib.verdicts.claim import Claim, above, below
 
+INSTANCES = 5  # of T15 and T16: draws of the poison, deer as the target; the thesis has one
 WITNESS = "the mislabelled attack with as many poisons succeeds (over 80)"
 
 CLAIMS = (
@@ -350,6 +351,8 @@ CLAIMS = (
         setup=FROZEN,
         control=0.5,
         notes=MICRO,
+        measure=heads_claims.noise_takes_most,
+        planned=INSTANCES,
     ),
     Claim(
         "T16",
@@ -368,5 +371,7 @@ CLAIMS = (
         setup=FROZEN,
         control=0.5,
         notes="clipping alone (noise 0) being better than SGD may be its larger effective step",
+        measure=heads_claims.both_fall,
+        planned=INSTANCES,
     ),
 )
