@@ -30,10 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame, Series
 
-STOPPED = "plain SGD, stopped as accurate"
 TRAINING, THAN, DIFFERENCE = "training", "than", "difference"
-AXES = {TURNED: "called deer with the trigger\n[% of the images not called deer without it]",
-        "accuracy": "clean accuracy [% of test images]"}
 DRAWN = (TRIGGER, KIND, ARM, NOISE, SHARE, UNIT, "accuracy", TURNED, "success", "lift")
 SIDES = ("clipping leaves less", "it leaves more")
 
@@ -79,7 +76,7 @@ def panels(found: "DataFrame", trigger: str) -> list[dict]:
     micro-batches, below per-sample clipping, each beside plain SGD."""
     own = found[found[TRIGGER].eq(trigger)].sort_values([KIND, NOISE], ascending=[False, True])
     return [{"frame": own[own[KIND].isin([kind, PLAIN])], "x": SHARE, "y": y, "series": ARM,
-             "xscale": "category", "instance": UNIT, "spread": "none", "ylabel": AXES[y],
+             "xscale": "category", "instance": UNIT, "spread": "none",
              "xlabel": "poisoned share of all images",
              "title": "micro-batches" if kind == MICRO else "per-sample clipping"}
             for kind in (MICRO, SAMPLES) for y in (TURNED, "accuracy")]
@@ -92,6 +89,7 @@ def table(found: "DataFrame", triggers: Iterable[str], *, share: float = SHOWN) 
 
     shown = {"accuracy, %": "accuracy", "not called deer before, %": TURNED,
              "not labelled deer, %": "success", "without the trigger, %": "floor",
+             "the same, clean training, %": "natural",
              "lift, points": "lift"}
     lines = []
     for trigger in triggers:
@@ -215,7 +213,7 @@ def by_epsilon(beside: "DataFrame", *, trigger: str = CORNERS) -> "DataFrame":
 def drawn_by_epsilon(data: "DataFrame") -> "Figure":
     """Success over epsilon, DP-SGD beside plain SGD stopped at the same accuracy."""
     return figures.sweep(data, x="epsilon", y=TURNED, series=TRAINING, xscale="category",
-                         instance=UNIT, spread="interval", ylabel=AXES[TURNED],
+                         instance=UNIT, spread="interval",
                          xlabel="ε of DP-SGD (δ 1e-5, add-remove); plain SGD: stopped as accurate")
 
 
