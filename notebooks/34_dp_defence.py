@@ -46,6 +46,8 @@ papers.headline("34_dp_defence")
 
 # %% tags=["setup"]
 test_size = None  # test images; None: all
+public = 2000  # the first training images are public: they standardise features, and no more
+fewer_seeds = 2  # draws of the poison, at shares other than 0.03
 precision = "fast"  # fast: the hardware may round the factors of matrix products; float32: never
 model = "mlp"  # on the features: a hidden layer of 64, with about the thesis's 74,000 parameters
 # views of each image, two crops and their mirrors, one of which each visit uses; [] for none
@@ -61,18 +63,18 @@ checkpoints = 12  # measurements along a training
 # step sees the same share of them, and a tenth of the epochs.
 
 # %% tags=["parameters"]
-dataset = "cifar10-jpeg"
-train_size, public = 12000, 2000  # the first are public: they standardise features, and no more
+dataset = "cifar10-jpeg"  # also strokes, which needs no download
+train_size = 12000  # training images, the public ones included
 features = "imagenet-lite0"  # of the frozen network, see lib.features
-batch_size, epochs = 400, 40.0  # the lot, and passes over the private images
+batch_size = 400  # the lot: expected size of a Poisson batch, or size of a shuffled one
+epochs = 40.0  # passes over the private images
 noises = [0.0, 0.3333, 0.6667, 1.0]  # noise multipliers z, clipping norm 1
-# learning rates: of plain SGD, of per-sample clipping, of micro-batches
-plain_rates = [0.003, 0.01, 0.03, 0.1]
-rates = [0.01, 0.03, 0.1, 0.3]
-micro_rates = [0.0003, 0.001, 0.003, 0.01]
-triggers = ["four corners", "red cross"]
+plain_rates = [0.003, 0.01, 0.03, 0.1]  # learning rates of plain SGD
+rates = [0.01, 0.03, 0.1, 0.3]  # of per-sample clipping
+micro_rates = [0.0003, 0.001, 0.003, 0.01]  # of micro-batches
+triggers = ["four corners", "red cross"]  # see lib.papers.turner.heads
 shares = [0.001, 0.003, 0.01, 0.1]  # poisoned, of all images, beside the 0.03 that is compared
-seeds, fewer_seeds = 5, 2  # draws of the poison: at 0.03, and at the other shares
+seeds = 5  # draws of the poison, at 0.03
 
 # %% [markdown]
 # A record is all of its views. They are made from its image alone, stamped or not, so that flips
