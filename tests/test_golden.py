@@ -30,6 +30,7 @@ from lib.defences import (
     label_noise,
     label_probability,
     lpmst,
+    micro_batches,
     partition,
     pate,
     quantile_clipping,
@@ -39,7 +40,7 @@ from lib.defences import (
 from lib.lab import Surrogate
 from lib.study import Run
 from lib.training import Member, Rule, Schedule, Training, generator
-from lib.training.transforms import adversarial, maxup, public_mixup
+from lib.training.transforms import adversarial, maxup, public_mixup, view
 from lib.training.transforms.crop import Crop
 from lib.training.transforms.flip import Flip
 from lib.training.transforms.mixup import Mixup
@@ -131,6 +132,26 @@ def test_dpsgd_version_1():
 def test_batch_clipping_version_1():
     mechanism = batch_clipping.BatchClipping(0.02, 0.5).mechanism()
     assert (batch_clipping.VERSION, mechanism) == (1, {"mean_norm": 0.5, "noise": 0.01})
+
+
+def test_micro_batches_version_1():
+    mechanism = micro_batches.MicroBatches(2.0, 0.5, 5).mechanism()
+    assert (micro_batches.VERSION, mechanism) == (1, {"mean_norm": 0.5, "micro_batches": 5,
+                                                      "noise": 1.0})
+    found = fitted(Rule("sgd", 0.9), **mechanism | {"noise": 0.1})
+    assert found.parameters[0, :3].tolist() == pytest.approx(GOLDEN_MEANS, abs=2e-5)
+
+
+def test_view_version_1():
+    images = torch.arange(12, dtype=torch.uint8).view(3, 1, 2, 2)
+    assert view.VERSION == 1 and view.corners_of(images, 2, 5).tolist() == GOLDEN_CORNERS
+    drawn = view.View().bank().draw(6, (8, ), generator("transforms", 0))["version"]
+    assert drawn.tolist() == GOLDEN_VIEWS
+
+
+GOLDEN_MEANS = [0.190931, -0.249704, -0.121615]
+GOLDEN_CORNERS = [[[1, 4], [2, 0]], [[1, 2], [2, 2]], [[2, 0], [1, 3]]]
+GOLDEN_VIEWS = [3, 3, 0, 2, 2, 1]
 
 
 def test_quantile_clipping_version_1():

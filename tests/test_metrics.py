@@ -56,6 +56,16 @@ def test_closed_form_one_to_one():
     assert found.as_dict()["lift"] == 0.5 and not found.collapsed
 
 
+def test_turned_leaves_out_what_was_called_target_before():
+    labels = np.array([0, 0, 0, 1, 1, 2, 2, 3])
+    clean = one_hot([0, 3, 0, 1, 1, 2, 3, 3])  # two images are called target as they are
+    stamped = one_hot([3, 3, 0, 3, 1, 3, 0, 3])  # one of these is turned away
+    found = attack(clean, stamped, labels, target=3)
+    assert found.turned == 3 / 5
+    assert attack(one_hot([3] * 8), stamped, labels, target=3).turned is None
+    assert attack(clean, stamped, labels, target=3, base=0).turned == 1 / 2
+
+
 def test_closed_form_all_to_one_counts_every_class_once():
     labels = np.array([0] * 10 + [1] * 2 + [3] * 7 + [2])
     stamped = one_hot([3] * 10 + [1] * 2 + [3] * 7 + [2])
@@ -136,7 +146,10 @@ def test_shares_stay_shares(model, base):
     for name in ("accuracy", "floor", "success", "trigger_auc", "base_recall"):
         assert 0 <= getattr(found, name) <= 1
     assert found.lift == found.success - found.floor
-    assert all(type(value) in (float, int, bool) for value in found.as_dict().values())
+    values = found.as_dict()
+    turned = values.pop("turned")
+    assert all(type(value) in (float, int, bool) for value in values.values())
+    assert (turned is None) if found.floor == 1 else 0 <= turned <= 1
 
 
 def test_loss_is_the_mean_cross_entropy():

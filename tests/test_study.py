@@ -39,6 +39,7 @@ from lib.defences.dpsgd import DPSGD
 from lib.defences.label_noise import LabelNoise
 from lib.defences.label_probability import LabelProbability
 from lib.defences.lpmst import LPMST
+from lib.defences.micro_batches import MicroBatches
 from lib.defences.output_noise import OutputNoise
 from lib.defences.partition import Partition
 from lib.defences.pate import PATE
@@ -57,6 +58,7 @@ from lib.training.transforms.maxup import MaxUp
 from lib.training.transforms.mixup import Mixup
 from lib.training.transforms.public_mixup import PublicMixup
 from lib.training.transforms.self_mixup import SelfMixup
+from lib.training.transforms.view import View
 
 GOLDEN_KEYS = ['1e9d981fdd18', 'b0818cdd02b2']
 
@@ -169,7 +171,7 @@ def test_golden_defaults():
             SelfMixup(), Adversarial(), MaxUp(), CleanLabel(), HiddenTrigger(),
             GradientMatching(), ConvexPolytope(), PublicMixup(),
             RandomPatch(), SpectralSignatures(), ActivationClustering(), DeepKNN(),
-            LabelProbability()]
+            LabelProbability(), MicroBatches(), View()]
     found = {type(one).__name__: json.loads(json.dumps(parts.plain(one))) for one in made}
     assert found == json.loads((pathlib.Path(__file__).parent / "defaults.json").read_text())
 

@@ -52,7 +52,8 @@ class Poisoned:
     attack lists their names in its class attribute `FACTS`. trusted: inputs and labels of the
     public records without the attack, for transforms that mix them and for a defence that asks for
     them. late: how to stamp after the augmentation, None where the stored images are stamped;
-    `stamped` has the stamps either way.
+    `stamped` has the stamps either way. views: the inputs [n, views, ...] and [poisons, views, ...]
+    of all views of clean and stamped, for a transform that uses one of them in each visit.
     """
 
     clean: Tensor
@@ -69,6 +70,7 @@ class Poisoned:
     facts: Mapping[str, float] = field(default_factory=dict)
     trusted: tuple[Tensor, Tensor] | None = None
     late: Late | None = None
+    views: tuple[Tensor, Tensor] | None = None
 
     def records(self, appended: str) -> int:
         """The number of records that determines sample rate, steps and expected batch size.

@@ -137,7 +137,7 @@ class DPSGD:
             return replace(nothing, epsilon=epsilon, adjacency="add-remove", accountant="pld",
                            note=grown)
         rows = n if rows is None else rows
-        epsilon = privacy.shuffled_epsilon(z, _most_uses(training, n, rows), self.delta)
+        epsilon = privacy.shuffled_epsilon(z, most_uses(training, n, rows), self.delta)
         notes = ("each record once an epoch, no amplification by sampling",
                  grown if rows == n else GROWN)
         note = "; ".join(filter(None, notes))
@@ -145,7 +145,7 @@ class DPSGD:
                        note=note)
 
 
-def _most_uses(training: Training, n: int, rows: int) -> int:
+def most_uses(training: Training, n: int, rows: int) -> int:
     """The largest number of times that a record is used.
 
     Batches grow with `rows`, so that an epoch keeps the number of steps of `n` nominal records, up

@@ -11,8 +11,9 @@ from torch import Tensor
 from lib import models, training
 from lib.attacks import Poisoned, joined
 from lib.defences import Averaged, Predict, Trained
+from lib.parts import name_of
 from lib.privacy import Guarantee
-from lib.training.transforms import Public, mixes_public
+from lib.training.transforms import NO_VIEWS, Public, Viewed, mixes_public, viewed
 
 if TYPE_CHECKING:
     from lib.study.runs import Run
@@ -32,7 +33,9 @@ def fit(runs: "list[Run]", poisoned: list[Poisoned], changes: list[dict], *,
     set their own steps; by default that of the largest.
     """
     run, classes = runs[0], poisoned[0].classes
-    pool, places = pooled([data.before_stamps() for data in poisoned])
+    view = viewed(run.training.transforms)
+    pool, places = (pooled([data.before_stamps() for data in poisoned]) if view is None
+                    else pooled_views(poisoned, view))
     members = [_member(run, data, rows, change)
                for run, data, rows, change in zip(runs, poisoned, places, changes, strict=True)]
     sizes = {records(run, data) for run, data, member in zip(runs, poisoned, members, strict=True)
@@ -48,10 +51,14 @@ def fit(runs: "list[Run]", poisoned: list[Poisoned], changes: list[dict], *,
 
 
 def bound(schedule: training.Schedule, poisoned: Sequence[Poisoned]) -> training.Schedule:
-    """The schedule with the public records that its transforms mix, which a group shares.
+    """The schedule with what its transforms wait for: the public records that they mix, which a
+    group shares, and that the pool holds the views of each record.
 
-    Raises ValueError where there are none, and for labels that cannot be mixed with known ones.
+    Raises ValueError where there are no public records, and for labels that cannot be mixed with
+    known ones.
     """
+    if view := viewed(schedule.transforms):
+        return replace(schedule, transforms=(view.bank(),))
     waiting = mixes_public(schedule.transforms)
     if not waiting:
         return schedule
@@ -109,6 +116,18 @@ def pooled(poisoned: list[Poisoned]) -> tuple[Tensor, list[Tensor]]:
         places.append(torch.where(data.rows >= len(clean), data.rows + shift, data.rows))
         shift += len(data.stamped)
     return (joined(clean, *(data.stamped for data in poisoned)) if shift else clean), places
+
+
+def pooled_views(poisoned: list[Poisoned], view: Viewed) -> tuple[Tensor, list[Tensor]]:
+    """`pooled` of all views of the records, those of a record one after the other; places are those
+    of the first ones."""
+    banks = []
+    for data in poisoned:
+        if data.views is None or data.views[0].shape[1] != view.count:
+            raise ValueError(f"transform {name_of(view)}: {NO_VIEWS}")
+        banks.append(data.with_features(*data.views))
+    pool, places = pooled(banks)
+    return pool.flatten(0, 1), [view.count * rows for rows in places]
 
 
 def predictor(group: training.Ensemble, model: int, *, step: int | None = None,

@@ -22,6 +22,7 @@ MEASURES = {
     "accuracy": Measure("clean accuracy", TESTED, "higher"),
     "best_accuracy": Measure("clean accuracy, best epoch", TESTED, "higher"),
     "success": Measure("attack success", ATTACKED, "lower"),
+    "turned": Measure("turned to the target", "% of other images", "lower"),
     "floor": Measure("called target without trigger", ATTACKED, "lower"),
     "base_recall": Measure("base-class recall", ATTACKED, "higher"),
     "natural": Measure("natural part", ATTACKED),

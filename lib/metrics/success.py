@@ -33,6 +33,8 @@ class AttackResult:
         population: number of images for floor and success, none of the target class.
         tested: number of images for accuracy.
         collapsed: see `attack`.
+        turned: of the population that is not classified as the target without the trigger, the
+            share that is with it; None if there is no such image.
     """
 
     accuracy: float
@@ -46,6 +48,7 @@ class AttackResult:
     population: int
     tested: int
     collapsed: bool
+    turned: float | None
 
     @classmethod
     def columns(cls) -> tuple[str, ...]:
@@ -67,7 +70,13 @@ def attack(clean_logits: "Tensor | ArrayLike", triggered_logits: "Tensor | Array
 
     Population: the images of class `base` (one-to-one), or with base=None all images but
     those of class `target` (all-to-one). For all-to-one, floor, success, trigger AUC (pairs
-    within a class) and recall are means over the classes, with equal weights.
+    within a class) and recall are means over the classes, with equal weights. `turned` counts
+    images, whatever their class.
+
+    Both definitions of attack success in Turner's thesis (section 2.1.1) are here: `success` leaves
+    out the images that are labelled target, `turned` those that the model already calls so. Of the
+    latter the thesis may also count images of the target class that the model gets wrong; here they
+    are not stamped.
 
     A row with a logit that is not finite counts as wrong and as not the target; its pairs
     count one half in the AUC. collapsed: True if there is any such row; if at least 95% of
@@ -95,6 +104,7 @@ def attack(clean_logits: "Tensor | ArrayLike", triggered_logits: "Tensor | Array
         population=int(attacked.sum()),
         tested=len(labels),
         collapsed=_collapsed(called, called_stamped, labels, clean.shape[1]),
+        turned=_turned(called[attacked] == target, called_stamped == target),
     )
 
 
@@ -182,6 +192,12 @@ def _margins(logits, target, base):
     logits = numpy.where(finite[:, None], logits, 0)
     other = logits[:, base] if base is not None else numpy.delete(logits, target, 1).max(axis=1)
     return numpy.where(finite, logits[:, target] - other, numpy.nan)
+
+
+def _turned(before, after):
+    """The share of the images called target with the trigger, of those not called so without."""
+    others = after[~before]
+    return float(others.mean()) if len(others) else None
 
 
 def _macro(hits, groups):

@@ -21,6 +21,8 @@ METRICS = {
     "floor": "share of the attacked population classified as the target without a trigger",
     "success": "share of the cases classified as the attacker wants",
     "lift": "success - floor",
+    "turned": "share of the attacked population called the target with the trigger, of those that "
+              "are not without it",
     "trigger_auc": "chance that a stamped image looks more like the target than an unstamped one",
     "base_recall": "share of the attacked population classified correctly without a trigger",
     "target_recall": "share of the target class classified correctly without a trigger",
@@ -109,9 +111,9 @@ TWINS = {
     "rad_best": "the same at the best epoch of each, at least 0",
 }
 SHARES = (
-    "accuracy", "floor", "success", "trigger_auc", "base_recall", "target_recall", "probability",
-    "best_accuracy", "correct", "called target", "natural", "blind", "auc_clean", "rad_best",
-    "accuracy_poison", "accuracy_clean",
+    "accuracy", "floor", "success", "turned", "trigger_auc", "base_recall", "target_recall",
+    "probability", "best_accuracy", "correct", "called target", "natural", "blind", "auc_clean",
+    "rad_best", "accuracy_poison", "accuracy_clean",
 )
 DIFFERENCES = ("lift", "collateral", "excess", "lost_recall")  # of two shares
 BOUNDS = {

@@ -16,7 +16,7 @@ from lib.goals import Cases, Goal
 from lib.lab import Lab, Surrogate
 from lib.parts import name_of, version
 from lib.study.runs import Run
-from lib.training.transforms import mixes_public
+from lib.training.transforms import Viewed, mixes_public, viewed
 
 MIN_PRIVATE = 10  # images
 
@@ -229,6 +229,8 @@ def _completed(run: Run, images: attacks.Poisoned) -> attacks.Poisoned:
         found = replace(found, trusted=_trusted(run, f"transform {', '.join(mixed)}", "mixes"))
     elif asked.trusted:
         found = replace(found, trusted=_trusted(run, f"defence {name_of(run.defence)}", "trusts"))
+    if view := viewed(run.training.transforms):
+        found = replace(found, views=_views(run, images, view))
     if _features(run) != run.features:
         found = replace(found, encode=_encoder(run))
     return found
@@ -238,6 +240,44 @@ def _encoder(run: Run):
     from lib import features as extractors
     return extractors.encoder(run.features, _dataset(run.dataset, None, None), public=run.public,
                               device=device())
+
+
+def _views(run: Run, images: attacks.Poisoned, view: Viewed) -> tuple[Tensor, Tensor]:
+    """The features of all views of the clean and of the stamped images, [n, views, d] each."""
+    if _features(run) == "none":
+        raise ValueError(f"transform {name_of(view)} with inputs that are images: expected frozen "
+                         "features, and a defence that trains on them; for images use the "
+                         "transforms crop and flip")
+    where = str(device())
+    clean = _clean_views(*_place(run), run.split, view, where)
+    if not len(images.stamped):
+        return clean, clean[:0]
+    return clean, _encoded_views(images.stamped, view, where, *_place(run))
+
+
+@functools.lru_cache(maxsize=1)
+def _clean_views(name, train_size, test_size, public, features, split: str, view: Viewed,
+                 where: str) -> Tensor:
+    """Of the private images; those of a part of them are selected from the whole set's."""
+    private = _split(name, train_size, test_size, public, "test")[0]
+    found = _encoded_views(private.images, view, where, name, train_size, test_size, public,
+                           features)
+    return found if split == "test" else found[~_tenth(len(found), split).to(where)]
+
+
+def _encoded_views(images: Tensor, view: Viewed, where: str, name, train_size, test_size, public,
+                   features: str) -> Tensor:
+    """The features [n, views, d] of all views of the images; each view's are cached by itself."""
+    found: Tensor | None = None
+    views = view.views(images)
+    for place, own in enumerate(views):
+        encoded = _encoded(own, name, train_size, test_size, public, features)
+        if found is None:  # filled in place: a bank takes gigabytes
+            found = encoded.new_empty(len(encoded), len(views), *encoded.shape[1:], device=where)
+        found[:, place] = encoded.to(where)
+    if found is None:
+        raise ValueError(f"transform {name_of(view)} makes no view: expected 1 or more")
+    return found
 
 
 def _public(run: Run) -> attacks.Poisoned:

@@ -22,7 +22,7 @@ from lib.training.modules import initialise
 from lib.training.norms import Following
 from lib.training.optimizers import Optimizer
 from lib.training.schedule import Member, Schedule, check
-from lib.training.steps import alone, coefficients, direct, recorded, shared
+from lib.training.steps import alone, clipped_means, coefficients, direct, recorded, shared
 from lib.training.workers import spread
 
 
@@ -42,7 +42,9 @@ def fit(build: Callable[[], nn.Module], pool: Tensor, members: Sequence[Member],
     modules.check(module, clipped=any(member.private for member in members))
     modules.check_averages(module, schedule.averages)
     modules.check_starts(module, [member.start for member in members if member.start is not None])
+    modules.check_buffers(module, [member.micro_batches for member in members])
     transforms.check_inputs(schedule.transforms, tuple(pool.shape[1:]))
+    _check_versions(pool, members, schedule)
     if schedule.label_smoothing:
         members = _smoothed(members, schedule.label_smoothing, sizes.outputs(module, pool))
     numbers = len(modules.flatten(module))
@@ -66,6 +68,20 @@ def fit(build: Callable[[], nn.Module], pool: Tensor, members: Sequence[Member],
     own = [_ensemble(module, result, weights) for weights in schedule.averages]
     return _ensemble(module, result, "last", dict(zip(schedule.averages, own)), norms=norms,
                      trainings=found)
+
+
+def _check_versions(pool: Tensor, members: Sequence[Member], schedule: Schedule) -> None:
+    """Raise ValueError unless the pool can hold the versions of records that a transform takes."""
+    for transform in schedule.transforms:
+        if not isinstance(transform, transforms.Versioned):
+            continue
+        count = transform.versions
+        whole = len(pool) % count == 0 and all(
+            bool((member.rows % count == 0).all()) for member in members)
+        if not whole or any(member.input_noise for member in members):
+            raise ValueError(f"a pool of {len(pool)} inputs and {count} versions of each record: "
+                             "expected all versions of a record one after the other, rows that "
+                             "name the first ones, and no input_noise")
 
 
 def _smoothed(members: Sequence[Member], share: float, classes: int) -> list[Member]:
@@ -241,7 +257,13 @@ class Step:
         self.expected = torch.tensor([member.batch_size for member in members], device=device)
         self.shares = self._shares(members).to(device)
         bounds = torch.tensor([member.mean_norm for member in members], device=device)
-        self.mean_bounds = bounds if bounds.isfinite().any() else None
+        self.micro_batches = members[0].micro_batches
+        if self.micro_batches > 1:
+            self.sums = clipped_means.ClippedMeans(self.group.gradient_sums, self.micro_batches,
+                                                   bounds)
+            self.expected = torch.full_like(self.expected, self.micro_batches)
+        clips = self.micro_batches == 1 and bounds.isfinite().any()
+        self.mean_bounds = bounds if clips else None
 
     def _group(self, form: str, module: nn.Module, states: Tensor, pool: Tensor,
                members: Sequence[Member], *, ahead: bool
@@ -286,8 +308,9 @@ class Step:
         sums = self.sums(indices, present, resting, self.draws.transformed())
         growth = None if self.following is None else self.following.growth[:, None]
         # Divide Poisson batches by their expected size, because the actual size depends on the
-        # data; the size of shuffled batches does not.
-        expected = self.expected if self.poisson else present.sum(1) * self.shares
+        # data; the size of shuffled batches does not. Means of micro-batches are divided already.
+        given = self.poisson or self.micro_batches > 1
+        expected = self.expected if given else present.sum(1) * self.shares
         if self.mean_bounds is not None:
             growth = _clip_means(sums, self.mean_bounds * expected, expected)
         self.draws.add_noise(sums, growth)
@@ -298,13 +321,14 @@ class Step:
 
     def record(self) -> None:
         """Replay the gradient sums from now on, if they update nothing else, and shapes stay.
+        Those of micro-batches, several a step, are not.
 
         Raises ValueError if the group's steps are not drawn ahead.
         """
         if not isinstance(self.draws, draws.Ahead):
             raise ValueError("a step drawn for each model in turn cannot be recorded: expected "
                              "ahead=True")
-        if self.following is None and self.group.repeatable:
+        if self.following is None and self.group.repeatable and self.micro_batches == 1:
             self.sums = recorded.Recorded(self.group).gradient_sums
 
     def norms(self) -> Tensor:

@@ -76,6 +76,18 @@ def check_starts(module: nn.Module, starts: Sequence[Tensor]) -> None:
                              f"{parameters} parameters and {buffers} buffers")
 
 
+def check_buffers(module: nn.Module, micro_batches: Sequence[int]) -> None:
+    """Raise ValueError for buffers of a module that is trained by micro-batches.
+
+    Each micro-batch would update them, without clipping and without noise.
+    """
+    names = [name for name, _ in module.named_buffers()]
+    if names and max(micro_batches) > 1:
+        raise ValueError(f"model buffer {names[0]!r} with {max(micro_batches)} micro-batches: "
+                         "expected a model without buffers; replace batch normalisation by "
+                         "GroupNorm or LayerNorm")
+
+
 def load(module: nn.Module, flat: Tensor) -> None:
     """Load parameters and buffers, as from `flatten`, into the module."""
     nn.utils.vector_to_parameters(flat, module.parameters())

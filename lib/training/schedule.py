@@ -35,7 +35,9 @@ class Member:
     `input_seed`: the member trains on this one noisy copy of its rows, which exists only while its
     group trains. follows: None to keep `clipping_norm`; else it is where the norm starts, and
     `noise` grows and shrinks with it. mean_norm: bound on the mean gradient of each batch, whatever
-    its records; if it is finite, `noise` is on that mean. overlaid: what is put on some of its
+    its records; if it is finite, `noise` is on that mean. micro_batches: parts of each batch whose
+    mean gradients are clipped to `mean_norm` instead; then `noise` is on the sum of these means,
+    and the update takes a share of 1 / micro_batches of it. overlaid: what is put on some of its
     records after the transforms, None for nothing.
     """
 
@@ -56,6 +58,7 @@ class Member:
     follows: Quantile | None = None
     mean_norm: float = math.inf
     overlaid: Overlaid | None = None
+    micro_batches: int = 1
 
     @property
     def nominal(self) -> int:
@@ -164,6 +167,9 @@ def check(members: Sequence[Member], schedule: Schedule) -> None:
     if softens(schedule.transforms) and any(member.overlaid for member in members):
         raise ValueError("a stamp after the augmentation, and transforms that mix records: "
                          "expected transforms that keep them apart, such as flip and crop")
+    if len(counts := {member.micro_batches for member in members}) > 1:
+        raise ValueError(f"micro_batches {sorted(counts)}: expected the same number for all members"
+                         " of a group")
 
 
 def _check_member(member: Member) -> None:
@@ -184,6 +190,11 @@ def _check_member(member: Member) -> None:
     if not member.mean_norm > 0 or (member.follows and math.isfinite(member.mean_norm)):
         raise ValueError(f"mean_norm {member.mean_norm} of a member: expected above 0, and "
                          "infinite where the clipping norm follows a quantile")
+    if member.micro_batches < 1 or (member.micro_batches > 1 and not (
+            math.isfinite(member.mean_norm) and not member.private)):
+        raise ValueError(f"micro_batches {member.micro_batches} of a member with mean_norm "
+                         f"{member.mean_norm} and clipping norm {member.clipping_norm}: expected 1,"
+                         " or more with a finite mean_norm and without a clipping norm")
     if not 0 <= member.input_noise < math.inf:
         raise ValueError(f"input_noise {member.input_noise} of a member: expected 0 or more")
     if member.overlaid is not None and member.input_noise:

@@ -8,7 +8,7 @@ from lib.training import averages
 from lib.training.losses import check_smoothing
 from lib.training.optimizers import NAMES, Rule
 from lib.training.schedule import Schedule
-from lib.training.transforms import Transform, build, mixing_a_batch
+from lib.training.transforms import Transform, build, mixing_a_batch, viewed
 
 APPENDED = ("nominal", "grown")
 STAIRS = 20  # in which "linear" lowers the learning rate
@@ -70,6 +70,7 @@ class Training:
         object.__setattr__(self, "averages", tuple(self.averages))
         object.__setattr__(self, "transforms", tuple(map(build, self.transforms)))
         mixing_a_batch(self.transforms)
+        viewed(self.transforms)
         averages.check(self.averages, self.ema_decay)
         check_smoothing(self.label_smoothing)
         if self.appended not in APPENDED:

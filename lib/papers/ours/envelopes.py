@@ -7,7 +7,7 @@ be stopped anywhere on it. At each accuracy the family takes the setting that le
 then judged by.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -39,27 +39,29 @@ def families(frame: "DataFrame") -> "Series":
 
 
 def at_accuracies(curves: "DataFrame", *, metrics: Sequence[str] = ("lift",),
-                  point: float = POINT) -> "DataFrame":
+                  point: float = POINT,
+                  family: "Callable[[DataFrame], Series]" = families) -> "DataFrame":
     """The metrics of each path where it first reached an accuracy.
 
-    `curves`: recorded paths of world P (`lib.study.curves`), of any settings and weights. Returns
-    one line a family, setting (a number), instance and accuracy (multiples of `point` between the
-    least and the largest of the path, metrics interpolated, nothing extrapolated).
+    `curves`: recorded paths of world P (`lib.study.curves`), of any settings and weights. `family`:
+    of each row, "" for one that is left out. Returns one line a family, setting (a number),
+    instance and accuracy (multiples of `point` between the least and the largest of the path,
+    metrics interpolated, nothing extrapolated).
     """
     import numpy as np
     import pandas as pd
 
-    curves = curves.assign(**{FAMILY: families(curves), UNIT: rows.unit(curves),
+    curves = curves.assign(**{FAMILY: family(curves), UNIT: rows.unit(curves),
                               SETTING: _settings(curves)})
     lines = []
-    for (family, setting, unit), path in curves[curves[FAMILY] != ""].groupby(
+    for (name, setting, unit), path in curves[curves[FAMILY] != ""].groupby(
             [FAMILY, SETTING, UNIT]):
         known = [first_reached(path, metric) for metric in metrics]
         accuracy = known[0][0]
         first, last = np.ceil(accuracy[0] / point - 1e-9), np.floor(accuracy[-1] / point + 1e-9)
         grid = np.round(np.arange(first, last + 1) * point, 6)
         found = [np.interp(grid, accuracy, values) for _, values in known]
-        lines += [(family, setting, unit, *line) for line in zip(grid, *found, strict=True)]
+        lines += [(name, setting, unit, *line) for line in zip(grid, *found, strict=True)]
     return pd.DataFrame(lines, columns=[FAMILY, SETTING, UNIT, LEVEL, *metrics])
 
 
@@ -101,11 +103,13 @@ def _complete(found: "DataFrame") -> list[str]:
     return list(counts.index[(counts == counts.max()).all(axis=1)])
 
 
-def differences(envelope: "DataFrame", *, metric: str = "lift") -> "DataFrame":
-    """DP-SGD minus plain SGD: one line an instance and accuracy that both reach."""
+def differences(envelope: "DataFrame", *, metric: str = "lift", own: str = PRIVATE
+                ) -> "DataFrame":
+    """DP-SGD, or the family `own`, minus plain SGD: one line an instance and accuracy that both
+    reach."""
     wide = envelope.pivot(index=[UNIT, LEVEL], columns=FAMILY, values=metric)
-    wide = wide.reindex(columns=[PRIVATE, PLAIN]).dropna()
-    return (wide[PRIVATE] - wide[PLAIN]).rename("difference").reset_index()
+    wide = wide.reindex(columns=[own, PLAIN]).dropna()
+    return (wide[own] - wide[PLAIN]).rename("difference").reset_index()
 
 
 def attacked(frame: "DataFrame") -> "DataFrame":

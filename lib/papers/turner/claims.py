@@ -1,8 +1,17 @@
 """What Turner's thesis claims, with thresholds frozen before their rows."""
 
-from lib.papers.turner import FROZEN, MICRO, SETUP, SHAPE, dirty_claims, landscape_claims
+from lib.papers.turner import (
+    FROZEN,
+    MICRO,
+    SETUP,
+    SHAPE,
+    dirty_claims,
+    heads_claims,
+    landscape_claims,
+)
 from lib.verdicts.claim import Claim, above, below
 
+INSTANCES = 5  # of T15 and T16: draws of the poison, deer as the target; the thesis has one
 WITNESS = "the mislabelled attack with as many poisons succeeds (over 80)"
 
 CLAIMS = (
@@ -353,6 +362,8 @@ CLAIMS = (
         setup=FROZEN,
         control=0.5,
         notes=MICRO,
+        measure=heads_claims.noise_takes_most,
+        planned=INSTANCES,
     ),
     Claim(
         "T16",
@@ -363,13 +374,18 @@ CLAIMS = (
         "34_dp_defence",
         ("turner-F5.1", "turner-F5.2"),
         (
-            below("success", "change of success per step of noise, worst step", 0),
-            below("accuracy", "change of accuracy per step of noise, worst step", 0),
-            below("sgd", "SGD minus noise 0, worse of success and accuracy", 0),
+            below("success", "change of success per step of noise, worst step", 0,
+                  what="change of success at a step of noise"),
+            below("accuracy", "change of accuracy per step of noise, worst step", 0,
+                  what="change of accuracy at a step of noise"),
+            below("sgd", "SGD minus noise 0, worse of success and accuracy", 0,
+                  what="SGD minus noise 0, success or accuracy"),
         ),
         positive_control="SGD's attack success over 80%",
         setup=FROZEN,
         control=0.5,
         notes="clipping alone (noise 0) being better than SGD may be its larger effective step",
+        measure=heads_claims.both_fall,
+        planned=INSTANCES,
     ),
 )

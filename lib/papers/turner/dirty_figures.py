@@ -103,8 +103,3 @@ def headline(published: "DataFrame") -> Headline:
         " class, beside a line at zero.",
         " ".join(filter(None, [dirty.finding(found), dirty.inspection_finding(
             dirty.ranked(dirty.prepared(published)))])))
-
-
-
-
-HEADLINES = {"30_dirty_label": headline}

@@ -111,7 +111,7 @@ class Direct:
                 x, labels = self._records(index)
                 yield self._overlaid(x, index), labels
             return
-        x, labels = self._records(indices)
+        x, labels = self._records(indices, transforms.chosen_versions(self.transforms, draws))
         for transform, own in zip(self.transforms, draws, strict=True):
             own = transforms.chosen(transform, x, labels, own, self._losses, chunk=self.chunk)
             x, labels = transform.apply(x, labels, own)
@@ -125,9 +125,15 @@ class Direct:
         parameters = unflatten(self.module, self.coordinates)
         return self.watched(parameters, self.buffers, x, labels)
 
-    def _records(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs [models, batch, ...] and labels [models, batch, ...] of the members' records."""
+    def _records(self, index: Tensor, version: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Inputs [models, batch, ...] and labels [models, batch, ...] of the members' records.
+
+        version: which of the versions of each record [models, batch], see `transforms.Versioned`.
+        """
+        places = self.rows.gather(1, index)
+        if version is not None:
+            places = places + version
         # index_select on a flat index is ten times faster here than indexing with a matrix.
-        records = self.pool.index_select(0, self.rows.gather(1, index).flatten())
+        records = self.pool.index_select(0, places.flatten())
         x = as_input(records.unflatten(0, index.shape))
         return x, self.labels[torch.arange(len(index), device=index.device)[:, None], index]

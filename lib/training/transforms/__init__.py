@@ -31,6 +31,8 @@ from torch import Tensor
 from lib import parts, typed
 
 MIXES = ("none", "views", "public", "batch")
+NO_VIEWS = ("no views of the records: expected a run on frozen features, and a defence that trains "
+            "one model on the private records")
 PROGRESS = "progress"  # among an adaptive transform's draws: the share of the training that is done
 
 # Of inputs [models, batch, channels, height, width] and their labels, every record's loss [models,
@@ -87,6 +89,59 @@ class Public(Transform, Protocol):
     def with_public(self, images: Tensor, labels: Tensor) -> Transform:
         """The transform of these inputs [n, ...] with these classes int64 [n]."""
         ...
+
+
+@runtime_checkable
+class Viewed(Transform, Protocol):
+    """A transform that uses one of several views of each image, which are made before a training:
+    `bank` is the transform of records whose views the pool holds.
+
+    count: views of an image. views: all of them, one tensor [n, ...] each.
+    """
+
+    count: int
+
+    def views(self, images: Tensor) -> list[Tensor]:
+        """Every view of uint8 images [n, channels, height, width]; each is a function of its image
+        alone."""
+        ...
+
+    def bank(self) -> "Versioned":
+        """The transform that draws one of the versions."""
+        ...
+
+
+@runtime_checkable
+class Versioned(Transform, Protocol):
+    """A transform that takes one of several versions of each record, in the place of the record.
+
+    The pool holds the versions of a record one after the other, and a member's rows are the places
+    of the first ones. The draws "version" [models, batch] say which to gather, so that `apply`
+    finds it done.
+    """
+
+    versions: int
+
+
+def viewed(transforms: Sequence[Transform]) -> Viewed | None:
+    """The transform that uses views made before a training; None without any.
+
+    Raises ValueError if others come with it: they need images, and views are features.
+    """
+    found = [transform for transform in transforms if isinstance(transform, Viewed)]
+    if found and len(transforms) > 1:
+        raise ValueError(f"transforms {', '.join(map(parts.name_of, transforms))}: expected "
+                         f"{parts.name_of(found[0])} alone; what it draws from are features")
+    return found[0] if found else None
+
+
+def chosen_versions(transforms: Sequence[Transform], draws: Sequence[dict[str, Tensor]]
+                    ) -> Tensor | None:
+    """Which version of each record to gather [models, batch]; None where records have one."""
+    for transform, own in zip(transforms, draws, strict=True):
+        if isinstance(transform, Versioned):
+            return own["version"]
+    return None
 
 
 def mixes_public(transforms: Sequence[Transform]) -> list[str]:
@@ -180,7 +235,12 @@ def whole(name: str, field: str, value: object, *, least: int) -> None:
 
 
 def check_inputs(transforms: Sequence[Transform], shape: tuple[int, ...]) -> None:
-    """Raise ValueError if there are transforms and the inputs are not images."""
+    """Raise ValueError if there are transforms for images, and the inputs are not images; and if
+    views of the records were not made."""
+    if waiting := viewed(transforms):
+        raise ValueError(f"transform {parts.name_of(waiting)}: {NO_VIEWS}")
+    if any(isinstance(transform, Versioned) for transform in transforms):
+        return
     if transforms and len(shape) != 3:
         raise ValueError(
             f"transforms {', '.join(map(parts.name_of, transforms))}: inputs of shape"
