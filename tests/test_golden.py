@@ -235,7 +235,7 @@ def test_noise_and_pixels_version_1():
 def test_gan_version_1(monkeypatch):
     monkeypatch.setattr(wgan, "bfloat16", lambda device: False)
     images = small_set().images[:, :, :12, :12]
-    kept = wgan.train(images, dim=2, iterations=2, seed=0)
+    kept = wgan.train(images, dim=2, iterations=2, lr=1e-4, seed=0)
     network = wgan.load(kept, (1, 12, 12), 2, torch.device("cpu"))
     path = wgan.encode(network, images[:3], steps=4, step=0.1, random=generator("codes", 0))[1]
     assert gan.VERSION == 1

@@ -11,7 +11,7 @@ from lib import parts, study, training
 from lib.attacks import hardening
 from lib.attacks.clean_label import CleanLabel
 from lib.attacks.hardening import Scene, pgd, wgan
-from lib.attacks.hardening.gan import GAN
+from lib.attacks.hardening.gan import GAN, points
 from lib.attacks.hardening.noise import Noise
 from lib.attacks.hardening.pgd import PGD
 from lib.attacks.hardening.pixels import Pixels
@@ -113,6 +113,10 @@ def test_rows_of_every_method_and_their_facts():
     assert frame["facts.distance_end"].notna().tolist() == [False, True, False, False]
     gan = frame.iloc[1]
     assert gan["facts.distance_end"] < gan["facts.distance_start"]
+    curve = SMALL.trained(scene(SMALL))["critic_loss"]
+    shown = [gan[f"facts.{name}"] for name in points("critic_loss")]
+    assert len(curve) == SMALL.iterations and len(shown) == 10
+    assert (shown[0], shown[-1]) == (curve[0].item(), curve[-1].item())
     assert frame["facts.change_l2"].gt(0).all()
 
 
@@ -266,17 +270,16 @@ def test_bfloat16_changes_a_critic_step_little():
 
 def test_a_training_is_the_seeds_and_learns(monkeypatch):
     monkeypatch.setattr(wgan, "bfloat16", lambda device: False)
-    monkeypatch.setattr(wgan, "RATE", 5e-3)
     images = torch.zeros(40, 1, 12, 12, dtype=torch.uint8)
     images[:, :, 3:9, 3:9] = 255  # one image: a generator that learns approaches it
-    first, again, other = (wgan.train(images, dim=4, iterations=25, seed=seed)
+    first, again, other = (wgan.train(images, dim=4, iterations=2, lr=5e-3, seed=seed)
                            for seed in (0, 0, 1))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["gap"], other["gap"])
-    assert all(first[name].shape == (25,) and first[name].isfinite().all()
+    learned, away = wgan.train(images, dim=4, iterations=25, lr=5e-3, seed=0), []
+    assert all(learned[name].shape == (25,) and learned[name].isfinite().all()
                for name in wgan.CURVES)
-    away = []
-    for kept in (wgan.train(images, dim=4, iterations=1, seed=0), first):
+    for kept in (first, learned):
         network = wgan.load(kept, (1, 12, 12), 4, CPU)
         codes = torch.randn(30, wgan.LATENT, generator=torch.Generator().manual_seed(0))
         shown = wgan.decode(network, codes).float()
@@ -366,6 +369,7 @@ def test_a_gan_is_trained_once_for_a_pair(monkeypatch):
     (lambda: GAN(1.5), "hardening gan: tau 1.5"),
     (lambda: GAN(dim=0), "hardening gan: dim 0: expected 1 or more"),
     (lambda: GAN(iterations=0), "hardening gan: iterations 0"),
+    (lambda: GAN(lr=0.0), "hardening gan: lr 0.0: expected above 0"),
     (lambda: GAN(steps=0), "hardening gan: steps 0"),
     (lambda: GAN(step=0.0), "hardening gan: step 0.0"),
     (lambda: CleanLabel(hardening=GAN(other=4)), "hardening gan: other 4 is the target too"),

@@ -36,23 +36,32 @@ from lib.lab import surrogate_seed
 from lib.training.ascent import check_steps
 
 VERSION = 1
+IN_ROW, POINTS = ("critic_loss", "generator_loss"), 10  # curves of the GAN's training in a row
+
+
+def points(curve: str) -> tuple[str, ...]:
+    """Names in a row of the values of a curve at ten evenly spaced times, of the first and the last
+    hundredth of the training among them."""
+    return tuple(f"{curve}_{number}" for number in range(1, POINTS + 1))
 
 
 @dataclass(frozen=True)
 class GAN:
     """tau: how far towards the other image's code, 0 to 1. other: the other class; None for the one
-    after the target (the first after the last). dim, iterations: of the GAN, its width and its
-    training's length in updates of the generator. steps, step: of the search for codes. data,
-    images: what the GAN is trained on and where the other images come from, see
+    after the target (the first after the last). dim, iterations, lr: of the GAN, its width, its
+    training's length in updates of the generator, and Adam's rate. steps, step: of the search for
+    codes. data, images: what the GAN is trained on and where the other images come from, see
     `lib.attacks.hardening`; `images` counts images of all classes."""
 
     FACTS: ClassVar[tuple[str, ...]] = (
-        "distance_start", "distance_end", "partner_distance", "gap_start", "gap_end")
+        "distance_start", "distance_end", "partner_distance",
+        *(point for curve in IN_ROW for point in points(curve)))
 
     tau: float = 0.2
     other: int | None = None
     dim: int = 128
     iterations: int = 200_000
+    lr: float = 1e-4
     steps: int = 1000
     step: float = 0.1
     data: str = "victim"
@@ -64,6 +73,8 @@ class GAN:
         for name in ("dim", "iterations"):
             if getattr(self, name) < 1:
                 raise ValueError(f"hardening gan: {name} {getattr(self, name)}: expected 1 or more")
+        if not 0 < self.lr < torch.inf:
+            raise ValueError(f"hardening gan: lr {self.lr}: expected above 0 and finite")
         try:
             check_steps(self.step, self.steps)
         except ValueError as error:
@@ -96,10 +107,10 @@ class GAN:
         if not len(images):
             raise ValueError(f"attack clean_label: none of the attacker's {len(own.labels)} images "
                              f"is of class {pair[0]} or {pair[1]}: expected one or more")
-        key = {"wgan": pair, "dim": self.dim, "iterations": self.iterations, "version": VERSION,
-               "data": cache.checksum({"images": images})}
+        key = {"wgan": pair, "dim": self.dim, "iterations": self.iterations, "lr": self.lr,
+               "version": VERSION, "data": cache.checksum({"images": images})}
         return scene.lab.cached(key, lambda: wgan.train(
-            images.to(scene.lab.device), dim=self.dim, iterations=self.iterations,
+            images.to(scene.lab.device), dim=self.dim, iterations=self.iterations, lr=self.lr,
             seed=surrogate_seed(0)))
 
     def network(self, scene: Scene) -> nn.Module:
@@ -141,13 +152,16 @@ class GAN:
 
     def facts(self, made: dict[str, Tensor], scene: Scene) -> dict[str, float]:
         """Mean l2 distances (pixels in [0, 1]) of images from what their codes show, before and
-        after the search; the same of their partners after it; and mean D(x) - mean D(G(z)) in the
-        first and the last hundredth of the GAN's training."""
-        gap = self.trained(scene)["gap"]
+        after the search; the same of their partners after it; and the losses of critic and
+        generator, see `points`."""
         nearest = made["path"].amin(1).mean(), made["partners"].amin(1).mean()
-        return {"distance_start": made["path"][:, 0].mean().item(),
-                "distance_end": nearest[0].item(), "partner_distance": nearest[1].item(),
-                "gap_start": gap[0].item(), "gap_end": gap[-1].item()}
+        found = {"distance_start": made["path"][:, 0].mean().item(),
+                 "distance_end": nearest[0].item(), "partner_distance": nearest[1].item()}
+        for curve in IN_ROW:
+            values = self.trained(scene)[curve]
+            places = torch.linspace(0, len(values) - 1, POINTS).round().long()
+            found |= dict(zip(points(curve), values[places].tolist()))
+        return found
 
 
 Hardening = GAN

@@ -30,7 +30,7 @@ from lib.training.steps.alone import bfloat16
 
 LATENT, BATCH, CRITIC_STEPS = 128, 64, 5
 PENALTY, SLOPE = 10.0, 0.2
-RATE, BETAS = 1e-4, (0.5, 0.9)
+BETAS = 0.5, 0.9
 POINTS = 100  # of a curve
 CURVES = ("critic_loss", "generator_loss", "gap", "gradient_norm")
 
@@ -145,7 +145,8 @@ def _settings(layer: nn.Conv2d) -> tuple[object, ...]:
     return layer.stride, layer.padding, layer.dilation, False, (0, 0), 1
 
 
-def train(images: Tensor, *, dim: int, iterations: int, seed: int) -> dict[str, Tensor]:
+def train(images: Tensor, *, dim: int, iterations: int, lr: float, seed: int
+          ) -> dict[str, Tensor]:
     """A generator of images like these uint8 [n, ...], and how its training went.
 
     Returns its parameters and buffers under "generator.NAME", and mean values over up to 100 equal
@@ -160,7 +161,7 @@ def train(images: Tensor, *, dim: int, iterations: int, seed: int) -> dict[str, 
     dtype = torch.bfloat16 if bfloat16(device) else torch.float32
     random = stream("wgan", seed, device)
     batches, seen = _batches(images, random), torch.empty(iterations, 4, device=device)
-    moves = [torch.optim.Adam(module.parameters(), RATE, betas=BETAS) for module in (make, judge)]
+    moves = [torch.optim.Adam(module.parameters(), lr, betas=BETAS) for module in (make, judge)]
     for number in range(iterations):
         for _ in range(CRITIC_STEPS):
             step = _judge(make, judge, next(batches), random, dtype)
