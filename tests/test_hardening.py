@@ -18,9 +18,12 @@ from lib.attacks.hardening.pixels import Pixels
 from lib.data import Labelled
 from lib.defences.dpsgd import DPSGD
 from lib.lab import Lab, Surrogate
+from lib.papers.turner import hardenings
 from lib.study import Run, inputs
 from lib.study.runs import from_dict, versions
 from lib.training import Training
+from lib.training.transforms.crop import Crop
+from lib.training.transforms.flip import Flip
 
 CPU = torch.device("cpu")
 SHORT = Training("sgd", 0.1, epochs=1.0, batch_size=100)
@@ -404,3 +407,22 @@ def test_a_hand_made_network_is_enough_to_harden():
     images = inputs.private_and_test(RUN)[0].images[:3]
     made, path = FAST.moved(network, images, 4, training.generator("hardening", 0))
     assert made.dtype == torch.uint8 and path.shape == (3, 4) and made.is_contiguous()
+
+
+# ---------------------------------------------------------------- the thesis's settings
+
+def test_the_thesiss_bounds_and_surrogates():
+    bounds = [round(hardenings.ascent("l2", bound).eps, 3) for bound in hardenings.BOUNDS["l2"]]
+    assert bounds == [1.176, 2.353, 4.706]
+    own = hardenings.ascent("linf", 8)
+    assert own.ball.radius == pytest.approx(8) and own.steps * own.step == pytest.approx(20 / 255)
+    assert own.training == hardenings.SMALL.training and own.model == "convnet-small-bn"
+    plain = hardenings.standard(own)
+    assert plain.training.transforms == (Flip(), Crop()) and plain.eps == own.eps
+    assert hardenings.standard(hardenings.DRAWN).training.transforms == ()
+    black = hardenings.black_box("resnet-20", surrogate=own, images=40_000)
+    assert (black.model, black.data, black.images) == ("resnet-20", "disjoint", 40_000)
+    with pytest.raises(ValueError, match="expected another architecture"):
+        hardenings.black_box("convnet-small-bn")
+    assert hardenings.noisy(20).std == pytest.approx(20 / 255)
+    assert hardenings.latent(0.3, 7).dim == 32 and hardenings.blended().data == "disjoint"

@@ -57,9 +57,10 @@ def generator(shape: tuple[int, ...], dim: int) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Linear(LATENT, torch.Size(smallest).numel()),
                                nn.Unflatten(1, smallest)]
     for place, (before, after) in enumerate(itertools.pairwise(widths)):
-        more = tuple(length[place + 1] - 2 * length[place] + 1 for length in (heights, columns))
+        more = [length[place + 1] - 2 * length[place] + 1 for length in (heights, columns)]
         layers += [nn.BatchNorm2d(before), nn.ReLU(),
-                   nn.ConvTranspose2d(before, after, 5, stride=2, padding=2, output_padding=more)]
+                   nn.ConvTranspose2d(before, after, 5, stride=2, padding=2,
+                                      output_padding=(more[0], more[1]))]
     return nn.Sequential(*layers, nn.Tanh())
 
 
@@ -184,13 +185,13 @@ def _batches(images: Tensor, random: torch.Generator) -> Iterator[Tensor]:
             yield scaled(images[places])
 
 
-def _judge(make: nn.Module, judge: nn.Sequential, real: Tensor, random: torch.Generator,
+def _judge(make: nn.Module, judge: nn.Module, real: Tensor, random: torch.Generator,
            dtype: torch.dtype) -> CriticStep:
     """Give the critic's parameters the gradients of its loss."""
     with torch.no_grad(), _rounded(real.device, dtype):
         fake = make(_codes(len(real), random)).float()
     shares = torch.rand(len(real), 1, 1, 1, generator=random, device=real.device)
-    layers = [layer for layer in judge if isinstance(layer, nn.Conv2d)]
+    layers = [layer for layer in judge.modules() if isinstance(layer, nn.Conv2d)]
     step = critic_gradients(layers, fake, real, shares, dtype=dtype)
     for parameter, gradient in zip(judge.parameters(), step.gradients, strict=True):
         parameter.grad = gradient
