@@ -189,6 +189,8 @@ def test_a_black_box_surrogate_sees_no_image_of_the_victim(monkeypatch):
         with pytest.raises(StopIteration):
             method.surrogate(scene(method))
     (_, white), (model, black) = seen
+    both = scene().own("both", None)
+    assert len(both.labels) == 12_000 and torch.equal(both.images[:1000], white.images)
     victims = {image.numpy().tobytes() for image in inputs.private_and_test(RUN)[0].images}
     assert {image.numpy().tobytes() for image in white.images} == victims
     assert model == "mlp" and len(black.labels) == 500

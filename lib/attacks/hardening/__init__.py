@@ -6,7 +6,7 @@ each depends on its own original alone, not on the others that are hardened.
 
 A method may need a network or images of the attacker's own. `data` says which images those are:
 "victim" are the victim's training images before the attack (white box), "disjoint" are training
-images that the victim does not use.
+images that the victim does not use, and "both" are the former followed by the latter.
 """
 
 import functools
@@ -24,7 +24,7 @@ from lib.training import generator
 from lib.training.ascent import Ball
 
 TOGETHER = 64  # images hardened at once, and kept in one artefact
-SOURCES = ("victim", "disjoint")
+SOURCES = ("victim", "disjoint", "both")
 
 # From places in the training set and a generator to one tensor [n, ...] per name, with "images".
 Hardener = Callable[[Tensor, torch.Generator], dict[str, Tensor]]
@@ -49,7 +49,11 @@ class Scene:
 
         Raises ValueError if there are fewer.
         """
-        own = self.data if source == "victim" else self.lab.given_spare()
+        own = self.lab.given_spare() if source == "disjoint" else self.data
+        if source == "both" and self.lab.spare is not None:
+            more = self.lab.spare()
+            own = Labelled(torch.cat([own.images, more.images.to(own.images.device)]),
+                           torch.cat([own.labels, more.labels.to(own.labels.device)]), own.classes)
         have = len(own.labels)
         if count is not None and count > have:
             raise ValueError(f"attack clean_label: hardening images {count}: expected at most "
