@@ -359,7 +359,7 @@ def test_views_come_back_from_plain_values_and_are_in_the_key(monkeypatch):
         {"name": "maxup", "trials": 2, "views": [{"name": "crop", "padding": 2}]}]))
     assert run.training.transforms == (MaxUp(2, (Crop(2),)),)
     assert from_dict(run.to_dict()) == run
-    assert versions(run)["transforms"] == [[1, 1]] and parts.version(LINF) == 1 and run.key
+    assert versions(run)["transforms"] == [[1, 1]] and parts.version(LINF) == 2 and run.key
     monkeypatch.setattr(crop, "VERSION", 2)
     assert Run(training=run.training).key != run.key
 

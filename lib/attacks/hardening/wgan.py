@@ -13,7 +13,7 @@ work (32x32, 28x28).
 The critic is piecewise linear, so the penalty's gradient needs no second backward pass: with
 v = d penalty / d grad D(m) held constant, it is that of <v, grad D(m)>, the derivative of D along
 v. One forward pass of v through the layers, with the masks of m, gives all it needs. A critic step
-at `dim` 32 on 32x32 takes about two thirds of autograd's time (see `critic_gradients`).
+takes four fifths of autograd's time (see `critic_gradients`).
 """
 
 import itertools
@@ -97,8 +97,8 @@ def critic_gradients(layers: list[nn.Conv2d], fake: Tensor, real: Tensor, shares
                      dtype: torch.dtype = torch.float32) -> CriticStep:
     """The gradients of the critic's loss on equally many generated and real images [n, ...].
 
-    shares: u [n, 1, 1, 1]. dtype: of the products. bfloat16 on one core with AVX-512: 33 ms at
-    `dim` 32 and n = 64 for images of 3x32x32, where autograd takes 45 ms (float32: 43, 68).
+    shares: u [n, 1, 1, 1]. dtype: of the products. bfloat16 on one core with AVX-512: 37 ms at
+    `dim` 32 and n = 64 for images of 3x32x32, where autograd takes 45 ms (float32: 55, 68).
     """
     n, weights = len(real), [layer.weight.to(dtype) for layer in layers]
     x = torch.cat([fake, real, real + shares * (fake - real)]).to(dtype)
