@@ -61,7 +61,8 @@ class Lab:
     beside its own key (data set, sizes, features, versions, which records are poisoned). public:
     images that everybody has. test: the test set, from which an attack may use only the images that
     its goal names (targets, donors). start: the network that the victim's training starts from, for
-    an attacker who knows it (white box); None if the victim trains from scratch.
+    an attacker who knows it (white box); None if the victim trains from scratch. spare: loads the
+    training images that the victim does not use, for an attacker whose images are its own.
     """
 
     device: torch.device
@@ -70,6 +71,16 @@ class Lab:
     public: Labelled | None = None
     test: Labelled | None = None
     start: Surrogate | None = None
+    spare: Callable[[], Labelled] | None = None
+
+    def given_spare(self) -> Labelled:
+        """Images that the victim does not train on; ValueError if there are none."""
+        found = None if self.spare is None else self.spare()
+        if found is None or not len(found.labels):
+            raise ValueError("the attacker has no images of its own: data 'disjoint' expects a "
+                             "train_size below the data set's number of training images, as the "
+                             "victim trains on all of them; or use data 'victim'")
+        return found
 
     def given_start(self) -> Surrogate:
         """The network that the victim starts from; ValueError if it starts from scratch."""
@@ -89,11 +100,11 @@ class Lab:
         return self.encoder(images.to(self.device).float())
 
     def surrogate(self, model: str, settings: Training, data: Labelled, *, seed: int,
-                  encoded: bool = True) -> Surrogate:
+                  encoded: bool = True, precision: str = "float32") -> Surrogate:
         """Train `model` on the attacker's data, or load it from the cache.
 
         The same seed gives the same network. encoded: train on the victim's inputs (features if it
-        uses them), else on pixels.
+        uses them), else on pixels. precision: of its training, as a run's.
         """
         encode = self.encode if encoded else self._pixels
         transforms = [parts.version(transform) for transform in settings.transforms]
@@ -103,11 +114,13 @@ class Lab:
             "data": cache.checksum({"images": data.images, "labels": data.labels}),
             "versions": {"model": models.version(model), "training": training.VERSION,
                          "transforms": transforms}}
+        if precision != "float32":
+            key["precision"] = precision
 
         def make() -> dict[str, Tensor]:
             with torch.no_grad():
                 inputs = torch.cat([encode(part) for part in data.images.split(512)])
-            return self._trained(model, settings, inputs, data, seed=seed)
+            return self._trained(model, settings, inputs, data, seed=seed, precision=precision)
         kept = self.cached(key, make)
         shape = tuple(encode(data.images[:1]).shape[1:])
         module = models.build(model, shape, len(data.classes)).to(self.device).eval()
@@ -135,12 +148,12 @@ class Lab:
         return images.to(self.device).float() / 255
 
     def _trained(self, model: str, settings: Training, inputs: Tensor, data: Labelled, *,
-                 seed: int) -> dict[str, Tensor]:
+                 seed: int, precision: str) -> dict[str, Tensor]:
         n, classes = len(inputs), len(data.classes)
         member = Member(torch.arange(n, device=self.device), data.labels.to(self.device),
                         min(settings.batch_size, n), settings.lr, init_seed=seed, batch_seed=seed)
         made = training.fit(lambda: models.build(model, tuple(inputs.shape[1:]), classes), inputs,
-                            [member], settings.plan(n, "float32"))
+                            [member], settings.plan(n, precision))
         values = training.unflatten(made.module, made.parameters)
         values |= training.unflatten_buffers(made.module, made.parameters)
         return {name: copy.copy(value[0]) for name, value in values.items()}

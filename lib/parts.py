@@ -1,4 +1,5 @@
-"""The parts of a run that are found by name: attacks, defences, batch transforms.
+"""The parts of a run that are found by name: attacks, how they harden images, defences, batch
+transforms.
 
 A part is a frozen dataclass in its own file, such as `lib/attacks/NAME.py`. The file has a
 `VERSION`, and its last line names the class (`Attack = BadNets`). A part in a user's own file is
@@ -36,6 +37,8 @@ class Kind:
 KINDS = {
     "attack": Kind("lib.attacks", "Attack", ("goal", "worlds", "in_world", "world", "craft"),
                    "badnets"),
+    "hardening": Kind("lib.attacks.hardening", "Hardening",
+                      ("FACTS", "ball", "check", "key", "hardener", "facts"), "pgd"),
     "defence": Kind("lib.defences", "Defence", ("group", "train"), "dpsgd"),
     "transform": Kind("lib.training.transforms", "Transform", ("mixes", "draw", "apply"), "flip"),
 }

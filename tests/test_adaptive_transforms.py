@@ -15,7 +15,7 @@ from lib.study import Run, from_dict
 from lib.study.runs import versions
 from lib.training import Member, Rule, Schedule, Training, fit, generator
 from lib.training.draws import Ahead, Stepwise
-from lib.training.steps import coefficients, direct, shared
+from lib.training.steps import alone, coefficients, direct, shared
 from lib.training.steps.per_input import InputLosses
 from lib.training.transforms import Adaptive, crop
 from lib.training.transforms.adversarial import Adversarial
@@ -228,6 +228,28 @@ def test_a_dense_first_convolution_has_the_same_losses(size, stride, padding, sh
             rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("transform,precision,rounded", [
+    (LINF, "fast", True), (LINF, "float32", False), (WORST, "fast", False)])
+def test_a_deep_networks_search_is_rounded_where_it_may_be(monkeypatch, transform, precision,
+                                                           rounded):
+    seen, original = [], InputLosses.__call__
+
+    def noted(self, *arguments):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        found = original(self, *arguments)
+        assert found.dtype == torch.float32
+        return found
+    monkeypatch.setattr(InputLosses, "__call__", noted)
+    monkeypatch.setattr(alone, "bfloat16", lambda device: True)
+    monkeypatch.setattr(alone, "DEEP", 0)
+    pool, labels = problem(6)
+    states = [fit(convolution, pool, [member(labels)], Schedule(
+        2, Rule("sgd", 0.9), "shuffle", precision=each, transforms=(transform,))).state(0)
+        for each in (precision, "float32")]
+    assert seen and set(seen[:len(seen) // 2]) == {rounded} and not any(seen[len(seen) // 2:])
+    torch.testing.assert_close(*states, rtol=0.05, atol=0.02)
+
+
 # ---------------------------------------------------------------- privacy
 
 def losses_of(build, seed=0):
@@ -337,7 +359,7 @@ def test_views_come_back_from_plain_values_and_are_in_the_key(monkeypatch):
         {"name": "maxup", "trials": 2, "views": [{"name": "crop", "padding": 2}]}]))
     assert run.training.transforms == (MaxUp(2, (Crop(2),)),)
     assert from_dict(run.to_dict()) == run
-    assert versions(run)["transforms"] == [[1, 1]] and parts.version(LINF) == 1 and run.key
+    assert versions(run)["transforms"] == [[1, 1]] and parts.version(LINF) == 2 and run.key
     monkeypatch.setattr(crop, "VERSION", 2)
     assert Run(training=run.training).key != run.key
 

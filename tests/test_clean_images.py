@@ -7,10 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib import study
+from lib import study, training
 from lib.attacks import clean_label, hidden_trigger
 from lib.attacks.clean_label import CleanLabel
-from lib.attacks.hardening import Hardening
+from lib.attacks.hardening import pgd
+from lib.attacks.hardening.pgd import PGD
 from lib.attacks.hidden_trigger import HiddenTrigger, match, paired
 from lib.attacks.perturbation import change, stored
 from lib.data.compression import compressed
@@ -23,7 +24,8 @@ from lib.training.ascent import Ball
 from lib.training.transforms.adversarial import Adversarial
 
 SHORT = Training("sgd", 0.1, epochs=2.0, batch_size=100)
-CLEAN = CleanLabel(eps=40 / 255, step=8 / 255, steps=6, model="mlp", training=SHORT)
+ASCENT = PGD(eps=40 / 255, step=8 / 255, steps=6, model="mlp", training=SHORT)
+CLEAN = CleanLabel(hardening=ASCENT)
 HIDDEN = HiddenTrigger(poisons=12, eps=40 / 255, iterations=40, lr=2 / 255, signed=True,
                        model="mlp", training=SHORT)
 RUN = Run(train_size=1000, test_size=300, model="mlp", attack=CLEAN,
@@ -53,7 +55,7 @@ def crafted(attack, *, seed=0):
 
 
 def surrogate(attack):
-    return lab(attack).surrogate("mlp", SHORT, data(), seed=surrogate_seed(0))
+    return lab(attack).surrogate("mlp", SHORT, data(), seed=surrogate_seed(0), precision="fast")
 
 
 def changed(made):
@@ -67,8 +69,8 @@ def changed(made):
 @pytest.mark.parametrize("norm,eps", [("linf", 0.1), ("l2", 2.0)])
 def test_hardening_equals_a_loop_over_images(norm, eps):
     network, images = surrogate(CLEAN), data().images[:4]
-    own = Hardening(norm, eps, eps / 3, 5, random_start=False)
-    found, path = own.harden(network, images, 4, seed=0)
+    own = PGD(norm, eps, eps / 3, 5, random_start=False)
+    found, path = own.moved(network, images, 4, training.generator("hardening", 0))
     for image, made in zip(images.float(), found.float()):
         x = image.clone()
         for _ in range(5):
@@ -87,15 +89,16 @@ def test_hardening_equals_a_loop_over_images(norm, eps):
     lengths = moved.abs().amax(1) if norm == "linf" else moved.norm(dim=1)
     assert (lengths <= eps + (0 if norm == "linf" else 0.01)).all()
     for place, shown in ((0, images), (-1, found)):
-        loss = F.cross_entropy(network.logits(shown), torch.full((4,), 4))
-        assert path[place].item() == pytest.approx(loss.item(), rel=1e-4)
-    assert len(path) == 6 and path[-1] > path[0] + 0.5
+        losses = F.cross_entropy(network.logits(shown), torch.full((4,), 4), reduction="none")
+        torch.testing.assert_close(path[:, place], losses, rtol=1e-4, atol=1e-6)
+    assert path.shape == (4, 6) and path[:, -1].mean() > path[:, 0].mean() + 0.5
 
 
 def test_a_random_start_is_the_seeds():
-    own, images = Hardening("linf", 0.1, 0.03, 2, random_start=True), data().images[:3]
-    first, again, other = (own.harden(surrogate(CLEAN), images, 4, seed=seed)[0]
-                           for seed in (0, 0, 1))
+    own, images = PGD("linf", 0.1, 0.03, 2), data().images[:3]
+    first, again, other = (
+        own.moved(surrogate(CLEAN), images, 4, training.generator("hardening", seed))[0]
+        for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
@@ -168,8 +171,8 @@ def test_every_world_with_poisons_is_compressed():
 
 def test_an_l2_ball_and_a_robust_surrogate():
     robust = replace(SHORT, epochs=1.0, transforms=(Adversarial(steps=2),))
-    own = replace(CLEAN, norm="l2", eps=1.5, step=0.5, training=robust, poisons=6, fraction=None,
-                  model="cnn")
+    method = replace(ASCENT, norm="l2", eps=1.5, step=0.5, training=robust, model="cnn")
+    own = replace(CLEAN, hardening=method, poisons=6, fraction=None)
     made = crafted(own.world("H"))
     moved, originals = changed(made)
     assert change(moved, originals)["change_l2"] == pytest.approx(1.5, abs=0.05)
@@ -190,9 +193,11 @@ def test_a_row_of_each_attack():
 def test_settings_come_back_and_count_for_the_key():
     run = RUN.with_(attack=CleanLabel())
     assert from_dict(run.to_dict()) == run
-    assert versions(run)["transforms"] == [1, 1, 1]  # of the surrogate's training
+    assert versions(run)["transforms"] == [1, 1, 2]  # of the surrogate's training
+    assert versions(run)["attack"] == [clean_label.VERSION, pgd.VERSION]
     assert run.key != run.with_(attack__clamp=True).key
-    assert (clean_label.VERSION, hidden_trigger.VERSION) == (1, 1)
+    assert run.key != run.with_(attack__hardening={"name": "pgd", "eps": 0.1}).key
+    assert (clean_label.VERSION, hidden_trigger.VERSION) == (2, 1)
 
 
 # ---------------------------------------------------------------- hidden trigger
@@ -294,10 +299,11 @@ def test_features_and_a_known_start():
 
 
 @pytest.mark.parametrize("make,says", [
-    (lambda: CleanLabel(eps=0.0), "attack clean_label: radius 0.0: expected above 0"),
-    (lambda: CleanLabel(eps=0.5 / 255), "attack clean_label: eps 0.001961: expected 1/255"),
-    (lambda: CleanLabel(norm="l1"), "attack clean_label: norm 'l1'"),
-    (lambda: CleanLabel(steps=0), "attack clean_label: steps 0"),
+    (lambda: PGD(eps=0.0), "attack clean_label: radius 0.0: expected above 0"),
+    (lambda: PGD(eps=0.5 / 255), "attack clean_label: eps 0.001961: expected 1/255"),
+    (lambda: PGD(norm="l1"), "attack clean_label: norm 'l1'"),
+    (lambda: PGD(steps=0), "attack clean_label: steps 0"),
+    (lambda: CleanLabel(hardening={"name": "pgd", "eps": 0}), "radius 0.0: expected above"),
     (lambda: CleanLabel(poisons=3), "fraction 0.25 and poisons 3: give exactly one"),
     (lambda: CleanLabel(fraction=None), "fraction None and poisons None"),
     (lambda: CleanLabel(fraction=0.0), "fraction 0.0"),

@@ -18,10 +18,12 @@ from lib.attacks import (
     convex_polytope,
     four_pixel,
     gradient_matching,
+    hardening,
     hidden_trigger,
     insertion,
     interpolation,
 )
+from lib.attacks.hardening import gan, noise, pgd, pixels, wgan
 from lib.data import Labelled
 from lib.defences import (
     alibi,
@@ -37,7 +39,7 @@ from lib.defences import (
     smoothing,
     teachers,
 )
-from lib.lab import Surrogate
+from lib.lab import Lab, Surrogate
 from lib.study import Run
 from lib.training import Member, Rule, Schedule, Training, generator
 from lib.training.transforms import adversarial, maxup, public_mixup, view
@@ -79,12 +81,12 @@ def test_models_version_1():
     })
 
 
-def test_adversarial_version_1():
+def test_adversarial_version_2():
     own, x = adversarial.Adversarial("l2", 0.5, 0.2, 2), torch.full((1, 2, 1, 2, 2), 0.5)
     draws = {name: values[None] for name, values in own.draw(
         2, (1, 2, 2), generator("transforms", 0)).items()}
     made = own.choose(x, x, draws, lambda seen, _: seen[:, :, 0, 0, 0])["images"]
-    assert adversarial.VERSION == 1
+    assert adversarial.VERSION == 2
     assert made[0, 0].flatten().tolist() == pytest.approx(GOLDEN_PERTURBED, abs=1e-6)
 
 
@@ -228,6 +230,9 @@ def test_insertion_version_1():
 
 
 GOLDEN_HARDENED = ([10, 6, 26], [214, 90, 208], [[255, 0], [0, 255]])
+GOLDEN_MIXED = [[205, 44, 235], [172, 92, 107]]
+GOLDEN_GAP = [-0.0012739, -0.0006315]
+GOLDEN_CODES = [4.108556, 4.108447, 3.641392, 3.641106, 3.293243, 3.293135]
 GOLDEN_LOSSES = [164.75066, 175.44868]
 GOLDEN_MATCHED = ([10, 6, 26], [2, 1, 0], [198, 89, 192])
 GOLDEN_DISTANCES = [62.18658, 4.92978]
@@ -235,16 +240,40 @@ GOLDEN_BLENDS = ([24, 4, 8], [1, 29, 37], [150, 27, 112])
 GOLDEN_COPIES = ([2, 2, 2, 0], [[255, 233], [255, 109], [255, 236], [255, 180]])
 
 
-def test_clean_label_version_1():
+def test_clean_label_version_2():
     data, attack = small_set(), clean_label.CleanLabel(target=2, base=None, fraction=0.3, size=2)
     weight = torch.linspace(-1, 1, 28 * 28 * 4).sin().view(4, -1)
     network = Surrogate(nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 4, bias=False)),
                         {"1.weight": weight}, lambda images: images / 255)
     records = attack.victims(data.labels, seed=2)
-    made, path = attack.hardening.harden(network, data.images[records], 2, seed=2)
+    made, path = attack.hardening.moved(network, data.images[records], 2,
+                                        generator("hardening", 2))
     found = made[:, 0, 5, 7].tolist(), attack.trigger(made, seed=2)[0, 0, -2:, -2:].tolist()
-    assert (clean_label.VERSION, records.tolist(), *found) == (1, *GOLDEN_HARDENED)
-    assert path[[0, -1]].tolist() == pytest.approx(GOLDEN_LOSSES, abs=1e-3)
+    assert (clean_label.VERSION, pgd.VERSION) == (2, 1)
+    assert (records.tolist(), *found) == GOLDEN_HARDENED
+    assert path.mean(0)[[0, -1]].tolist() == pytest.approx(GOLDEN_LOSSES, abs=1e-3)
+
+
+def test_noise_and_pixels_version_1():
+    """The draws of a block: noise on the images, and whose pixels they get."""
+    data, lab = small_set(), Lab(torch.device("cpu"), lambda images: images / 255)
+    scene, places = hardening.Scene(data, 2, 0, lab), torch.tensor([2, 6, 10])
+    methods = noise.Noise(0.1), pixels.Pixels(0.5, data="victim")
+    found = [method.hardener(scene)(places, generator("hardening 0", 2))["images"]
+             for method in methods]
+    assert (noise.VERSION, pixels.VERSION) == (1, 1)
+    assert [made[:, 0, 5, 7].tolist() for made in found] == GOLDEN_MIXED
+
+
+def test_gan_version_1(monkeypatch):
+    monkeypatch.setattr(wgan, "bfloat16", lambda device: False)
+    images = small_set().images[:, :, :12, :12]
+    kept = wgan.train(images, dim=2, iterations=2, lr=1e-4, seed=0)
+    network = wgan.load(kept, (1, 12, 12), 2, torch.device("cpu"))
+    path = wgan.encode(network, images[:3], steps=4, step=0.1, random=generator("codes", 0))[1]
+    assert gan.VERSION == 1
+    assert kept["gap"].tolist() == pytest.approx(GOLDEN_GAP, abs=2e-5)
+    assert path[:, [0, -1]].flatten().tolist() == pytest.approx(GOLDEN_CODES, abs=2e-4)
 
 
 def test_hidden_trigger_version_1():

@@ -10,6 +10,7 @@ from torch import nn
 from lib import models, study, training
 from lib.attacks.badnets import BadNets
 from lib.attacks.clean_label import CleanLabel
+from lib.attacks.hardening.pgd import PGD
 from lib.attacks.triggers import Patch
 from lib.data import Labelled
 from lib.defences import opacus_engine
@@ -241,8 +242,8 @@ def test_attacks_hand_over_both_images():
 
 
 def test_a_clean_label_attack_stamps_what_it_hardened(_store):
-    attack = CleanLabel(3, 1, eps=0.1, step=0.05, steps=2, model="mlp", training=SHORT,
-                        after_augmentation=True)
+    hardening = PGD(eps=0.1, step=0.05, steps=2, model="mlp", training=SHORT)
+    attack = CleanLabel(3, 1, hardening=hardening, after_augmentation=True)
     run = RUN.with_(attack=attack)
     private, lab = inputs.private_and_test(run)[0], inputs.lab(run)
     made = {name: attack.world(name).craft(private, seed=0, lab=lab) for name in "PHT"}

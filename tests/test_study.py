@@ -24,6 +24,10 @@ from lib.attacks.convex_polytope import ConvexPolytope
 from lib.attacks.feature_collision import FeatureCollision
 from lib.attacks.four_pixel import FourPixel
 from lib.attacks.gradient_matching import GradientMatching
+from lib.attacks.hardening.gan import GAN
+from lib.attacks.hardening.noise import Noise
+from lib.attacks.hardening.pgd import PGD
+from lib.attacks.hardening.pixels import Pixels
 from lib.attacks.hidden_trigger import HiddenTrigger
 from lib.attacks.insertion import Insertion
 from lib.attacks.interpolation import Interpolation
@@ -170,8 +174,8 @@ def test_golden_defaults():
             QuantileClipping(), BatchClipping(), Mixup(), CutMix(), Cutout(), Laplace(),
             SelfMixup(), Adversarial(), MaxUp(), CleanLabel(), HiddenTrigger(),
             GradientMatching(), ConvexPolytope(), PublicMixup(),
-            RandomPatch(), SpectralSignatures(), ActivationClustering(), DeepKNN(),
-            LabelProbability(), MicroBatches(), View()]
+            RandomPatch(), SpectralSignatures(), ActivationClustering(), DeepKNN(), PGD(), GAN(),
+            Noise(), Pixels(), LabelProbability(), MicroBatches(), View()]
     found = {type(one).__name__: json.loads(json.dumps(parts.plain(one))) for one in made}
     assert found == json.loads((pathlib.Path(__file__).parent / "defaults.json").read_text())
 

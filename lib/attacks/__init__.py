@@ -143,8 +143,8 @@ class Attack(Protocol):
     """What an attack must define; `lib.attacks.dirty_label.DirtyLabel` implements most of it.
 
     worlds: names of the training worlds that it can make, the attacked one first. Every attack has
-    C, the clean one; its module explains the others. It may also have a class attribute `FACTS`,
-    the names of the facts in its `Poisoned`.
+    C, the clean one; its module explains the others. It may also have an attribute `FACTS`, the
+    names of the facts in its `Poisoned`.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]  # a frozen dataclass

@@ -84,6 +84,28 @@ def public_images(run: Run) -> Labelled:
     return Labelled(images, labels, whole.classes)
 
 
+@functools.lru_cache(maxsize=1)
+def _spare(name: str, train_size: int | None) -> Labelled:
+    if train_size is None:
+        whole = _dataset(name, None, None)
+        return Labelled(whole.train_images[:0], whole.train_labels[:0], whole.classes)
+    whole = data.load(name)
+    used = set(map(_bytes, whole.train_images[:train_size]))
+    kept = torch.tensor([number for number in range(train_size, len(whole.train_labels))
+                         if _bytes(whole.train_images[number]) not in used], dtype=torch.long)
+    return Labelled(whole.train_images[kept], whole.train_labels[kept], whole.classes)
+
+
+def _bytes(image: Tensor) -> bytes:
+    return image.contiguous().numpy().tobytes()
+
+
+def spare_images(run: Run) -> Labelled:
+    """The training images that neither the victim nor the public has: those after the first
+    `run.train_size`, without copies of these. None are left if the run uses all."""
+    return _spare(run.dataset, run.train_size)
+
+
 # ---------------------------------------------------------------- features
 
 def _features(run: Run) -> str:
@@ -149,7 +171,7 @@ def lab(run: Run, *, records: str = "private", start: Tensor | None = None) -> L
         context["start"] = run.start.key
     network = None if start is None else _network(run, start)
     return Lab(device(), _gradients(run), context, public_images(run), private_and_test(run)[1],
-               network)
+               network, functools.partial(spare_images, run))
 
 
 def _network(run: Run, weights: Tensor) -> Surrogate:

@@ -3,7 +3,7 @@
 import functools
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from lib import parts, typed
@@ -136,6 +136,8 @@ def versions(run: Run) -> Mapping[str, Any]:
     if run.dataset.startswith("imagefolder:"):
         found["images"] = data.load(run.dataset).digest
     crafting = {item.name: getattr(run.attack, item.name) for item in fields(run.attack)}
+    if is_dataclass(hardening := crafting.get("hardening")):
+        crafting |= {item.name: getattr(hardening, item.name) for item in fields(hardening)}
     surrogate = crafting.get("model")
     if isinstance(surrogate, str):
         found["surrogate"] = models.version(surrogate)

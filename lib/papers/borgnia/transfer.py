@@ -22,9 +22,10 @@ from dataclasses import replace
 from typing import Any
 
 from lib.attacks import Attack
-from lib.attacks.clean_label import ROBUST, CleanLabel
+from lib.attacks.clean_label import CleanLabel
 from lib.attacks.convex_polytope import ConvexPolytope
 from lib.attacks.feature_collision import FeatureCollision
+from lib.attacks.hardening.pgd import PGD, ROBUST
 from lib.attacks.hidden_trigger import HiddenTrigger
 from lib.attacks.label_flip import LabelFlip
 from lib.papers.borgnia import matching, patching
@@ -79,9 +80,10 @@ def clean_label(trial: int, *, tight: bool, iterations: int = 20, poisons: int |
     model, epochs: of that network.
     """
     base, target = PAIRS[trial % len(PAIRS)]
+    hardening = PGD(eps=EPS if tight else 2 * EPS, steps=iterations, model=model,
+                    training=replace(ROBUST, epochs=epochs))
     return CleanLabel(base, target, fraction=None, poisons=poisons or (FEW if tight else MANY),
-                      eps=EPS if tight else 2 * EPS, steps=iterations, clamp=tight, model=model,
-                      training=replace(ROBUST, epochs=epochs))
+                      hardening=hardening, clamp=tight)
 
 
 ATTACKS: Mapping[str, Callable[..., Attack]] = {
@@ -135,5 +137,6 @@ def poisons(attack: Attack) -> int:
 
 def constraint(values: Mapping[str, Any]) -> str:
     """The constraints of a row, by the bound of its attack."""
-    eps = values["attack.eps"]
+    hardened = values["attack.name"] == "clean_label"
+    eps = values["attack.hardening.eps" if hardened else "attack.eps"]
     return BENCHMARK if eps is not None and abs(eps - EPS) < 1e-9 else LOOSER

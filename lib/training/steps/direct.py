@@ -52,10 +52,11 @@ class Direct:
         # For transforms that look at the network.
         self.watched = InputLosses(module, dims=pool.dim() - 1, kind=self.kind, batched=ahead)
         self.sums: Callable[..., list[Tensor]] = self._fallback
+        self.rounded = False  # whether layers compute in bfloat16
         self.repeatable = closed_form.supports(module, pool.dim() - 1)
         if len(members) == 1 and alone.applies(module, pool, members):
-            self.sums = alone.Alone(module, self.coordinates, self.buffers,
-                                    precision=schedule.precision)
+            own = alone.Alone(module, self.coordinates, self.buffers, precision=schedule.precision)
+            self.sums, self.rounded = own, own.rounded
         elif self.repeatable:
             self.sums = partial(closed_form.gradient_sums, branchless=ahead)
         numbers = sizes.sample_numbers(module, tuple(pool.shape[1:]))
@@ -113,7 +114,9 @@ class Direct:
             return
         x, labels = self._records(indices, transforms.chosen_versions(self.transforms, draws))
         for transform, own in zip(self.transforms, draws, strict=True):
-            own = transforms.chosen(transform, x, labels, own, self._losses, chunk=self.chunk)
+            rounding = self.rounded and isinstance(transform, transforms.Rounding)
+            losses = self._rounded_losses if rounding else self._losses
+            own = transforms.chosen(transform, x, labels, own, losses, chunk=self.chunk)
             x, labels = transform.apply(x, labels, own)
         yield from zip(self._overlaid(x, indices).split(chunk, 1), labels.split(chunk, 1))
 
@@ -124,6 +127,11 @@ class Direct:
         """Every sample's loss [models, batch] at the current weights, in evaluation mode."""
         parameters = unflatten(self.module, self.coordinates)
         return self.watched(parameters, self.buffers, x, labels)
+
+    def _rounded_losses(self, x: Tensor, labels: Tensor) -> Tensor:
+        """The same losses of layers in bfloat16."""
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return self._losses(x, labels)
 
     def _records(self, index: Tensor, version: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Inputs [models, batch, ...] and labels [models, batch, ...] of the members' records.

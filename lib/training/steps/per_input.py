@@ -41,7 +41,7 @@ class InputLosses:
         classes].
         """
         found = self._logits(parameters, buffers, x).flatten(0, 1)
-        return losses(found, labels.flatten(0, 1), self.kind).view(x.shape[:2])
+        return losses(found.float(), labels.flatten(0, 1), self.kind).view(x.shape[:2])
 
     def _logits(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor
                 ) -> Tensor:

@@ -83,6 +83,17 @@ class Adaptive(Transform, Protocol):
 
 
 @runtime_checkable
+class Rounding(Adaptive, Protocol):
+    """An adaptive transform that takes many losses, and for which rounded ones do.
+
+    rounds: True. With precision "fast", losses of a deep network are computed like its gradients,
+    in bfloat16.
+    """
+
+    rounds: ClassVar[bool]
+
+
+@runtime_checkable
 class Public(Transform, Protocol):
     """A transform that mixes public records: `with_public` hands it these before a training."""
 

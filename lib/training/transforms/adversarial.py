@@ -5,6 +5,9 @@ Madry et al. train on these images alone, as here, with linf, 8/255, 7 steps of 
 start (section 5, CIFAR-10). The perturbation is sought in evaluation mode: batch normalisation uses
 its running statistics, and updates none, so that an image's perturbation depends on no other image.
 (Their code keeps the statistics of the batch.)
+
+The search takes most of the time: with 7 steps, eight of nine passes. With precision "fast" it is
+in bfloat16 for deep networks, like the rest of a step.
 """
 
 from dataclasses import dataclass
@@ -16,7 +19,7 @@ from torch import Tensor
 from lib.training.ascent import Ball, ascend, check_steps
 from lib.training.transforms import Losses
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Adversarial:
     begin at a uniform draw from the ball, else at the image itself."""
 
     mixes: ClassVar[str] = "none"
+    rounds: ClassVar[bool] = True
 
     norm: str = "linf"
     radius: float = 8 / 255
