@@ -10,6 +10,7 @@ from lib import study
 from lib.attacks.badnets import BadNets
 from lib.attacks.clean_label import CleanLabel
 from lib.attacks.feature_collision import FeatureCollision
+from lib.attacks.hardening.pgd import PGD
 from lib.attacks.insertion import Insertion
 from lib.attacks.random_patch import RandomPatch
 from lib.defences.dpsgd import DPSGD
@@ -17,7 +18,8 @@ from lib.study import Run, columns, measure, record_losses
 from lib.training import Training
 
 SMALL = Training("adam", 0.01, momentum=0.0, epochs=2.0, batch_size=50)
-HARDENED = CleanLabel(None, 1, 0.5, eps=0.1, steps=2, size=3, model="mlp", training=SMALL)
+HARDENED = CleanLabel(None, 1, 0.5, size=3,
+                      hardening=PGD(eps=0.1, steps=2, model="mlp", training=SMALL))
 RUN = Run(train_size=300, test_size=100, model="mlp", attack=BadNets(None, 1, poisons=30),
           defence=DPSGD(0.0, clip=False), losses=True,
           training=Training(epochs=2.0, batch_size=50, every=1.0))
