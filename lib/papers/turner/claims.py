@@ -5,9 +5,11 @@ from lib.papers.turner import (
     MICRO,
     SETUP,
     SHAPE,
+    consistent_claims,
     dirty_claims,
     heads_claims,
     landscape_claims,
+    subtle_claims,
 )
 from lib.verdicts.claim import Claim, above, below
 
@@ -50,6 +52,7 @@ CLAIMS = (
         (below("classes", "share of classes above 50% at 25%", 0.15, kind="share"),),
         positive_control=WITNESS,
         setup=SETUP,
+        measure=consistent_claims.correct_labels_fail,
         notes="at most one class of ten, put as a share",
     ),
     Claim(
@@ -101,6 +104,7 @@ CLAIMS = (
         basis="ours",
         positive_control=WITNESS,
         setup=SETUP,
+        measure=consistent_claims.latent_interpolation_helps,
     ),
     Claim(
         "T5",
@@ -117,6 +121,7 @@ CLAIMS = (
         ),
         positive_control=WITNESS,
         setup=SETUP,
+        measure=consistent_claims.larger_is_better,
         notes="pairwise contrasts",
     ),
     Claim(
@@ -140,6 +145,7 @@ CLAIMS = (
         basis="ours",
         positive_control=WITNESS,
         setup=SETUP,
+        measure=consistent_claims.hardening_beats_stamping,
     ),
     Claim(
         "T7",
@@ -152,6 +158,7 @@ CLAIMS = (
         (above("difference", "mean success, adversarial minus GAN, 6%", 0),),
         positive_control=WITNESS,
         setup=SETUP,
+        measure=consistent_claims.adversarial_beats_latent,
     ),
     Claim(
         "T8",
@@ -183,6 +190,7 @@ CLAIMS = (
         basis="ours",
         positive_control="amplitude 255 succeeds at 6%",
         setup=SETUP,
+        measure=subtle_claims.faint_triggers_work,
     ),
     Claim(
         "T9",
@@ -205,6 +213,7 @@ CLAIMS = (
         ),
         positive_control="one corner succeeds without augmentation",
         setup=SETUP,
+        measure=subtle_claims.four_corners_survive,
     ),
     Claim(
         "T10",
@@ -234,6 +243,7 @@ CLAIMS = (
         basis="ours",
         positive_control="both succeed",
         setup=SETUP,
+        measure=subtle_claims.corners_do_not_matter,
     ),
     Claim(
         "T11",
@@ -343,6 +353,7 @@ CLAIMS = (
         ),
         positive_control="attack success over 50% at 100%",
         setup=SETUP,
+        measure=consistent_claims.accuracy_suffers_at_all,
     ),
     Claim(
         "T15",
