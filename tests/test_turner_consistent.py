@@ -66,6 +66,19 @@ def test_the_filter_inspects_attacks_beside_public_images():
     assert {run.defence.share for run in runs} == {0.006}
 
 
+def test_the_check_has_the_theses_batch_and_epochs():
+    runs = consistent.checked(VICTIM, [CHOSEN], targets=[4, 5])
+    assert [run.attack.in_world for run in runs] == ["P", "C"]
+    assert (runs[0].training.batch_size, runs[0].training.epochs) == (50, 100)
+    usual = consistent.attacked(VICTIM, [CHOSEN], targets=[4, 5], shares=[0.06])
+    frame = table(runs + usual).assign(status="ok", floor=0.0, success=0.5, lift=0.5, accuracy=0.6,
+                                       trigger_auc=0.5, target_recall=0.7)
+    found = consistent.prepared(frame)
+    assert len(found) == 3 and set(consistent.undefended(found)["training.epochs"]) == {12}
+    lines = consistent_figures.recipes(found)
+    assert lines["epochs"].tolist() == [100, 12] and set(lines["target class"]) == {"deer"}
+
+
 # ---- rows
 
 @functools.cache

@@ -137,7 +137,7 @@ CLAIMS = (
             above(
                 "classes",
                 "share of classes with a gain",
-                0.75,
+                0.75, kind="share",
                 basis="ours",
                 why="'almost all': eight of ten",
             ),

@@ -60,7 +60,9 @@ GREY = Attacker(replace(hardenings.SMALL, data="victim", training=replace(
 FULL = Attacker(replace(hardenings.SMALL, model="convnet-bn", training=replace(
     hardenings.SMALL.training, epochs=30.0, transforms=(Flip(), Crop(), Adversarial()))),
                 GAN(data="both"))
-ATTACKERS = {"small": SMALL, "drawn": DRAWN, "grey": GREY, "full": FULL}
+SMOKE = Attacker(replace(hardenings.DRAWN, training=replace(hardenings.DRAWN.training, epochs=1.0)),
+                 GAN(dim=4, iterations=2, steps=3, step=0.5))
+ATTACKERS = {"small": SMALL, "drawn": DRAWN, "grey": GREY, "full": FULL, "smoke": SMOKE}
 
 
 def attacker(name: str) -> Attacker:
@@ -131,6 +133,25 @@ def mislabelled(victim: Run, *, targets: Iterable[int] = victims.TARGET_CLASSES,
     return dirty.attacked(victim, counts, targets=targets, seeds=seeds, names="P")
 
 
+def lengthy(victim: Run) -> Run:
+    """The victim with the thesis's batch of 50, rate and 100 epochs, to check the short recipe.
+
+    The rate falls after a half and three quarters of the steps, in the thesis after 40 and 60%.
+    """
+    return victim.with_(training=replace(
+        victim.training, lr=0.1, momentum=0.9, nesterov=False, weight_decay=2e-4, epochs=100.0,
+        batch_size=50, schedule="step", label_smoothing=0.0))
+
+
+def checked(victim: Run, arms: Iterable[str], *, targets: Iterable[int], seeds: int | None = 3,
+            networks: Attacker = SMALL) -> list[Run]:
+    """These arms with the thesis's batch and epochs at 6% of the first target class, and the
+    clean twins."""
+    own = attacked(lengthy(victim), arms, targets=list(targets)[:1], shares=[COMPARED],
+                   seeds=seeds, networks=networks)
+    return [run.in_world(world) for run in own for world in "PC"]
+
+
 def suspected(victim: Run, arms: Iterable[str], *,
               targets: Iterable[int] = victims.TARGET_CLASSES, share: float = COMPARED,
               seeds: int | None = 3, networks: Attacker = SMALL, images: int = 1024,
@@ -165,14 +186,16 @@ def prepared(frame: "DataFrame") -> "DataFrame":
     twin, or in world T of the clean training. NaN where these were not measured.
     """
     own = frame[frame["attack.name"].isin((ATTACK, dirty.ATTACK))] if len(frame) else frame
-    found = rows.measured(own, world=None).reset_index(drop=True)
-    clean = _clean(found)
-    kept = found["world"].eq("P") | (found["world"].eq("T") & found["attack.name"].eq(ATTACK))
-    found = found.assign(
-        natural=clean["floor"], cost=found["accuracy"].astype(float) - clean["accuracy"],
-        lost_recall=clean["target_recall"] - rows.optional(found, "target_recall").astype(float),
-        **{rows.EXCESS: found["success"].astype(float) - clean["floor"]})[kept]
-    hardened = twins.of(rows.measured(own, world=None), found, "H", ("lift",))["lift"]
+    measured = rows.measured(own, world=None).reset_index(drop=True).copy()  # in one block
+    clean = _clean(measured)
+    kept = measured["world"].eq("P") | (
+        measured["world"].eq("T") & measured["attack.name"].eq(ATTACK))
+    recall = rows.optional(measured, "target_recall").astype(float)
+    found = measured.assign(
+        natural=clean["floor"], cost=measured["accuracy"].astype(float) - clean["accuracy"],
+        lost_recall=clean["target_recall"] - recall,
+        **{rows.EXCESS: measured["success"].astype(float) - clean["floor"]})[kept]
+    hardened = twins.of(measured, found, "H", ("lift",))["lift"]
     unstamped = hardened.where(found["world"].eq("P"), clean["lift"].loc[found.index])
     return _described(found.assign(effect=found["lift"].astype(float) - unstamped))
 
@@ -219,12 +242,25 @@ def arm(row: "Series") -> str:
 
 def undefended(frame: "DataFrame") -> "DataFrame":
     """Of prepared rows, those without a defence and without images kept back, with the thesis's
-    one-corner trigger at its full amplitude, stamped on stored images."""
+    one-corner trigger at its full amplitude, stamped on stored images, and for each set-up the
+    training that most rows have."""
     found = dirty.undefended(frame)
-    return found[rows.optional(found, "attack.amplitude").eq(255)
-                 & rows.optional(found, "attack.position").eq("bottom-right")
-                 & rows.optional(found, "attack.jpeg").isna()
-                 & rows.optional(found, "attack.after_augmentation").eq(False)]  # noqa: E712
+    return _most_trained(found[
+        rows.optional(found, "attack.amplitude").eq(255)
+        & rows.optional(found, "attack.position").eq("bottom-right")
+        & rows.optional(found, "attack.jpeg").isna()
+        & rows.optional(found, "attack.after_augmentation").eq(False)])
+
+
+def _most_trained(found: "DataFrame") -> "DataFrame":
+    """Without `checked` rows and other trainings of a few rows."""
+    if found.empty:
+        return found
+    training = [name for name in found.columns if name.startswith("training.")]
+    number = found.groupby([*rows.PLACE, *training], dropna=False).ngroup()
+    place = found.groupby(list(rows.PLACE), dropna=False).ngroup()
+    size = number.map(number.value_counts())
+    return found[size.eq(size.groupby(place).transform("max"))]
 
 
 def at(found: "DataFrame", share: float, arm: str | None = None) -> "DataFrame":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lib import figures
 from lib.attacks.hardening.pgd import WEAK
 from lib.papers import Headline
-from lib.papers.turner import SETUP, consistent, panels, victims
+from lib.papers.turner import SETUP, consistent, dirty, panels, victims
 from lib.papers.turner.consistent import (
     ARM,
     BASELINE,
@@ -54,7 +54,7 @@ def pictured(name: str, victim: Run, networks: Attacker) -> tuple[Run, Attacker]
 def crafted(run: Run, arms: Iterable[str], *, target: int, networks: Attacker, count: int = 1,
             amplitude: float = 0) -> "tuple[Tensor, dict[str, Tensor]]":
     """The first images of the target class that an attack takes, uint8 [count, ...], and what each
-    arm makes of them. Networks that no earlier run trained are trained first.
+    arm makes of them; fewer if the class is smaller. Networks that no run trained are trained.
 
     amplitude: of the trigger, in levels; 0 for none. `BASELINE` is an arm too. Raises DataNotFound.
     """
@@ -64,8 +64,9 @@ def crafted(run: Run, arms: Iterable[str], *, target: int, networks: Attacker, c
     made = {}
     for arm in arms:
         method = consistent.hardening(CHOSEN if arm == BASELINE else arm, target, networks)
-        attack = replace(consistent.poisoned(target, COMPARED, method), fraction=None,
-                         poisons=count)
+        attack = consistent.poisoned(target, COMPARED, method)
+        attack = replace(attack, fraction=None,
+                         poisons=min(count, len(attack.order(known.labels, seed=0))))
         originals = known.images[attack.victims(known.labels, seed=0)].cpu()
         images = originals if arm == BASELINE else attack.hardened(
             known, seed=0, lab=lab)["images"]
@@ -215,6 +216,22 @@ def costs(found: "DataFrame", arms: Sequence[str] = (BASELINE, CHOSEN, LATENT)) 
                                         "change, points"])
 
 
+def recipes(found: "DataFrame") -> "DataFrame":
+    """Accuracy and success by training at 6% of the class, where several were measured: a line a
+    training, class and arm. found: of `consistent.prepared`."""
+    import pandas as pd
+
+    own = dirty.undefended(consistent.at(found, COMPARED))
+    long = own[own["training.batch_size"].eq(50) & own["training.epochs"].eq(100)]
+    beside = own[own[ARM].isin(long[ARM]) & own["attack.target"].isin(long["attack.target"])
+                 & own["attack_seed"].isin(long["attack_seed"])]
+    lines = [(row["training.epochs"], row["training.batch_size"], row[CLASS], row[ARM],
+              100 * row["accuracy"], 100 * row["success"], 100 * row["natural"])
+             for _, row in beside.iterrows()]
+    return pd.DataFrame(lines, columns=["epochs", "batch", CLASS, ARM, "accuracy, %", "success, %",
+                                        "natural, %"])
+
+
 def gains(found: "DataFrame", arms: Sequence[str] = (*PGD_ARMS, *GAN_ARMS), *,
           share: float = COMPARED) -> "DataFrame":
     """For `figures.contrasts`: success of each arm minus that of stamping only, a line a target
@@ -224,6 +241,16 @@ def gains(found: "DataFrame", arms: Sequence[str] = (*PGD_ARMS, *GAN_ARMS), *,
     lines = [(arm, unit, value) for arm in arms for unit, value in consistent.difference(
         found, share, arm, BASELINE, "success").items()]
     return pd.DataFrame(lines, columns=[ARM, "pair", "difference"])
+
+
+def inspection(found: "DataFrame") -> "DataFrame":
+    """What the filter of figure 3.1 finds of each arm: a line an arm and target class.
+
+    found: of `dirty.ranked`.
+    """
+    lines = dirty.inspection(found)
+    lines.insert(0, ARM, list(found[ARM]))
+    return lines
 
 
 def finding(found: "DataFrame") -> str:

@@ -119,7 +119,7 @@ def prepared(frame: "DataFrame") -> "DataFrame":
         AMPLITUDE: rows.optional(found, "attack.amplitude").astype(float),
         CORNERS: corners.map({False: ONE, True: FOUR}).astype(float), AUGMENTED: augmented,
         SAVED: rows.optional(found, "attack.jpeg").notna(),
-        LATE: rows.optional(found, "attack.after_augmentation").eq(True)})  # noqa: E712
+        LATE: rows.optional(found, "attack.after_augmentation").eq(True)})
     return found.assign(**{LOOK: [look(row) for _, row in found.iterrows()]})
 
 

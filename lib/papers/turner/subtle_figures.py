@@ -87,7 +87,8 @@ def by_amplitude(found: "DataFrame") -> dict[str, Any]:
 
 
 def by_class(found: "DataFrame", title: str = "") -> dict[str, Any]:
-    """Figure 3.11, and each panel of 3.14: one trigger, a line a class."""
+    """Figure 3.11, and each panel of 3.14: one trigger, a line a class.
+    """
     return consistent_figures.by_share(found, series=CLASS, title=title)
 
 
@@ -99,7 +100,8 @@ def by_look(found: "DataFrame") -> dict[str, Any]:
 # ---------------------------------------------------------------- contrasts
 
 def corner_gains(found: "DataFrame") -> "DataFrame":
-    """For `figures.contrasts`: four corners minus one, by augmentation and share, a line a class."""
+    """For `figures.contrasts`: four corners minus one, by augmentation and share, a line a class.
+    """
     lines = []
     for augmented, late, words in ((False, False, "not augmented"), (True, False, "augmented"),
                                    (True, True, "stamped after augmentation")):
