@@ -27,16 +27,15 @@ def test_the_full_amplitude_has_the_runs_of_notebook_31():
     assert [run.key for run in ours] == [run.key for run in theirs]
 
 
-def test_clean_twins_are_asked_for_once_a_class():
-    runs = subtle.faint(PLAIN)
-    worlds = [run.attack.in_world for run in runs]
-    assert (worlds.count("P"), worlds.count("C")) == (4 * 3 * 3, 3)
+def test_clean_trainings_are_those_of_notebook_31_once_a_class():
+    theirs = {run.key for run in consistent.controls(PLAIN) if run.attack.in_world == "C"}
+    assert {run.key for run in subtle.clean(PLAIN)} == theirs and len(theirs) == 3
+    assert len(subtle.faint(PLAIN)) == 4 * 3 * 3
     four = subtle.cornered(AUGMENTED, late=True, shares=[0.06])
     assert {run.attack.position for run in four} == {"bottom-right", FOUR_CORNERS}
     assert all(run.attack.after_augmentation and run.attack.amplitude == 32 for run in four)
-    assert [run.attack.in_world for run in four].count("C") == 3
-    others = {run.attack.in_world for run in subtle.parts(PLAIN, shares=[0.06])}
-    assert others == {"T", "H"}
+    assert {run.attack.in_world for run in four} == {"P"}
+    assert {run.attack.in_world for run in subtle.parts(PLAIN, shares=[0.06])} == {"T", "H"}
 
 
 def test_grey_data_is_compressed_or_not():
@@ -61,7 +60,8 @@ def asked(targets, shares):
     own = dict(targets=tuple(target for _, target in victims.RANKED)[:targets])
     every = own | dict(shares=shares)
     runs = (subtle.faint(PLAIN, **every) + subtle.cornered(PLAIN, **every)
-            + subtle.cornered(AUGMENTED, **every))
+            + subtle.cornered(AUGMENTED, **every)
+            + subtle.clean(PLAIN, **every) + subtle.clean(AUGMENTED, **every))
     if targets <= 3:
         few = own | dict(shares=[0.06])
         grey = dict(networks=consistent.GREY) | few
@@ -82,7 +82,7 @@ def made_up(*, targets=10, shares=SHARES, changes=None, few=0.05, robust=0.33):
     for _, row in frame.iterrows():
         corners = FOUR if row["attack.position"] == FOUR_CORNERS else ONE
         augmented = len(row["training.transforms"]) > 0
-        success = known[row["attack.amplitude"], corners, augmented]
+        success = known.get((row["attack.amplitude"], corners, augmented), 0.0)
         success -= 0.3 * (row["attack.jpeg"] == 75) * (row["attack.amplitude"] < 64)
         success = 0.9 if row["attack.after_augmentation"] else success
         if row["attack.fraction"] < 0.06 and not augmented:

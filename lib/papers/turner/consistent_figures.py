@@ -98,9 +98,13 @@ def strip(run: Run, *, target: int, networks: Attacker, steps: int = 6, count: i
 
 
 def adversarial(run: Run, *, target: int, networks: Attacker, arm: str = "linf 16",
-                count: int = 16) -> "Figure":
+                count: int = 64) -> "Figure":
     """Figure 1.1, our own example: an image, the change of `arm`, and both together, with what the
-    surrogate calls them. Of `count` images, the one whose loss rises most."""
+    surrogate calls them.
+
+    Of `count` images the one whose loss rises most, of those that are called something else only
+    after the change, if there are any.
+    """
     from lib.data import DataNotFound
 
     try:
@@ -122,12 +126,22 @@ def _adversarial(run: Run, arm: str, *, target: int, networks: Attacker, count: 
     network = networks.surrogate.surrogate(Scene(known, target, 0, lab))
     before, after = (network.logits(images.to(lab.device)).detach().log_softmax(1).cpu()
                      for images in (originals, made[arm]))
-    best = int((before - after)[:, target].argmax())
+    best = _clearest(before, after, target)
     moved = made[arm][best].float() - originals[best].float()
     change = (panels.GREY + MAGNIFIED * moved).round().clamp(0, 255).to(torch.uint8)
     called = [known.classes[int(found[best].argmax())] for found in (before, after)]
     return (torch.stack([originals[best], change, made[arm][best]]),
             [f"called {called[0]}", f"change x {MAGNIFIED}", f"called {called[1]}"])
+
+
+def _clearest(before: "Tensor", after: "Tensor", target: int) -> int:
+    """Which image shows best what a change does. before, after: log-probabilities [n, classes]."""
+    right, wrong = before.argmax(1) == target, after.argmax(1) != target
+    risen = (before - after)[:, target]
+    for some in (right & wrong, right):
+        if some.any():
+            return int(risen.masked_fill(~some, -math.inf).argmax())
+    return int(risen.argmax())
 
 
 def conspicuous(run: Run, arms: Iterable[str], *, features: bool = False, **settings: Any
@@ -292,8 +306,8 @@ def headline(published: "DataFrame") -> Headline:
         figures.contrasts(lines, by=ARM, better="lower", sides=SIDES, dots="classes",
                           xlabel="stamped images called target, minus stamping only"),
         lines,
-        "What hardening adds to the success of stamped, correctly labelled poisons, 6% of the target"
-        f" class: {classes} target classes (dots), mean and 95% t interval.",
+        "What hardening adds to the success of stamped, correctly labelled poisons, 6% of the"
+        f" target class: {classes} target classes (dots), mean and 95% t interval.",
         "Forest plot: for each way to harden poisons, success minus that of stamping only, beside a"
         " line at zero.",
         " ".join(filter(None, [finding(found), surrogate_finding(found)])))

@@ -60,30 +60,32 @@ def attacked(victim: Run, stamps: Iterable[Stamp], *,
              targets: Iterable[int] = victims.TARGET_CLASSES,
              shares: Iterable[float] = victims.SHARES, seeds: int | None = 3,
              networks: Attacker = SMALL, names: str = "P") -> list[Run]:
-    """Each stamp at each share of each target class, in the named worlds of the attack.
-
-    World C is asked for only once a class, whatever the stamps and shares.
-    """
-    targets = list(targets)
+    """Each stamp at each share of each target class, in the named worlds of the attack."""
+    targets, stamps = list(targets), list(stamps)
     found = [run for share in shares for stamp in stamps
              for run in consistent.seeded(victim, [consistent.poisoned(
                  one, share, consistent.hardening(CHOSEN, one, networks), **stamp.fields())
                                                    for one in targets], seeds=seeds)]
-    return [run.in_world(world) for number, run in enumerate(found) for world in names
-            if world != "C" or number < len(targets)]
+    return [run.in_world(world) for run in found for world in names]
+
+
+def clean(victim: Run, *, shares: Iterable[float] = victims.SHARES, **settings: Any) -> list[Run]:
+    """The clean training of each target class, which serves all stamps; without augmentation it is
+    notebook 31's. settings: of `attacked`."""
+    return attacked(victim, [Stamp()], shares=list(shares)[:1], **settings | {"names": "C"})
 
 
 def faint(victim: Run, levels: Iterable[float] = AMPLITUDES, **settings: Any) -> list[Run]:
-    """Figures 3.9 and 3.11: amplitudes in one corner, and clean twins. The full amplitude has the
-    runs of notebook 31. settings: of `attacked`."""
-    return attacked(victim, [Stamp(level) for level in levels], **{"names": "PC"} | settings)
+    """Figures 3.9 and 3.11: amplitudes in one corner. The full amplitude has the runs of notebook
+    31. settings: of `attacked`."""
+    return attacked(victim, [Stamp(level) for level in levels], **settings)
 
 
 def cornered(victim: Run, *, amplitude: float = SUBTLE, late: bool = False, **settings: Any
              ) -> list[Run]:
-    """Figures 3.13 and 3.14: one corner and four, and clean twins. settings: of `attacked`."""
+    """Figures 3.13 and 3.14: one corner and four. settings: of `attacked`."""
     return attacked(victim, [Stamp(amplitude, corners, late=late) for corners in (ONE, FOUR)],
-                    **{"names": "PC"} | settings)
+                    **settings)
 
 
 def saved(victim: Run, levels: Iterable[float] = AMPLITUDES, *, quality: int = QUALITY,
@@ -102,7 +104,8 @@ def grey(victim: Run, levels: Sequence[float] = GREY_LEVELS, *, quality: int = Q
     """The controls on grey data: stamped; the data compressed, then stamped; and saved as JPEG
     after that. victim: on the data that was never compressed. settings: of `attacked`."""
     compressed = victim.with_(dataset=f"{victim.dataset}-jpeg")
-    return [*faint(victim, levels, **settings), *faint(compressed, levels, **settings),
+    return [*(run for own in (victim, compressed)
+              for run in (*faint(own, levels, **settings), *clean(own, **settings))),
             *saved(compressed, levels, quality=quality, **settings)]
 
 
