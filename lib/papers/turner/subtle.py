@@ -72,7 +72,7 @@ def attacked(victim: Run, stamps: Iterable[Stamp], *,
 def clean(victim: Run, *, shares: Iterable[float] = victims.SHARES, **settings: Any) -> list[Run]:
     """The clean training of each target class, which serves all stamps; without augmentation it is
     notebook 31's. settings: of `attacked`."""
-    return attacked(victim, [Stamp()], shares=list(shares)[:1], **settings | {"names": "C"})
+    return attacked(victim, [Stamp()], shares=list(shares)[:1], names="C", **settings)
 
 
 def faint(victim: Run, levels: Iterable[float] = AMPLITUDES, **settings: Any) -> list[Run]:
@@ -96,7 +96,7 @@ def saved(victim: Run, levels: Iterable[float] = AMPLITUDES, *, quality: int = Q
 
 def parts(victim: Run, *, amplitude: float = SUBTLE, **settings: Any) -> list[Run]:
     """Stamped only and hardened only. settings: of `attacked`."""
-    return attacked(victim, [Stamp(amplitude)], **{"names": "TH"} | settings)
+    return attacked(victim, [Stamp(amplitude)], names="TH", **settings)
 
 
 def grey(victim: Run, levels: Sequence[float] = GREY_LEVELS, *, quality: int = QUALITY,
