@@ -279,6 +279,10 @@ def test_pictures(store, monkeypatch):
     lines = consistent_figures.conspicuous(run, [CHOSEN], **settings)
     assert lines["poison"].tolist() == [CHOSEN] and lines["l2"].iloc[0] <= 300 / 255 + 1e-6
 
+    said = consistent_figures.visible_finding(lines, [CHOSEN, LATENT])
+    assert said.startswith("Median l2 distance (pixels in [0, 1]) and SSIM: l2 300 1.1")
+    assert consistent_figures.visible_finding(lines, [LATENT]) == ""
+
     def missing(*_, **__):
         raise data.DataNotFound("not here")
     monkeypatch.setattr(consistent_figures, "crafted", missing)

@@ -220,6 +220,9 @@ def test_pictures(store, monkeypatch):
     assert lines["poison"].tolist() == ["hardened only", "amplitude 32", "amplitude 255"]
     assert lines["l2"].is_monotonic_increasing and lines["psnr"].is_monotonic_decreasing
 
+    assert subtle_figures.corners_finding(run).startswith(
+        "Of 784 pixels the stamps change: one corner 9 by up to 32 levels, four corners ")
+
     def missing(*_, **__):
         raise data.DataNotFound("not here")
     monkeypatch.setattr(consistent_figures, "crafted", missing)

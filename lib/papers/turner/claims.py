@@ -77,7 +77,10 @@ CLAIMS = (
         SHAPE,
         "31_label_consistent",
         ("turner-F3.5",),
-        (above("gain", "success at tau 0.2 minus tau 0, deer, 6%", 0),),
+        (
+            above("gain", "success at tau 0.2 minus tau 0, deer, 6%", 0,
+                  what="success at tau 0.2 minus tau 0"),
+        ),
         (
             above(
                 "two",
@@ -115,9 +118,10 @@ CLAIMS = (
         "31_label_consistent",
         ("turner-F3.6",),
         (
-            above("large", "success at l2 1200 minus 600, airplane, 6%", 0),
-            above("middle", "600 minus 300", 0),
-            above("small", "300 minus baseline", 0),
+            above("large", "success at l2 1200 minus 600, airplane, 6%", 0,
+                  what="success at l2 1200 minus 600"),
+            above("middle", "600 minus 300", 0, what="success at l2 600 minus 300"),
+            above("small", "300 minus baseline", 0, what="success at l2 300 minus baseline"),
         ),
         positive_control=WITNESS,
         setup=SETUP,
@@ -168,7 +172,10 @@ CLAIMS = (
         SHAPE,
         "32_subtle_triggers",
         ("turner-F3.9",),
-        (above("order", "success at amplitude 64 minus 32, 32 minus 16", 0),),
+        (
+            above("order", "success at amplitude 64 minus 32, 32 minus 16", 0,
+                  what="success at an amplitude minus the fainter"),
+        ),
         (
             above(
                 "many",

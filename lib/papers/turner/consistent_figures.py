@@ -162,6 +162,15 @@ def conspicuous(run: Run, arms: Iterable[str], *, features: bool = False, **sett
         return DataFrame(columns=["poison"])
 
 
+def visible_finding(lines: "DataFrame", arms: Iterable[str]) -> str:
+    """In words: how much the images of these arms differ from their originals. lines: of
+    `conspicuous`."""
+    known = lines.set_index("poison")
+    said = [f"{arm} {known.at[arm, 'l2']:.2f} and {known.at[arm, 'ssim']:.2f}"
+            for arm in arms if arm in known.index]
+    return f"Median l2 distance (pixels in [0, 1]) and SSIM: {', '.join(said)}." if said else ""
+
+
 # ---------------------------------------------------------------- curves
 
 def by_share(found: "DataFrame", *, series: str = CLASS, title: str = "", y: str = "success"

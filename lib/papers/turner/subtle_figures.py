@@ -59,6 +59,23 @@ def corners(run: Run, *, target: int, amplitude: float = panels.SUBTLE, count: i
                               columns=panels.columns(shown))
 
 
+def corners_finding(run: Run, *, amplitude: float = panels.SUBTLE) -> str:
+    """In words: how many pixels a stamp changes. Nothing without the data set."""
+    from lib.data import DataNotFound
+    from lib.study import inputs
+
+    try:
+        own = inputs.private_and_test(run)[0].images[:16].cpu()
+    except DataNotFound:
+        return ""
+    moved = {name: (images.int() - own.int()).abs().amax(1).flatten(1)
+             for name, images in panels.stamps(own, amplitude=amplitude).items()}
+    said = [f"{name} {int((changes > 0).sum(1).max())} by up to {int(changes.max())} levels"
+            for name, changes in moved.items()]
+    pixels = own.shape[2] * own.shape[3]
+    return f"Of {pixels:,} pixels the stamps change: {', '.join(said)}."
+
+
 def conspicuous(run: Run, levels: Iterable[float] = panels.AMPLITUDES, *, target: int,
                 networks: Attacker, count: int = 16, features: bool = False) -> "DataFrame":
     """How much hardened and stamped images differ from their originals, medians: a line an
