@@ -5,9 +5,11 @@ from lib.papers.turner import (
     MICRO,
     SETUP,
     SHAPE,
+    consistent_claims,
     dirty_claims,
     heads_claims,
     landscape_claims,
+    subtle_claims,
 )
 from lib.verdicts.claim import Claim, above, below
 
@@ -50,6 +52,7 @@ CLAIMS = (
         (below("classes", "share of classes above 50% at 25%", 0.15, kind="share"),),
         positive_control=WITNESS,
         setup=SETUP,
+        measure=consistent_claims.correct_labels_fail,
         notes="at most one class of ten, put as a share",
     ),
     Claim(
@@ -74,7 +77,10 @@ CLAIMS = (
         SHAPE,
         "31_label_consistent",
         ("turner-F3.5",),
-        (above("gain", "success at tau 0.2 minus tau 0, deer, 6%", 0),),
+        (
+            above("gain", "success at tau 0.2 minus tau 0, deer, 6%", 0,
+                  what="success at tau 0.2 minus tau 0"),
+        ),
         (
             above(
                 "two",
@@ -101,6 +107,7 @@ CLAIMS = (
         basis="ours",
         positive_control=WITNESS,
         setup=SETUP,
+        measure=consistent_claims.latent_interpolation_helps,
     ),
     Claim(
         "T5",
@@ -111,12 +118,14 @@ CLAIMS = (
         "31_label_consistent",
         ("turner-F3.6",),
         (
-            above("large", "success at l2 1200 minus 600, airplane, 6%", 0),
-            above("middle", "600 minus 300", 0),
-            above("small", "300 minus baseline", 0),
+            above("large", "success at l2 1200 minus 600, airplane, 6%", 0,
+                  what="success at l2 1200 minus 600"),
+            above("middle", "600 minus 300", 0, what="success at l2 600 minus 300"),
+            above("small", "300 minus baseline", 0, what="success at l2 300 minus baseline"),
         ),
         positive_control=WITNESS,
         setup=SETUP,
+        measure=consistent_claims.larger_is_better,
         notes="pairwise contrasts",
     ),
     Claim(
@@ -132,7 +141,7 @@ CLAIMS = (
             above(
                 "classes",
                 "share of classes with a gain",
-                0.75,
+                0.75, kind="share",
                 basis="ours",
                 why="'almost all': eight of ten",
             ),
@@ -140,6 +149,7 @@ CLAIMS = (
         basis="ours",
         positive_control=WITNESS,
         setup=SETUP,
+        measure=consistent_claims.hardening_beats_stamping,
     ),
     Claim(
         "T7",
@@ -152,6 +162,7 @@ CLAIMS = (
         (above("difference", "mean success, adversarial minus GAN, 6%", 0),),
         positive_control=WITNESS,
         setup=SETUP,
+        measure=consistent_claims.adversarial_beats_latent,
     ),
     Claim(
         "T8",
@@ -161,7 +172,10 @@ CLAIMS = (
         SHAPE,
         "32_subtle_triggers",
         ("turner-F3.9",),
-        (above("order", "success at amplitude 64 minus 32, 32 minus 16", 0),),
+        (
+            above("order", "success at amplitude 64 minus 32, 32 minus 16", 0,
+                  what="success at an amplitude minus the fainter"),
+        ),
         (
             above(
                 "many",
@@ -183,6 +197,7 @@ CLAIMS = (
         basis="ours",
         positive_control="amplitude 255 succeeds at 6%",
         setup=SETUP,
+        measure=subtle_claims.faint_triggers_work,
     ),
     Claim(
         "T9",
@@ -205,6 +220,7 @@ CLAIMS = (
         ),
         positive_control="one corner succeeds without augmentation",
         setup=SETUP,
+        measure=subtle_claims.four_corners_survive,
     ),
     Claim(
         "T10",
@@ -234,6 +250,7 @@ CLAIMS = (
         basis="ours",
         positive_control="both succeed",
         setup=SETUP,
+        measure=subtle_claims.corners_do_not_matter,
     ),
     Claim(
         "T11",
@@ -343,6 +360,7 @@ CLAIMS = (
         ),
         positive_control="attack success over 50% at 100%",
         setup=SETUP,
+        measure=consistent_claims.accuracy_suffers_at_all,
     ),
     Claim(
         "T15",
