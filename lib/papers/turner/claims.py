@@ -292,6 +292,7 @@ CLAIMS = (
         positive_control=WITNESS,
         setup=SETUP,
         notes="the best deviation is chosen on other instances than it is judged on",
+        measure=landscape_claims.little_noise_helps,
     ),
     Claim(
         "T13",
@@ -308,6 +309,7 @@ CLAIMS = (
         ),
         positive_control=WITNESS,
         setup=SETUP,
+        measure=landscape_claims.weaker_attackers,
     ),
     Claim(
         "T14",
