@@ -41,6 +41,7 @@ ALIBI, TWO_STAGES = "ALIBI", "LP-2ST"
 LABELLED = (ALIBI, TWO_STAGES)
 NAMES = {"label_probability": DETECTOR, "alibi": ALIBI, "lpmst": TWO_STAGES, "partition": PARTS}
 SHARES = (0.06, 0.25)  # of the target class
+LEAST = 0.05  # lift without a defence, below which there is nothing to defend against
 BOUND = 600  # l2, the larger one of those that the thesis uses in its text
 
 
@@ -214,23 +215,43 @@ def cap(own: "DataFrame") -> float:
 
 # ---------------------------------------------------------------- findings
 
-def finding(apart: "DataFrame") -> str:
-    """In words: each defence against plain training as accurate. apart: of `as_accurate`."""
-    said = [f"{place}: {table1.as_accurate_finding(own)}"
-            for place, own in apart.groupby(PLACE, sort=False)]
-    return " ".join(said)
+def there(found: "DataFrame", place: str) -> bool | None:
+    """The positive control of a set-up: whether the attack moves the undefended model there at any
+    share, its lift above `LEAST` at 95%. None where that is not measured."""
+    own = whole(found[found[PLACE].eq(place)]) if len(found) else found
+    own = own[own[ARM].eq(NONE)]
+    shown = [judgement.shows(one, LEAST, column="lift") for _, one in own.groupby(SHARE)]
+    return any(shown) if shown else None
 
 
-def of_labels(apart: "DataFrame") -> str:
-    """In words: whether label-DP helps although no label is wrong. apart: of `as_accurate`."""
+def finding(found: "DataFrame", apart: "DataFrame") -> str:
+    """In words, by set-up: what the attack does without a defence, and each defence against plain
+    training as accurate. found: of `prepared`; apart: of `as_accurate`."""
     said = []
-    for arm in LABELLED:
+    for place, own in found.groupby(PLACE, sort=False):
+        none = whole(own)
+        none = none[none[ARM].eq(NONE)]
+        lifts = [f"{share:.0%}: {judgement.level(some, 'lift')}%"
+                 for share, some in none.groupby(SHARE, sort=False)]
+        said.append(f"{place}: without a defence the lift is {', '.join(lifts)}.")
+        if there(found, place):
+            said.append(table1.as_accurate_finding(apart[apart[PLACE].eq(place)]))
+        else:
+            said.append("There is too little of it to tell a defence by.")
+    return " ".join(filter(None, said))
+
+
+def of_labels(found: "DataFrame", apart: "DataFrame") -> str:
+    """In words: whether label-DP helps although no label is wrong; "" without an attack that it
+    could help against. found: of `prepared`; apart: of `as_accurate`."""
+    said = []
+    for arm in LABELLED if there(found, HEADS) else ():
         own = apart[apart[ARM].eq(arm)].groupby("pair")["difference"].mean()
         if len(own) > 1:
-            found = judgement.estimate(own.to_numpy(), bounds=rows.DIFFERENCE)
-            word = ("leaves less lift than" if found.high < 0 else
-                    "leaves more lift than" if found.low > 0 else
+            change = judgement.estimate(own.to_numpy(), bounds=rows.DIFFERENCE)
+            word = ("leaves less lift than" if change.high < 0 else
+                    "leaves more lift than" if change.low > 0 else
                     "is indistinguishable at 95% from")
             said.append(f"{arm} {word} plain training as accurate"
-                        f" ({judgement.in_points(found)} points)")
+                        f" ({judgement.in_points(change)} points)")
     return f"{'; '.join(said)}." if said else ""
