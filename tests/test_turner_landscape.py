@@ -21,9 +21,8 @@ from lib.papers.turner import (
     victims,
 )
 from lib.papers.turner.landscape import BASELINE, BLACK_BOX, BLENDED, LATENT, WHITE_BOX
-from lib.study import from_dict, measure
+from lib.study import measure
 from lib.study.table import table
-from lib.training import Training
 
 NOTEBOOK = "33_landscape"
 VICTIM = victims.small()
@@ -217,29 +216,18 @@ def test_figures_tables_and_findings():
 
 # ---- correct labels against every defence
 
-HEADS = from_dict({
-    "dataset": "cifar10-jpeg", "train_size": 12000, "public": 2000, "features": "patches:64",
-    "model": "head", "training": {"lr": 0.01, "epochs": 20.0, "batch_size": 128,
-                                  "sampling": "shuffle"},
-    "defence": {"name": "dpsgd", "noise_multiplier": 0.0, "clip": False}})
-RATES = {"DP-SGD": 0.1, "PATE": 0.1, "ALIBI": 0.01, "LP-2ST": 0.001, "DPA": 0.1}
-PROMISING = ["DP-SGD", "PATE", beyond_labels.VOTE, "ALIBI", "LP-2ST", "DPA"]
-
-
 def test_arms_are_every_defence_beside_plain_training_of_several_lengths():
-    arms = beyond_labels.of_network(VICTIM, [3, 6])
+    arms = beyond_labels.defended(beyond_labels.small(), [3, 6])
     names = [beyond_labels.name(row) for _, row in table(list(arms.values())).iterrows()]
-    assert names == [NONE, CUTMIX, MIXUP, NONE, NONE, beyond_labels.DETECTOR]
-    assert {arm.public for arm in arms.values()} == {1024}
-    heads = beyond_labels.of_heads(HEADS, [5], rates=RATES)
-    names = [beyond_labels.name(row) for _, row in table(list(heads.values())).iterrows()]
-    assert names == [NONE, NONE, *PROMISING]
-    assert heads["DP-SGD"].training.sampling == "poisson" and heads["ALIBI"].training.lr == 0.01
-    through = beyond_labels.on_heads(HEADS)
-    assert (through.model, through.training) == ("head", HEADS.training)
-    assert 255 * through.eps == pytest.approx(600)
-    runs = beyond_labels.runs(heads, through, targets=[4, 5])
-    assert len(runs) == len({run.key for run in runs}) == 8 * 2 * 2 * 2
+    assert names == [NONE, CUTMIX, MIXUP, NONE, NONE, "detector", "DP-SGD", "PATE",
+                     beyond_labels.VOTE, "ALIBI", "LP-2ST", "DPA"]
+    assert {(arm.public, arm.train_size) for arm in arms.values()} == {(2000, 12000)}
+    assert {arm.training.label_smoothing for arm in arms.values()} == {0.0}
+    assert arms["DP-SGD"].training.sampling == "poisson"
+    assert beyond_labels.defended(beyond_labels.small(), lr=0.5)["DP-SGD"].training.lr == 0.5
+    assert arms["PATE"].defence.teacher.epochs == arms[NONE].training.epochs
+    runs = beyond_labels.runs(arms, METHODS[WHITE_BOX], targets=[4, 5], shares=[0.06, 0.25])
+    assert len(runs) == len({run.key for run in runs}) == 12 * 2 * 2 * 2
     assert {run.attack.in_world for run in runs} == {"P", "C"}
     assert all(isinstance(run.attack, CleanLabel) and run.attack.poisons is None for run in runs)
 
@@ -252,10 +240,8 @@ MEASURED = {NONE: (0.7, 0.6), CUTMIX: (0.68, 0.2), MIXUP: (0.72, 0.5), "detector
 
 @functools.cache
 def asked_beyond():
-    arms = beyond_labels.of_network(VICTIM, [3, 6])
-    heads = beyond_labels.of_heads(HEADS, [5], rates=RATES)
-    return table(beyond_labels.runs(arms, beyond_labels.on_network(hardenings.SMALL), shares=[0.25])
-                 + beyond_labels.runs(heads, beyond_labels.on_heads(HEADS), shares=[0.25]))
+    return table(beyond_labels.runs(beyond_labels.defended(beyond_labels.small(), [3]),
+                                    METHODS[WHITE_BOX]))
 
 
 def beyond(**lifts):
@@ -287,12 +273,12 @@ def test_each_defence_stands_beside_plain_training_as_accurate():
     beside = apart.groupby(ARM)[["difference", "instead"]].first()
     assert MIXUP not in beside.index  # more accurate than all plain trainings
     assert beside.at[CUTMIX, "instead"] == "12 epochs"
-    assert beside.at["ALIBI", "instead"] == "5 epochs"
+    assert beside.at["ALIBI", "instead"] == "3 epochs"
     assert beside.at[CUTMIX, "difference"] == pytest.approx(-0.4, abs=0.03)
     assert beside.at["ALIBI", "difference"] == pytest.approx(0.0, abs=0.03)
-    assert beyond_labels.there(found, beyond_labels.HEADS) is True
+    assert beyond_labels.there(found) is True
     said = beyond_labels.finding(found, apart)
-    assert "heads on features: without a defence the lift is 25%: " in said
+    assert said.startswith("Without a defence the lift is 25%: ")
     assert "CutMix: −4" in said and "12 epochs" in said
 
 
@@ -307,25 +293,24 @@ def test_label_dp_may_help_or_not(lift, word):
 def test_without_an_attack_no_defence_is_judged():
     found = beyond_labels.prepared(beyond(no_defence=0.01))
     apart = beyond_labels.as_accurate(found)
-    assert beyond_labels.there(found, beyond_labels.HEADS) is False
+    assert beyond_labels.there(found) is False
     assert "too little of it" in beyond_labels.finding(found, apart)
     assert beyond_labels.of_labels(found, apart) == ""
     empty = found.iloc[:0]
-    assert beyond_labels.there(empty, beyond_labels.HEADS) is None
+    assert beyond_labels.there(empty) is None
     assert beyond_labels.as_accurate(empty).empty and beyond_labels.promises(empty).empty
     assert beyond_labels.finding(empty, apart) == ""
 
 
 def test_promises_say_what_they_are_worth():
     found = beyond_labels.prepared(beyond())
-    said = beyond_labels.promises(found).set_index([beyond_labels.PLACE, ARM])["promise"]
-    heads = said[beyond_labels.HEADS]
-    assert heads["DP-SGD"] == "ε 2 (add-remove); allows a success of 100%"
-    assert heads["ALIBI"] == heads["LP-2ST"] == "ε 1 of one label; no label is wrong"
-    assert heads["DPA"] == "certified against this attack: 0% of predictions"
-    assert heads[NONE] == heads[beyond_labels.VOTE] == "no guarantee"
-    assert set(said[beyond_labels.NETWORK]) == {"no guarantee"}
-    assert len(heads) == len(heads.index.unique())
+    said = beyond_labels.promises(found).set_index(ARM)["promise"]
+    assert said.index.is_unique and len(said) == 10
+    assert said["DP-SGD"] == "ε 2 (add-remove); allows a success of 100%"
+    assert said["PATE"] == "ε 30 (replace-one); allows a success of 100%"
+    assert said["ALIBI"] == said["LP-2ST"] == "ε 1 of one label; no label is wrong"
+    assert said["DPA"] == "certified against this attack: 0% of predictions"
+    assert set(said[[NONE, CUTMIX, MIXUP, "detector", beyond_labels.VOTE]]) == {"no guarantee"}
 
 
 def test_caps_count_a_changed_record_by_its_adjacency():
@@ -340,9 +325,3 @@ def test_caps_count_a_changed_record_by_its_adjacency():
     assert beyond_labels.cap(own.iloc[:1]) == 1.0
     with pytest.raises(ValueError, match="adjacency 'label': expected add-remove"):
         beyond_labels.cap(own.assign(adjacency="label"))
-
-
-def test_teachers_have_the_steady_length():
-    assert HEADS.training.epochs == beyond_labels.of_heads(HEADS, rates=RATES)[
-        "PATE"].defence.teacher.epochs
-    assert isinstance(HEADS.training, Training)
