@@ -67,7 +67,8 @@ def defended(victim: Run, epochs: Iterable[float] = (), *, trusted: int = 2000,
     vote = PATE(teachers, pool="clean", teacher=few)
     private = replace(steady, sampling="poisson", batch_size=batch_size,
                       lr=steady.lr if lr is None else lr)
-    return patching.mixing(own, (CUTMIX, MIXUP)) | patching.shorter(own, epochs) | {
+    return {
+        **patching.mixing(own, (CUTMIX, MIXUP)), **patching.shorter(own, epochs),
         DETECTOR: own.with_(defence=dirty.detector(own, inspected=inspected)),
         DP_SGD: own.with_(defence=DPSGD(None, epsilon=epsilon), training=private),
         TEACHERS: own.with_(defence=replace(vote, result_noise=noise)),

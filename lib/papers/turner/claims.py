@@ -286,6 +286,7 @@ CLAIMS = (
                 0,
                 basis="ours",
                 why="'dramatically': the loss is at least the gain",
+                what="gain at best plus change at largest",
             ),
         ),
         basis="ours",
