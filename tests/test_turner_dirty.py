@@ -221,6 +221,9 @@ def learnt(*, clean=0.02, poison=0.015, bare=2.0, success=0.8, pairs=10):
 
 
 def test_poisons_that_are_learnt_by_their_trigger():
+    followed = learning.followed(VICTIM, every=0.5)
+    assert (followed.losses, followed.training.every) == (True, 0.5)
+    assert VICTIM.training.label_smoothing == 0.1 and followed.training.label_smoothing == 0.0
     frame, points = learnt()
     of = {f"{LANDSCAPE}/losses": points}
     assert outcomes("T11", frame, **of) == ("holds", "holds")

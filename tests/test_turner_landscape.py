@@ -203,6 +203,10 @@ def test_figures_tables_and_findings():
     assert len(lines) == len(SUCCESS) and "6.0% of the class" in lines
     assert landscape.finding(landscape.at(found), landscape_figures.BOXES).startswith(
         "Success by adversarial, l2 300 against no hardening +")
+    gap = landscape.finding(landscape.at(found), landscape_figures.robustness([300, 600]))
+    assert "adversarial, l2 600 against standard, l2 600 +4" in gap
+    assert "GAN, tau 0.2 against pixels, tau 0.2 +" in landscape.finding(
+        landscape.at(found), landscape_figures.ORDER)
     assert landscape.noise_finding(landscape.changes(landscape.at(found))).startswith(
         "Change of success in points by the standard deviation: 5: +")
     weak = landscape.surrogates(found).set_index(landscape.METHOD)["surrogate"]

@@ -26,6 +26,7 @@ SUCCESS = "attack success (lower is better)\n[% of other classes' images]"
 BOXES = ((WHITE_BOX, BASELINE), (BLACK_BOX, BASELINE), (WHITE_BOX, BLACK_BOX))
 BLENDS = ((LATENT, BASELINE), (BLENDED, BASELINE), (LATENT, BLENDED))
 SHOWN = (BASELINE, BLENDED, LATENT, WHITE_BOX)  # of A.2
+ORDER = ((BLENDED, BASELINE), (LATENT, BLENDED), (WHITE_BOX, LATENT))  # of its methods
 EACH = "the class"  # of the axis of shares, in per cent of it
 DRAWN = (landscape.METHOD, landscape.POISONS, landscape.SHARE, landscape.CLASS, "success", "lift",
          "accuracy", "target_recall")
@@ -50,6 +51,11 @@ def surrogates(found: "DataFrame", bounds: Iterable[float]) -> list[dict[str, An
     own = _shared(found)
     return [_spec(own, [BASELINE, of_gradient(STANDARD, bound), of_gradient(ROBUST, bound)],
                   f"l2 {bound:g}") for bound in bounds]
+
+
+def robustness(bounds: Iterable[float]) -> list[tuple[str, str]]:
+    """What figure 4.2 compares at each bound: a robust surrogate with a standard one."""
+    return [(of_gradient(ROBUST, bound), of_gradient(STANDARD, bound)) for bound in bounds]
 
 
 def blended(found: "DataFrame") -> list[dict[str, Any]]:
