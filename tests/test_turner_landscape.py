@@ -36,7 +36,7 @@ NOISES = landscape.noises((5, 20, 80))
 def test_methods_are_named_by_their_settings():
     assert list(METHODS) == [WHITE_BOX, "standard, l2 300", "adversarial, l2 600",
                              "standard, l2 600", BLACK_BOX, BLENDED, LATENT]
-    runs = landscape.attacked(VICTIM, METHODS | NOISES, [60], targets=[4])
+    runs = landscape.attacked(VICTIM, METHODS | NOISES, [0.06], targets=[4])
     assert [landscape.name(row) for _, row in table(runs).iterrows()] == [
         *METHODS, "noise 5", "noise 20", "noise 80"]
     assert LATENT not in landscape.methods(hardenings.SMALL, None, other=OTHER)
@@ -46,18 +46,18 @@ def test_methods_are_named_by_their_settings():
 
 
 def test_the_first_method_has_all_worlds_and_the_baseline_is_trained_once():
-    runs = landscape.compared(VICTIM, METHODS, [15, 60])
+    runs = landscape.compared(VICTIM, METHODS, [0.015, 0.06])
     assert len(runs) == len({run.key for run in runs}) == 2 * 3 * (4 + 6)
     stamped = [run for run in runs if run.attack.in_world == "T"]
     assert len(stamped) == 2 * 3 and len({measure.identity(run) for run in stamped}) == 6
     clean = [run for run in runs if run.attack.in_world == "C"]
     assert len({measure.identity(run) for run in clean}) == 3
     assert {(run.attack.target, run.attack_seed) for run in runs} == {(4, 0), (5, 1), (0, 2)}
-    assert {run.attack.poisons for run in runs} == {15, 60}
+    assert {run.attack.fraction for run in runs} == {0.015, 0.06}
 
 
 def test_a_gan_interpolates_to_the_source_class_of_its_pair():
-    runs = landscape.attacked(VICTIM, METHODS, [60], targets=[4, 5, 0, 6])
+    runs = landscape.attacked(VICTIM, METHODS, [0.06], targets=[4, 5, 0, 6])
     found = {run.attack.target: run.attack.hardening.other for run in runs
              if landscape.name(table([run]).iloc[0]) == LATENT}
     assert found == {4: 2, 5: 3, 0: 7, 6: 9}
@@ -74,8 +74,8 @@ SUCCESS = {BASELINE: 0.2, WHITE_BOX: 0.7, "standard, l2 300": 0.65, "adversarial
 def asked(count):
     """The table of runs without results: hardened, noisy, and mislabelled."""
     targets = tuple(target for _, target in victims.RANKED)[:count]
-    return table(landscape.compared(VICTIM, METHODS, [15, 60], targets=targets)
-                 + landscape.attacked(VICTIM, NOISES, [60], targets=targets)
+    return table(landscape.compared(VICTIM, METHODS, [0.015, 0.06], targets=targets)
+                 + landscape.attacked(VICTIM, NOISES, [0.06], targets=targets)
                  + dirty.attacked(VICTIM, [60], targets=targets, names="P"))
 
 
@@ -107,6 +107,7 @@ def test_rows_have_the_stamp_alone_as_baseline():
     assert set(found[landscape.METHOD]) == set(SUCCESS)
     assert set(found["world"]) == {"P", "T"} and not found.duplicated("key").any()
     assert sorted(set(found[landscape.SHARE])) == [0.015, 0.06]
+    assert sorted(set(found[landscape.POISONS])) == [15, 60]
     shown = landscape.at(found)
     assert len(shown) == 3 * len(SUCCESS)
     assert landscape.difference(shown, WHITE_BOX).mean() == pytest.approx(0.5, abs=0.03)
@@ -115,9 +116,11 @@ def test_rows_have_the_stamp_alone_as_baseline():
     assert dict(deviations) == {BASELINE: 0, "noise 5": 5, "noise 20": 20, "noise 80": 80}
 
 
-def test_rows_of_losses_are_no_rows_of_methods():
+def test_rows_of_losses_and_of_the_last_part_are_no_rows_of_methods():
     frame = made_up(targets=3)
     assert landscape.prepared(frame.assign(losses=True)).empty
+    assert landscape.prepared(frame.assign(public=2000)).empty
+    assert beyond_labels.prepared(frame).empty and landscape.prepared(beyond()).empty
 
 
 # ---- claims
@@ -169,7 +172,7 @@ def test_without_rows_nothing_is_measured(rows):
     elif rows == "other attack":
         frame = frame.assign(**{"attack.name": "random_patch"})
     elif rows == "shares":
-        frame = frame.assign(**{"attack.poisons": math.nan})
+        frame = frame.assign(**{"attack.fraction": math.nan})
     else:
         frame = frame.assign(status="not measured")
     assert outcomes("T12", frame) == ("not measured", "not measured")

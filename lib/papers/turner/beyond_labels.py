@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lib import privacy
-from lib.attacks.clean_label import CleanLabel
 from lib.attacks.hardening import Hardening
 from lib.defences.alibi import ALIBI as RandomisedLabels
 from lib.defences.dpsgd import DPSGD
@@ -80,20 +79,15 @@ def defended(victim: Run, epochs: Iterable[float] = (), *, trusted: int = 2000,
 
 # ---------------------------------------------------------------- attacks and runs
 
-def attack(target: int, share: float, method: Hardening) -> CleanLabel:
-    """Harden and stamp this share of the target class; the labels stay.
+def runs(arms: Arms, method: Hardening, *, targets: Iterable[int] = victims.TARGET_CLASSES,
+         shares: Iterable[float] = SHARES, seeds: int | None = 3) -> list[Run]:
+    """Every arm on each target class at each share of it: attacked (P) and clean (C).
 
     A share, for PATE sees the public records under the same attack, of which there are fewer.
     """
-    return CleanLabel(None, target, share, hardening=method, **victims.trigger())
-
-
-def runs(arms: Arms, method: Hardening, *, targets: Iterable[int] = victims.TARGET_CLASSES,
-         shares: Iterable[float] = SHARES, seeds: int | None = 3) -> list[Run]:
-    """Every arm on each target class at each share of it: attacked (P) and clean (C)."""
     targets = list(targets)
     return [world for share in shares for arm in arms.values()
-            for one in instances(arm.with_(attack=attack(targets[0], share, method)),
+            for one in instances(arm.with_(attack=landscape.consistent(targets[0], share, method)),
                                  [(None, target) for target in targets], seeds=seeds)
             for world in worlds(one, "PC")]
 
@@ -111,10 +105,11 @@ def name(row: Mapping[str, Any]) -> str:
 
 
 def prepared(frame: "DataFrame") -> "DataFrame":
-    """The attacked rows with a *share* of the class poisoned, with arm, share, the columns of
+    """The attacked rows beside public images, which all arms here have, with arm, share, the columns of
     `rows.prepared`, and of the clean twin: `clean accuracy`, `blind` (its success)."""
     own = frame[frame["attack.name"].eq(landscape.ATTACK)] if len(frame) else frame
-    own = own[rows.optional(own, "attack.fraction").notna() & ~own["losses"].astype(bool)]
+    kept = rows.optional(own, "attack.fraction").notna() & ~own["losses"].astype(bool)
+    own = own[kept & own["public"].gt(0)] if len(own) else own
     measured = rows.measured(own, world=None).reset_index(drop=True)
     found = rows.prepared(own)
     clean = twins.of(measured, found, "C", ("accuracy", "success"))

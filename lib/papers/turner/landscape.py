@@ -1,8 +1,8 @@
 """What makes hardened poisons work (chapter 4): the runs and rows of notebook 33.
 
 Each method of hardening stands beside the same images stamped only (world T of the first method),
-which is the baseline of the thesis: it depends on no method, and is trained once. Numbers of
-poisons are shares of one class. A method is told by its row's settings, not by a label.
+which is the baseline of the thesis: it depends on no method, and is trained once. Poisons
+are a share of one class. A method is told by its row's settings, not by a label.
 """
 
 import math
@@ -95,19 +95,19 @@ def noises(deviations: Iterable[float] = hardenings.DEVIATIONS) -> Methods:
     return {of_noise(each): hardenings.noisy(each) for each in deviations}
 
 
-def consistent(target: int, poisons: int, method: Hardening) -> CleanLabel:
-    """Harden and stamp this many images of the target class, which keep their labels."""
-    return CleanLabel(None, target, None, poisons, method, **victims.trigger())
+def consistent(target: int, share: float, method: Hardening) -> CleanLabel:
+    """Harden and stamp this share of the target class, which keeps its labels."""
+    return CleanLabel(None, target, share, hardening=method, **victims.trigger())
 
 
-def attacked(victim: Run, known: Methods, counts: Iterable[int], *,
+def attacked(victim: Run, known: Methods, shares: Iterable[float], *,
              targets: Iterable[int] = victims.TARGET_CLASSES, seeds: int | None = 3,
              names: str = "P") -> list[Run]:
-    """The victim with each number of poisons by each method for each target class, in the named
+    """The victim with each share poisoned by each method for each target class, in the named
     worlds. A GAN interpolates to the source class of the target's pair."""
     targets = list(targets)
-    return [world for count in counts for method in known.values()
-            for one in instances(victim.with_(attack=consistent(targets[0], count, method)),
+    return [world for share in shares for method in known.values()
+            for one in instances(victim.with_(attack=consistent(targets[0], share, method)),
                                  [(None, target) for target in targets], seeds=seeds)
             for world in worlds(_partnered(one), names)]
 
@@ -120,33 +120,34 @@ def _partnered(run: Run) -> Run:
     return run.with_(attack=replace(own, hardening=replace(own.hardening, other=source)))
 
 
-def compared(victim: Run, known: Methods, counts: Iterable[int], **how: Any) -> list[Run]:
+def compared(victim: Run, known: Methods, shares: Iterable[float], **how: Any) -> list[Run]:
     """Figures 4.2, 4.4, 4.5 and A.2: every method in world P, the first in all worlds: its T is the
     baseline. how: of `attacked`."""
-    counts, first = list(counts), dict(list(known.items())[:1])
+    shares, first = list(shares), dict(list(known.items())[:1])
     others = {each: method for each, method in known.items() if each not in first}
-    return attacked(victim, first, counts, names="PHTC", **how) + attacked(
-        victim, others, counts, **how)
+    return attacked(victim, first, shares, names="PHTC", **how) + attacked(
+        victim, others, shares, **how)
 
 
 # ---------------------------------------------------------------- rows
 
 def prepared(frame: "DataFrame") -> "DataFrame":
-    """Undefended rows of the clean-label attack with a number of poisons: P, and T as the baseline,
-    with `rows.prepared`'s columns of P, and `METHOD`, `POISONS`, `SHARE`, `CLASS`, `DEVIATION`.
+    """Undefended rows of the clean-label attack, without public images: P, and T as the baseline,
+    with `rows.prepared`'s columns of P, and `METHOD`, `SHARE`, `CLASS`, `DEVIATION`; `POISONS` is
+    the share of a tenth of the records.
 
-    Rows that keep their losses are left out: they repeat others.
+    Rows that keep their losses are left out.
     """
     import pandas as pd
 
     own = _own(frame)
     attacked, stamped = rows.prepared(own), rows.measured(own, world="T")
     found = pd.concat([attacked, stamped], ignore_index=True) if len(stamped) else attacked
-    counts, kinds = found["attack.poisons"].astype(float), [
-        name(row) for _, row in found.iterrows()]
+    shares = found["attack.fraction"].astype(float)
+    kinds = [name(row) for _, row in found.iterrows()]
     return found.assign(**{
-        METHOD: kinds, POISONS: counts, CLASS: _classes(found),
-        SHARE: counts * victims.CLASSES / dirty.records(found),
+        METHOD: kinds, SHARE: shares, CLASS: _classes(found),
+        POISONS: (shares * dirty.records(found) / victims.CLASSES).round(),
         DEVIATION: [_deviation(kind) for kind in kinds]})
 
 
@@ -154,8 +155,8 @@ def _own(frame: "DataFrame") -> "DataFrame":
     if frame.empty:
         return frame
     own = rows.undefended(frame[frame["attack.name"].eq(ATTACK)])
-    kept = rows.optional(own, "attack.poisons").notna() & ~own["losses"].astype(bool)
-    return own[kept]
+    kept = rows.optional(own, "attack.fraction").notna() & ~own["losses"].astype(bool)
+    return own[kept & own["public"].eq(0)]
 
 
 def _classes(found: "DataFrame") -> list[str]:
@@ -170,9 +171,8 @@ def _deviation(kind: str) -> float:
 
 
 def at(found: "DataFrame", share: float = SHOWN) -> "DataFrame":
-    """Of prepared rows, those with this share of the class poisoned, to one poison."""
-    off = (found[SHARE] - share).abs() * dirty.records(found) / victims.CLASSES
-    return found[off.lt(1)]
+    """Of prepared rows, those with this share of the class poisoned."""
+    return found[(found[SHARE] - share).abs().lt(1e-9)]
 
 
 def of(found: "DataFrame", method: str) -> "DataFrame":
