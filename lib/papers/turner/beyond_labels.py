@@ -105,8 +105,8 @@ def name(row: Mapping[str, Any]) -> str:
 
 
 def prepared(frame: "DataFrame") -> "DataFrame":
-    """The attacked rows beside public images, which all arms here have, with arm, share, the columns
-    of `rows.prepared`, and of the clean twin: `clean accuracy`, `blind` (its success)."""
+    """The attacked rows beside public images, which all arms here have: arm, share, the columns of
+    `rows.prepared`, and of the clean twin `clean accuracy` and `blind` (its success)."""
     own = frame[frame["attack.name"].eq(landscape.ATTACK)] if len(frame) else frame
     kept = rows.optional(own, "attack.fraction").notna() & ~own["losses"].astype(bool)
     own = own[kept & own["public"].gt(0)] if len(own) else own
