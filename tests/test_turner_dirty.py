@@ -9,9 +9,8 @@ import pytest
 
 from lib import figures, papers, study, verdicts
 from lib.attacks.clean_label import CleanLabel
-from lib.attacks.hardening.pgd import PGD
 from lib.papers.borgnia import patching
-from lib.papers.turner import dirty, dirty_figures, learning, victims
+from lib.papers.turner import dirty, dirty_figures, hardenings, learning, victims
 from lib.study import columns, measure, ranked
 from lib.study.table import table
 from lib.training.transforms.crop import Crop
@@ -202,7 +201,7 @@ def test_without_rows_nothing_is_measured(rows):
 
 def learnt(*, clean=0.02, poison=0.015, bare=2.0, success=0.8, pairs=10):
     """Rows of the label-consistent attack and their losses at two epochs."""
-    attack = CleanLabel(None, 4, 0.06, hardening=PGD("l2", 300 / 255, 0.1))
+    attack = CleanLabel(None, 4, 0.06, hardening=hardenings.ascent("l2", 300))
     runs = [learning.followed(VICTIM.with_(attack=attack, attack_seed=number,
                                            attack__target=target))
             for number, (_, target) in enumerate(victims.RANKED[:pairs])]
@@ -222,6 +221,9 @@ def learnt(*, clean=0.02, poison=0.015, bare=2.0, success=0.8, pairs=10):
 
 
 def test_poisons_that_are_learnt_by_their_trigger():
+    followed = learning.followed(VICTIM, every=0.5)
+    assert (followed.losses, followed.training.every) == (True, 0.5)
+    assert VICTIM.training.label_smoothing == 0.1 and followed.training.label_smoothing == 0.0
     frame, points = learnt()
     of = {f"{LANDSCAPE}/losses": points}
     assert outcomes("T11", frame, **of) == ("holds", "holds")

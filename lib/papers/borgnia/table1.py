@@ -187,7 +187,8 @@ def against_none(found: "DataFrame", arms: Iterable[str], shares: Iterable[float
 
 
 def as_accurate(found: "DataFrame", undefended: "DataFrame", arms: Iterable[str],
-                shares: Iterable[float] = (TENTH, ALL)) -> "DataFrame":
+                shares: Iterable[float] = (TENTH, ALL), *, column: str = "success"
+                ) -> "DataFrame":
     """For `figures.contrasts`: each arm minus undefended training that is at least as accurate
     without poison, pair by pair.
 
@@ -197,24 +198,24 @@ def as_accurate(found: "DataFrame", undefended: "DataFrame", arms: Iterable[str]
     import pandas as pd
 
     arms, names = list(arms), ["than", ARM, SHARE, "pair", "difference", "instead"]
-    parts = [_beside(at(found, share, arm), at(undefended, share, NONE)).assign(**{
+    parts = [_beside(at(found, share, arm), at(undefended, share, NONE), column).assign(**{
         "than": f"{share:.0%}: {arm}", ARM: arm, SHARE: share})
         for share in shares for arm in arms if arm != NONE]
     return pd.concat([part[names] for part in parts if len(part)] or [
         pd.DataFrame(columns=names)], ignore_index=True)
 
 
-def _beside(own: "DataFrame", undefended: "DataFrame") -> "DataFrame":
+def _beside(own: "DataFrame", undefended: "DataFrame", column: str) -> "DataFrame":
     """pair, difference and `instead`, the length that attacks least over all pairs."""
     import pandas as pd
 
     lengths = {f"{epochs:g} epochs": one for epochs, one in undefended.groupby("training.epochs")
                if _clean(one) >= _clean(own)}
-    table = pd.DataFrame({name: rows.per_unit(one, "success") for name, one in lengths.items()})
+    table = pd.DataFrame({name: rows.per_unit(one, column) for name, one in lengths.items()})
     least = contrasts.least_elsewhere(table, lengths)
     if least is None:
         return pd.DataFrame()
-    apart = (rows.per_unit(own, "success") - least).dropna()
+    apart = (rows.per_unit(own, column) - least).dropna()
     return pd.DataFrame({"pair": apart.index, "difference": apart.to_numpy(),
                          "instead": table.mean().idxmin()})
 

@@ -303,12 +303,14 @@ CLAIMS = (
                 0,
                 basis="ours",
                 why="'dramatically': the loss is at least the gain",
+                what="gain at best plus change at largest",
             ),
         ),
         basis="ours",
         positive_control=WITNESS,
         setup=SETUP,
         notes="the best deviation is chosen on other instances than it is judged on",
+        measure=landscape_claims.little_noise_helps,
     ),
     Claim(
         "T13",
@@ -325,6 +327,7 @@ CLAIMS = (
         ),
         positive_control=WITNESS,
         setup=SETUP,
+        measure=landscape_claims.weaker_attackers,
     ),
     Claim(
         "T14",

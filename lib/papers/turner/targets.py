@@ -249,7 +249,7 @@ TARGETS = (
         "turner-A.2",
         "figure",
         "Per-class panels: baseline, pixel, GAN, adversarial",
-        "31_label_consistent",
+        "33_landscape",
         GRID,
         NET,
         notes=SHAPE,
