@@ -267,7 +267,7 @@ MUTANTS = [
     mutant(
         "divided by the batch as it came",
         STEP,
-        "expected = self.expected if self.poisson else present.sum(1) * self.shares",
+        "expected = self.expected if given else present.sum(1) * self.shares",
         "expected = present.sum(1).clamp_min(1)",
         OPACUS,
     ),
