@@ -247,7 +247,8 @@ def test_transforms_are_found_by_name_and_come_back_from_plain_values():
     settings = Training(transforms=[{"name": "flip"}, {"name": "crop", "padding": 2}])
     assert settings.transforms == (Flip(0.5), Crop(2))
     assert parts.names("transform") == ("adversarial", "crop", "cutmix", "cutout", "flip",
-                                        "laplace", "maxup", "mixup", "public_mixup", "self_mixup")
+                                        "laplace", "maxup", "mixup", "public_mixup", "self_mixup",
+                                        "view")
     run = Run(training=settings)
     assert from_dict(run.to_dict()) == run and hash(run) == hash(from_dict(run.to_dict()))
     assert run.to_dict()["training"]["transforms"][1] == {"name": "crop", "padding": 2}
