@@ -63,7 +63,7 @@ chosen = {
                  "C 4, noise 0.01", "C 4, noise 0.1", "C 4, noise 0.4", "C 4, noise 0.8",
                  "C 4, noise 1", "C 4, noise 2", "C 4, noise 4"],
     "fashion-mlp": ["vanilla", "C 8", "C 4", "C 2", "C 1", "C 0.1", "C 2, noise 0.8"],
-    "cifar-cnn": ["vanilla", "C 0.1"],
+    "cifar-cnn": ["vanilla", "C 4", "C 0.1"],
 }
 targets = 25  # attack instances, the first test records of a class
 main = "location"  # the case of everything below figure 5
