@@ -49,7 +49,7 @@ filters = []  # of "spectral signatures", "activation clustering" and "deepKNN",
 noises = []  # of clipping: deviation on the mean gradient of a batch; the paper's is 0.01
 private = {"model": "convnet-small"}  # what per-sample DP-SGD changes in the victim
 seeds = 3  # of training, shared out among the pairs
-lengths = []  # epochs of undefended trainings, to find one as accurate as a defence
+lengths = []  # epochs of undefended trainings, the whole one among them, beside the defences
 pictured = "strokes-colour"  # data of figure 1, which is drawn without training
 again = {"lr": 0.01, "epochs": 10.0}  # of table 6: the training that goes on from a known network
 records = 2500  # images of that training
@@ -152,12 +152,13 @@ figures.show(
 
 # %% [markdown]
 # A defence that trains less is attacked less. So each stands beside undefended training that is at
-# least as accurate without poison: of the whole one and shorter ones the one that is attacked
-# least in the other pairs. Left of zero the defence is better than training less.
+# least as accurate without poison: of several `lengths` the one that is attacked least in the other
+# pairs. Left of zero the defence is better than training less. Shorter trainings are not measured
+# yet.
 
 # %%
 brief = run(patching.runs(patching.shorter(start, lengths), **settings))
-equal = table1.as_accurate(found, table1.prepared(study.together([main, brief])), names, shares)
+equal = table1.as_accurate(found, table1.prepared(brief), names, shares)
 figures.show(
     figures.contrasts(equal, by="than", better="lower", sides=patch_figures.SIDES,
                       xlabel="success minus that of training as accurate"),

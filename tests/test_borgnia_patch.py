@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from claim_frames import outcomes
 
 from lib import papers, study, verdicts
 from lib.attacks.random_patch import RandomPatch
@@ -129,12 +130,6 @@ def made_up(*, pairs=8, arms=ARMS, clean=0.8, spread=0.01, **changes):
                        "facts.removed_of_target": 0.15, "facts.removed_of_others": 0.15}
         lines.append(values)
     return frame.assign(**pd.DataFrame(lines, index=frame.index))
-
-
-def outcomes(name, frame):
-    one = papers.claim(name)
-    got = one.measure({one.notebook: frame}, one)
-    return got.direction and got.direction.outcome, got.size and got.size.outcome
 
 
 def test_rows_have_their_arms_and_their_twins():

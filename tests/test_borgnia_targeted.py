@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from claim_frames import outcomes
 
 from lib import figures, papers, verdicts
 from lib.papers.borgnia import matching, patching, transfer, trials, victims
@@ -117,12 +118,6 @@ def made_transfer(kinds, rates, count=MANY, *, looser=None, whole=True):
         arm = patching.name(row)
         return (kind, constraint, arm), known[kind][arm]
     return filled(asked_transfer(count, tuple(kinds)), rate, whole=whole)
-
-
-def outcomes(name, frame):
-    one = papers.claim(name)
-    got = one.measure({one.notebook: frame}, one)
-    return got.direction and got.direction.outcome, got.size and got.size.outcome
 
 
 def test_rows_have_their_arms_and_attackers():

@@ -33,9 +33,11 @@ def line(pair, *, accuracy, success, floor=0.1, optimizer="sgd", lr=0.1, noise=0
         "training.lr": lr, "training.momentum": 0.9, "training.epochs": 10.0,
         "training.checkpoints": checkpoints, "attack_seed": pair, "init_seed": 0, "noise_seed": 0,
         "world": world, "accuracy": accuracy, "floor": floor, "success": success,
-        "lift": success - floor, "trigger_auc": 0.5 + success / 2, "noise_multiplier": noise
+        "lift": success - floor, "trigger_auc": 0.5 + success / 2, "target_recall": 0.8,
+        "noise_multiplier": noise
     } | more
-    measured = ("status", "accuracy", "floor", "success", "lift", "trigger_auc", "noise_multiplier")
+    measured = ("status", "accuracy", "floor", "success", "lift", "trigger_auc", "target_recall",
+                "noise_multiplier")
     own = {name: value for name, value in values.items() if name not in measured}
     return values | twin_of(own) | {"key": repr(sorted(values.items(), key=str))}
 

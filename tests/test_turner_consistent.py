@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from claim_frames import outcomes
 
-from lib import figures, papers, verdicts
+from lib import figures, verdicts
 from lib.attacks.hardening.gan import GAN
 from lib.attacks.hardening.pgd import PGD
 from lib.papers.turner import consistent, consistent_figures, dirty, victims
@@ -121,12 +122,6 @@ def made_up(*, targets=10, shares=(0.06, 0.25), arms=ARMS, changes=None, cost=No
             "facts.poisons": math.nan if wrong else 1000 * share,
             "facts.surrogate_accuracy": 0.6, "facts.surrogate_robust": robust})
     return frame.assign(**pd.DataFrame(lines, index=frame.index))
-
-
-def outcomes(name, frame):
-    one = papers.claim(name)
-    got = one.measure({one.notebook: frame}, one)
-    return got.direction and got.direction.outcome, got.size and got.size.outcome
 
 
 def test_rows_are_named_and_stand_against_their_clean_training():

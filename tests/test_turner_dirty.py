@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from claim_frames import outcomes, result
 
-from lib import figures, papers, study, verdicts
+from lib import figures, study, verdicts
 from lib.attacks.clean_label import CleanLabel
 from lib.papers.borgnia import patching
 from lib.papers.turner import dirty, dirty_figures, hardenings, learning, victims
@@ -119,16 +120,6 @@ def made_up(*, targets=10, counts=(4, 15, 60, 75, 250, 1000), found=8, accuracy=
                        "facts.detector_accuracy": accuracy + 0.01 * random.randn()}
         lines.append(values)
     return frame.assign(**pd.DataFrame(lines, index=frame.index))
-
-
-def result(name, frame, **frames):
-    one = papers.claim(name)
-    return one.measure({one.notebook: frame} | frames, one)
-
-
-def outcomes(name, frame, **frames):
-    got = result(name, frame, **frames)
-    return got.direction and got.direction.outcome, got.size and got.size.outcome
 
 
 def test_rows_say_how_many_poisons_and_of_what():

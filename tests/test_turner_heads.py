@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from claim_frames import outcomes, result
 
-from lib import papers, verdicts
+from lib import verdicts
 from lib.papers.ours import envelopes
 from lib.papers.turner import heads, heads_claims, heads_figures
 from lib.papers.turner.heads import CORNERS, CROSS, MICRO, PLAIN, SAMPLES, SHOWN
@@ -112,20 +113,11 @@ def made_up(*, seeds=5, samples=True, spread=0.005, turned=(), accuracy=(), cros
     return frame.assign(**{name: values[name] for name in values})
 
 
-def measured(name, frame):
-    return papers.claim(name).measure({NOTEBOOK: frame}, papers.claim(name))
-
-
-def outcomes(name, frame):
-    got = measured(name, frame)
-    return got.direction and got.direction.outcome, got.size and got.size.outcome
-
-
 def test_the_thesiss_numbers_hold_its_claims():
     frame = made_up()
     assert outcomes("T15", frame) == ("holds", "holds")
     assert outcomes("T16", frame)[0] == "holds"
-    got = measured("T15", frame)
+    got = result("T15", frame)
     assert got.setup.startswith("substitute") and "imagenet-lite0" in got.setup
     assert [line[0] for line in got.beside] == ["success", "lift", heads_claims.PER_SAMPLE]
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from claim_frames import outcomes
 
 from lib import figures, papers, privacy, verdicts
 from lib.attacks.clean_label import CleanLabel
@@ -94,12 +95,6 @@ def made_up(*, targets=10, witness=0.95, without=(), **changed):
                       "epsilon": math.inf, "facts.surrogate_accuracy": 0.6,
                       "facts.surrogate_robust": 0.33 if name in (WHITE_BOX, None) else 0.1})
     return frame.assign(**pd.DataFrame(lines, index=frame.index))[kept]
-
-
-def outcomes(name, frame, **frames):
-    one = papers.claim(name)
-    got = one.measure({one.notebook: frame} | frames, one)
-    return got.direction and got.direction.outcome, got.size and got.size.outcome
 
 
 def test_rows_have_the_stamp_alone_as_baseline():

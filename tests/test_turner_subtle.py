@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from claim_frames import outcomes
 
-from lib import figures, papers, verdicts
+from lib import figures, verdicts
 from lib.attacks.triggers import FOUR_CORNERS
 from lib.papers.turner import consistent, subtle, subtle_figures, victims
 from lib.papers.turner.subtle import AMPLITUDE, CORNERS, FOUR, LOOK, ONE, SAVED, Stamp
@@ -95,12 +96,6 @@ def made_up(*, targets=10, shares=SHARES, changes=None, few=0.05, robust=0.33):
             "facts.poisons": 1000 * row["attack.fraction"], "facts.surrogate_accuracy": 0.6,
             "facts.surrogate_robust": robust})
     return frame.assign(**pd.DataFrame(lines, index=frame.index))
-
-
-def outcomes(name, frame):
-    one = papers.claim(name)
-    got = one.measure({one.notebook: frame}, one)
-    return got.direction and got.direction.outcome, got.size and got.size.outcome
 
 
 def test_rows_say_how_they_were_stamped():

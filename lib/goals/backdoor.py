@@ -66,8 +66,6 @@ class Backdoor:
 def parts(frame: "DataFrame") -> "DataFrame":
     """The P rows with natural, collateral, effect, blind, auc_clean (the trigger AUC of the clean
     twin) and lost_recall; nan if the twin is missing, failed or not measured."""
-    if "target_recall" not in frame:  # a table of chosen columns
-        frame = frame.assign(target_recall=float("nan"))
     found = twins.attacked(frame, "P")
     clean = twins.of(frame, found, "C", ("floor", "trigger_auc", "target_recall"))
     unstamped = twins.of(frame, found, "L", ("lift", "success")).fillna(

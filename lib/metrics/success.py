@@ -28,7 +28,7 @@ class AttackResult:
             clean population image, m = target logit minus base logit (without a base class, minus
             the largest other logit).
         base_recall: share of clean population images classified correctly.
-        target_recall: share of clean images of the target class classified correctly; nan if there
+        target_recall: share of clean images of the target class classified correctly; None if there
             is none.
         population: number of images for floor and success, none of the target class.
         tested: number of images for accuracy.
@@ -44,7 +44,7 @@ class AttackResult:
     lift: float
     trigger_auc: float
     base_recall: float
-    target_recall: float
+    target_recall: float | None
     population: int
     tested: int
     collapsed: bool
@@ -104,12 +104,12 @@ def attack(clean_logits: "Tensor | ArrayLike", triggered_logits: "Tensor | Array
         population=int(attacked.sum()),
         tested=len(labels),
         collapsed=_collapsed(called, called_stamped, labels, clean.shape[1]),
-        turned=_turned(called[attacked] == target, called_stamped == target),
+        turned=_share((called_stamped == target)[called[attacked] != target]),
     )
 
 
-def _share(found: "ndarray") -> float:
-    return float(found.mean()) if len(found) else math.nan
+def _share(found: "ndarray") -> float | None:
+    return float(found.mean()) if len(found) else None
 
 
 def clean_part(clean_logits: "Tensor | ArrayLike", labels: "Tensor | ArrayLike"
@@ -192,12 +192,6 @@ def _margins(logits, target, base):
     logits = numpy.where(finite[:, None], logits, 0)
     other = logits[:, base] if base is not None else numpy.delete(logits, target, 1).max(axis=1)
     return numpy.where(finite, logits[:, target] - other, numpy.nan)
-
-
-def _turned(before, after):
-    """The share of the images called target with the trigger, of those not called so without."""
-    others = after[~before]
-    return float(others.mean()) if len(others) else None
 
 
 def _macro(hits, groups):
