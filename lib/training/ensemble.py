@@ -69,12 +69,15 @@ class Ensemble:
                          weights: str = "last") -> Tensor:
         """Logits [models, n, classes] of several models on the same inputs, on their device.
 
-        Inputs are read once, and a first linear layer is one product for all models.
+        Inputs are read once, and a first linear layer is one product for all models. On a CPU
+        convolutions predict one model after the other, because grouped ones are slower there.
         """
         kept = self if weights == "last" else self.averages[weights]
         states = (kept.parameters if step is None else kept.snapshots[step])[list(models)]
         module = self.module
-        if not closed_form.supports(module, inputs.dim() - 1) or alone.deep(module, inputs):
+        convolved = states.device.type == "cpu" and sizes.convolves(module)
+        if (not closed_form.supports(module, inputs.dim() - 1) or alone.deep(module, inputs)
+                or convolved):
             return torch.stack([self.predict(inputs, model=model, step=step, weights=weights)
                                 for model in models]).to(states.device)
         values = modules.unflatten(module, states)

@@ -124,7 +124,7 @@ def samples_at_once(module: nn.Module, device: torch.device, *, models: int, num
     if device.type != "cpu":
         free, _ = torch.cuda.mem_get_info(device)
         return max(1, free // 4 // (4 * models * numbers))
-    if any(isinstance(layer, nn.Conv2d) for layer in module.modules()):
+    if convolves(module):
         # Batching convolutions pays only while the activations of each core stay in its cache.
         threads = torch.get_num_threads()
         fitting = CPU_CONVOLUTION_BYTES * threads // (4 * models * numbers)
@@ -135,5 +135,9 @@ def samples_at_once(module: nn.Module, device: torch.device, *, models: int, num
 def samples_to_predict(module: nn.Module, device: torch.device) -> int:
     """Samples to predict together; few for convolutions, whose activations must fit a CPU's cache.
     """
-    convolutions = any(isinstance(layer, nn.Conv2d) for layer in module.modules())
-    return 256 if device.type == "cpu" and convolutions else 4096
+    return 128 if device.type == "cpu" and convolves(module) else 4096
+
+
+def convolves(module: nn.Module) -> bool:
+    """Whether the module has a convolution."""
+    return any(isinstance(layer, nn.Conv2d) for layer in module.modules())

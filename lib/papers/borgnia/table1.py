@@ -229,7 +229,7 @@ def as_accurate_finding(apart: "DataFrame") -> str:
     """In words: each arm against training that is as accurate, and which that is."""
     said = [f"{name}: {judgement.points(own['difference'].to_numpy(float))} points"
             f" ({own['instead'].iloc[0]})" for name, own in apart.groupby("than", sort=False)]
-    return f"{'; '.join(said)}." if said else ""
+    return f"{'; '.join(said)}." if said else "No training that is as accurate is measured yet."
 
 
 def finding(found: "DataFrame", arms: Iterable[str], shares: Iterable[float] = (TENTH, ALL)
