@@ -16,7 +16,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from lib.training import averages, batches, draws, losses, modules, sizes, transforms
+from lib.training import averages, batches, draws, losses, memory, modules, sizes, transforms
 from lib.training.ensemble import Ensemble
 from lib.training.modules import initialise
 from lib.training.norms import Following
@@ -37,6 +37,7 @@ def fit(build: Callable[[], nn.Module], pool: Tensor, members: Sequence[Member],
     a member or a schedule out of range, and for a module that cannot be trained here.
     """
     check(members, schedule)
+    memory.reuse()
     members, found = _distinct(members)
     module = initialise(build, 0).to(pool.device)
     modules.check(module, clipped=any(member.private for member in members))
