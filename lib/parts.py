@@ -73,6 +73,22 @@ def name_of(part: object) -> str:
     return _own.get(cls) or cls.__module__.rpartition(".")[2]
 
 
+def check_counts(kind: str, part: object, *names: str) -> None:
+    """Raise ValueError for a field of the part that is below 1."""
+    for name in names:
+        if getattr(part, name) < 1:
+            raise ValueError(f"{kind} {name_of(part)}: {name} {getattr(part, name)}: expected 1 or "
+                             "more")
+
+
+def check_positive(kind: str, part: object, *names: str) -> None:
+    """Raise ValueError for a field of the part that is not above 0, such as nan."""
+    for name in names:
+        if not getattr(part, name) > 0:
+            raise ValueError(f"{kind} {name_of(part)}: {name} {getattr(part, name)}: expected "
+                             "above 0")
+
+
 def version(part: object) -> int | str | list:
     """The version of a part's module, or the hash of a user's file.
 

@@ -86,12 +86,8 @@ class ConvexPolytope:
             raise ValueError(f"attack convex_polytope: a target of class {self.base}, the wanted "
                              "label: expected a target of another class")
         perturbation.check_bound("convex_polytope", "linf", self.eps)
-        for name in ("poisons", "iterations", "layers", "surrogates"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"attack convex_polytope: {name} {getattr(self, name)}: expected "
-                                 "1 or more")
-        if not self.lr > 0:
-            raise ValueError(f"attack convex_polytope: lr {self.lr}: expected above 0")
+        parts.check_counts("attack", self, "poisons", "iterations", "layers", "surrogates")
+        parts.check_positive("attack", self, "lr")
         if self.network not in NETWORKS:
             raise ValueError(f"attack convex_polytope: network {self.network!r}: expected one of "
                              f"{', '.join(NETWORKS)}")

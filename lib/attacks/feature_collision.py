@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import torch
 from torch import Tensor
 
+from lib import parts
 from lib.attacks import Poisoned, appended, check_classes, check_world, clean, perturbation
 from lib.data import Labelled
 from lib.goals.single_target import SingleTarget
@@ -90,10 +91,7 @@ class FeatureCollision:
             raise ValueError(f"attack feature_collision: {max(self.counts)} poisons of "
                              f"{self.candidates} candidates: expected at most one poison a donor; "
                              "raise candidates, or lower counts")
-        for name in ("reach", "iterations", "similarity"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"attack feature_collision: {name} {getattr(self, name)}: "
-                                 "expected above 0")
+        parts.check_positive("attack", self, "reach", "iterations", "similarity")
         if not 0 <= self.watermark < 1:
             raise ValueError(f"attack feature_collision: watermark {self.watermark}: expected 0 or "
                              "more and below 1, a share of the target")

@@ -90,12 +90,8 @@ class GradientMatching:
             raise ValueError(f"attack gradient_matching: fraction {self.fraction}: expected above "
                              "0 and at most 1")
         perturbation.check_bound("gradient_matching", "linf", self.eps)
-        for name in ("iterations", "restarts", "batch_size", "surrogates"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"attack gradient_matching: {name} {getattr(self, name)}: "
-                                 "expected 1 or more")
-        if not self.lr > 0:
-            raise ValueError(f"attack gradient_matching: lr {self.lr}: expected above 0")
+        parts.check_counts("attack", self, "iterations", "restarts", "batch_size", "surrogates")
+        parts.check_positive("attack", self, "lr")
 
     @property
     def goal(self) -> SingleTarget:

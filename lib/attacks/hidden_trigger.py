@@ -96,12 +96,8 @@ class HiddenTrigger:
         if self.base == self.target:
             raise ValueError(f"attack hidden_trigger: base {self.base} is the target too: expected "
                              "two different classes")
-        for name in ("poisons", "iterations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"attack hidden_trigger: {name} {getattr(self, name)}: expected 1 "
-                                 "or more")
-        if not self.lr > 0:
-            raise ValueError(f"attack hidden_trigger: lr {self.lr}: expected above 0")
+        parts.check_counts("attack", self, "poisons", "iterations")
+        parts.check_positive("attack", self, "lr")
         if self.network not in NETWORKS:
             raise ValueError(f"attack hidden_trigger: network {self.network!r}: expected one of "
                              f"{', '.join(NETWORKS)}")

@@ -70,9 +70,7 @@ class GAN:
     def __post_init__(self) -> None:
         check_share("gan", self.tau)
         check_source("gan", self.data, self.images)
-        for name in ("dim", "iterations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"hardening gan: {name} {getattr(self, name)}: expected 1 or more")
+        parts.check_counts("hardening", self, "dim", "iterations")
         if not 0 < self.lr < torch.inf:
             raise ValueError(f"hardening gan: lr {self.lr}: expected above 0 and finite")
         try:
