@@ -177,7 +177,9 @@ def _searched(run: Run, models: list[tuple[Trained, Poisoned]], answers: members
     paths = [model.path for model, _ in models]
     epochs = [epoch for _, epoch, _ in _epochs(run, paths[0], models[0][1])]
     points = [searches.point(run, [path[place][1] for path in paths], answers)
-              for place in range(len(epochs))]
+              for place in range(len(epochs) - 1)]
+    if epochs:  # the last point of a path is the end
+        points.append([{name: end[name] for name in searches.PATH} for end in ends])
     return row | {"privacy": _privacy(run, models[0][0]),
                   "tries": searches.packed(facts, ends, epochs, points)}
 
