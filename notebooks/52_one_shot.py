@@ -193,10 +193,10 @@ verdicts.show("52_one_shot", study.together([frame, private, slower, pair]))
 # tries a weak attack would not be seen. The paper has 50% for the CNN, with 100 poisons a target,
 # and prints no natural rate.
 #
-# **Clipping alone costs the CNN a third to two thirds of its accuracy, noise 0.4 nothing more.**
-# From one base, so without an interval: the vanilla CNN is right on 61% of the clean images, at
-# norm 4 on 42%, with noise 0.4 or without, at 1 on 35%, at 0.1 on 20%. The RAD is 0.30 at norm 4
-# with noise 0.4, and 0.68 at 0.1 alone; the paper, with longer trainings, has 0.15 and 0.48.
+# **Clipping alone costs this CNN a third to two thirds of its accuracy.** From one base, so without
+# an interval: the vanilla CNN is right on 61% of the clean images, at norm 4 on 42%, with noise 0.4
+# or without, at 1 on 35%, at 0.1 on 20%. The RAD is 0.30 at norm 4 with noise 0.4, and 0.68 at 0.1
+# alone; the paper, with longer trainings, has 0.15 and 0.48.
 #
 # **Noise brings the attack down to about the natural rate.** At C 4 and noise 2 the attack gets 6
 # targets [9, 45%], and 6 are hit without any poison: little of what is left need be the attack. The

@@ -160,7 +160,7 @@ def test_a_defence_stands_beside_undefended_training_that_is_as_accurate():
     assert apart["difference"].to_numpy() == pytest.approx([0.13 - 0.5] * 8)
     assert table1.as_accurate_finding(apart).endswith("(2 epochs).")
     assert table1.as_accurate(found, both.iloc[:0], [CUTMIX]).empty
-    assert table1.as_accurate_finding(apart.iloc[:0]) .startswith("No training")
+    assert table1.as_accurate_finding(apart.iloc[:0]).startswith("No training")
 
 
 def test_the_papers_numbers_hold_its_claims():

@@ -15,8 +15,8 @@ def reuse() -> bool:
     """Let tensors of up to `KEPT` bytes reuse freed memory; returns whether this system does so.
 
     By default glibc maps each block over 32 MB anew, and the system fills it with zeros page by
-    page, which takes longer than a convolution that writes it once. Other C libraries stay as they
-    are.
+    page, which can take longer than the convolution that writes to it. Other C libraries stay as
+    they are.
     """
     if not sys.platform.startswith("linux"):
         return False
