@@ -285,7 +285,12 @@ def test_pictures(store, monkeypatch):
     frame = study.run(runs)
     assert frame["status"].eq("ok").all()
     assert len(dirty_figures.least_likely(runs, frame).axes[0].texts) == 20
-    assert "least likely records" in dirty_figures.least_finding(ranked.least(frame))
+    least = ranked.least(dirty.prepared(frame))
+    assert "least likely records" in dirty_figures.least_finding(least)
+    lines = dirty_figures.least_table(least, 5)
+    assert lines["rank"].tolist() == [1, 2, 3, 4, 5] and list(lines)[1:] == ["target 1"]
+    assert lines["target 1"].str.contains("poison").sum() == least["poison"][:5].sum()
+    assert dirty_figures.least_table(least.iloc[:0]).empty
 
     def missing(*_, **__):
         raise data.DataNotFound("not here")

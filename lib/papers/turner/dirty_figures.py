@@ -72,6 +72,22 @@ def _pictures(run: Run, least: "DataFrame") -> "Figure":
     return figures.image_grid(images[least["record"].astype(int).tolist()], titles, columns=7)
 
 
+def least_table(frame: "DataFrame", count: int = 10) -> "DataFrame":
+    """The labels of the `count` least likely records: a line a rank, a column a target class.
+
+    A poison is marked. frame: of `ranked.least`, with the columns of `dirty.prepared`.
+    """
+    import pandas as pd
+
+    if frame.empty:
+        return pd.DataFrame(columns=["rank"])
+    words = [victims.class_name(row["dataset"], int(row["label"]))
+             + (" (poison)" if row["poison"] else "") for _, row in frame.iterrows()]
+    shown = frame.assign(words=words)[frame["rank"].le(count)]
+    wide = shown.pivot(index="rank", columns=dirty.CLASS, values="words")
+    return wide.rename(columns="target {}".format).rename_axis(columns=None).reset_index()
+
+
 def least_finding(frame: "DataFrame") -> str:
     """In words: how many of the least likely records are poison. frame: of `ranked.least`."""
     if frame.empty:

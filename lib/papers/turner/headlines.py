@@ -1,0 +1,5 @@
+"""The headline figures of the notebooks on Turner's thesis."""
+
+from lib.papers.turner import dirty_figures
+
+HEADLINES = {"30_dirty_label": dirty_figures.headline}
