@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from lib import models, training
+from lib.bench.timing import threads_of
 from lib.defences import opacus_engine
 from lib.papers.borgnia import victims
 from lib.study.runs import Run, from_dict
-from lib.training import Member, Rule, Schedule, Training, sizes
+from lib.training import Member, Rule, Schedule, Training, modules, sizes
 from lib.training.residual import Residual
 from lib.training.steps import alone, closed_form, factors, per_sample
 from lib.training.transforms.crop import Crop
@@ -140,6 +141,13 @@ def test_private_training_equals_opacus(name):
     torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
+def test_only_a_projection_of_few_channels_gives_up_channels_last():
+    """On a CPU without AVX-512 it would write past its memory, and the process would die."""
+    assert modules.image_layout(projecting()) == torch.contiguous_format
+    built = (models.build(name, (3, 32, 32), 10) for name in models.DEEP)
+    assert {modules.image_layout(module) for module in built} == {torch.channels_last}
+
+
 def test_what_only_looks_like_a_known_layer_takes_the_slow_path():
     class Other(Residual):
         def forward(self, x):
@@ -187,7 +195,8 @@ def test_alone_equals_the_other_forms(build, sampling, monkeypatch):
     both = found.predict_together(pool, models=[0, 1])
     for model, logits in enumerate(both):
         assert torch.equal(logits, found.predict(pool, model=model))
-    own = training.fit(build, pool, group[1:], schedule)
+    with threads_of(1):  # as in a group; a single model uses every thread, which adds up otherwise
+        own = training.fit(build, pool, group[1:], schedule)
     assert torch.equal(own.parameters[0], found.parameters[1])
     torch.testing.assert_close(found.averages["ema"].parameters,
                                together.averages["ema"].parameters, rtol=1e-3, atol=1e-4)

@@ -274,8 +274,8 @@ class Matching:
         if self.stacked and isinstance(self.module, nn.Sequential):
             return closed_form.forward(self.module, self.weights, inputs.unflatten(0, x.shape[:2]),
                                        batched=x.device.type == "cuda")
-        if inputs.dim() == 4 and x.device.type == "cpu":  # max-pooling is faster there
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        if inputs.dim() == 4 and x.device.type == "cpu":
+            inputs = inputs.contiguous(memory_format=networks_of.image_layout(self.module))
         own = {name: value[0] for name, value in self.weights.items()}
         return functional_call(self.module, own | self.fixed, inputs)[None]
 

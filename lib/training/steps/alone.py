@@ -1,10 +1,9 @@
 """One deep network at a time, without clipping: plain autograd on the module itself.
 
 What pays for many small models (stacked weights, one product for all) costs a deep one: its
-layers fill the device alone. The module's parameters are views of the group's coordinates, images
-are channels-last, and with precision "fast" the layers compute in bfloat16 where the device has
-it; losses, sums of gradients, noise and weights stay float32. The numbers drawn are those of any
-other form.
+layers fill the device alone. The module's parameters are views of the group's coordinates, and with
+precision "fast" the layers compute in bfloat16 where the device has it; losses, sums of gradients,
+noise and weights stay float32. The numbers drawn are those of any other form.
 """
 
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from lib.training import sizes
 from lib.training.losses import losses
-from lib.training.modules import frozen, mixes_a_batch, unflatten
+from lib.training.modules import frozen, image_layout, mixes_a_batch, unflatten
 from lib.training.schedule import Member
 
 # Floating-point operations of a forward pass for one sample, from which a network is deep: above
@@ -44,6 +43,7 @@ class Alone:
     def __init__(self, module: nn.Module, coordinates: Tensor, buffers: dict[str, Tensor], *,
                  precision: str) -> None:
         self.module, self.mixes = module, mixes_a_batch(module)
+        self.layout = image_layout(module)
         for name, value in unflatten(module, coordinates).items():
             module.get_parameter(name).data = value[0]
         for name, value in buffers.items():
@@ -69,7 +69,7 @@ class Alone:
     def _gradients(self, x: Tensor, labels: Tensor, present: Tensor, kind: str
                    ) -> dict[str, Tensor]:
         if x.dim() == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
+            x = x.contiguous(memory_format=self.layout)
         with torch.autocast(self.device, torch.bfloat16, enabled=self.rounded):
             logits = self.module(x)
         total = (losses(logits.float(), labels, kind) * present).sum()

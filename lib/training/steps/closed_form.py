@@ -6,9 +6,9 @@ clipped sum is one matrix product. For a convolution it is a small product over 
 computed once for both the norm and the sum. A single backward pass to the layers' outputs is
 enough.
 
-Vectors are `[models, batch, features]`. Images are `[batch, models * channels, height, width]` in
-channels-last memory, where pooling on a CPU is five times faster than channels-first, and a
-convolution of all models is a grouped one. Grouped convolutions are slow on a GPU: there
+Vectors are `[models, batch, features]`. Images are `[batch, models * channels, height, width]`, as
+a rule in channels-last memory (`modules.image_layout`), and a convolution of all models is a
+grouped one. Grouped convolutions are slow on a GPU: there
 (`batched`) images are `[models * batch, channels, height, width]`, and a convolution is a batched
 product with its input's patches, which the per-sample gradients need anyway.
 """
@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.training.losses import losses
+from lib.training.modules import image_layout
 from lib.training.residual import Residual
 from lib.training.steps import factors
 from lib.training.steps.factors import ChannelPart, LinearPart, Part
@@ -130,23 +131,27 @@ def forward(module: nn.Sequential, parameters: dict[str, Tensor], x: Tensor, *,
     """
     # Pixels that are flattened at once need no image layout.
     image = x.dim() == 5 and not isinstance(module[0], nn.Flatten)
-    own = Pass(parameters, x.shape[0], batched, tapes, image)
+    own = Pass(parameters, x.shape[0], batched, tapes, image, image_layout(module))
     if image and batched:
         x = x.flatten(0, 1)
     elif image:
-        x = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+        x = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=own.layout)
     return own.run(module, "", x)
 
 
 @dataclass
 class Pass:
-    """One forward pass; image: whether the values are in the layout of images, until flattened."""
+    """One forward pass.
+
+    image: whether the values are images, until they are flattened. layout: their memory format.
+    """
 
     parameters: dict[str, Tensor]
     models: int
     batched: bool
     tapes: list[Tape] | None
     image: bool
+    layout: torch.memory_format
 
     def run(self, layer: nn.Module, name: str, x: Tensor) -> Tensor:
         """The outputs of the layer with this name in the module."""
@@ -189,7 +194,7 @@ class Pass:
         out = F.conv2d(x, weight.flatten(0, 1), bias.flatten(), layer.stride, layer.padding,
                        groups=self.models)
         # Convert, because an input of one channel fits both formats, and torch picks the other one.
-        return x, out.contiguous(memory_format=torch.channels_last), None
+        return x, out.contiguous(memory_format=self.layout), None
 
     def _normalised(self, layer: nn.GroupNorm, weight: Tensor, bias: Tensor, x: Tensor
                     ) -> tuple[Tensor, Tensor]:
