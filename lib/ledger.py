@@ -106,16 +106,28 @@ def _parse(text: str, name: str, *, key: str | None = None) -> dict | None:
 
 
 _published: dict[Path, tuple[int, dict]] = {}
+_together: tuple[list, dict] = [], {}  # the files as they were when all of them were read
 
 
 def published() -> dict[str, dict]:
-    """All published rows by key; none if $STUDY_PUBLISHED is 0."""
+    """All published rows by key; none if $STUDY_PUBLISHED is 0. Not to be changed."""
+    global _together
     if os.environ.get("STUDY_PUBLISHED") == "0":
         return {}
-    rows: dict[str, dict] = {}
-    for path in sorted(paths.RESULTS.glob("*.jsonl")):
-        rows |= _published_file(path)
-    return rows
+    files = _files()
+    if files != _together[0]:
+        rows = [_published_file(Path(path)) for path, _ in files]
+        _together = files, {key: row for own in rows for key, row in own.items()}
+    return _together[1]
+
+
+def _files() -> list[tuple[str, int]]:
+    """The published files, sorted, and when each was changed; fast, because `find` asks often."""
+    if not paths.RESULTS.is_dir():
+        return []
+    with os.scandir(paths.RESULTS) as found:
+        return sorted((one.path, one.stat().st_mtime_ns) for one in found
+                      if one.name.endswith(".jsonl"))
 
 
 def published_rows(notebook: str) -> dict[str, dict]:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 # The type hints of a class, cached because they take longer than the rest of building a run.
 hints = functools.cache(typing.get_type_hints)
+PLAIN = frozenset({bool, int, float, str, types.NoneType})
 builders: dict[object, Callable] = {}  # {Protocol: function that builds such a part from a mapping}
 
 
@@ -51,12 +52,21 @@ def check(part: Dataclass, where: str) -> None:
     Dataclasses in it (a defence's training, say) are checked too.
     """
     for item in fields(part):
-        value = getattr(part, item.name)
-        found = typed(value, hints(type(part))[item.name], f"{where} {item.name}")
+        value, hint = getattr(part, item.name), hints(type(part))[item.name]
+        if type(value) in _plain(hint):
+            continue
+        found = typed(value, hint, f"{where} {item.name}")
         if found is not value:
             object.__setattr__(part, item.name, found)
         if is_dataclass(found) and not isinstance(found, type):
             check(found, f"{where} {item.name}")
+
+
+@functools.cache  # reading thousands of rows checks a hundred values each
+def _plain(hint: Any) -> frozenset[type]:
+    """The types whose values need no further look under this hint."""
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return PLAIN.intersection(kind for kind in allowed if isinstance(kind, type))
 
 
 def typed(value: Any, hint: Any, where: str) -> Any:
