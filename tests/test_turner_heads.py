@@ -126,7 +126,7 @@ def test_the_thesiss_numbers_hold_its_claims():
     ("T15", dict(turned={1.0: 0.5}), ("holds", "fails")),
     ("T15", dict(turned={1.0: 0.97}), ("fails", "fails")),
     ("T15", dict(accuracy={1.0: 0.65}), ("holds", "fails")),
-    ("T15", dict(cross=0.1), ("holds", "fails")),
+    ("T15", dict(cross=0.18), ("holds", "fails")),
     ("T16", dict(turned={2 / 3: 0.8}), ("fails", None)),
     ("T16", dict(accuracy={1.0: 0.76}), ("fails", None)),
     ("T16", dict(turned={PLAIN: 0.97}), ("fails", None)),
@@ -139,6 +139,7 @@ def test_without_the_positive_control_nothing_is_decided():
     weak = {level: value / 4 for level, value in TURNED.items()}
     for name in ("T15", "T16"):
         assert set(outcomes(name, made_up(turned=weak))) <= {"inconclusive", None}
+    assert outcomes("T15", made_up(cross=0.1)) == ("inconclusive", "inconclusive")
 
 
 def test_fewer_draws_than_stated_decide_nothing():

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 TURNED, BESIDE = "turned", ("success", "lift")
 ARM, KIND, NOISE, TRIGGER, SHARE, UNIT = "arm", "kind", "noise", "trigger", "poisoned", "instance"
 PER_SAMPLE = "per-sample clipping"
+LEAST_CROSS = 0.15  # plain SGD's success with the cross, below which no drop of T15 is possible
 
 # The values of a part's statistic, one an instance, by name where a part speaks of several.
 # From the rows, the part, the metric and the kind of clipping.
@@ -124,11 +125,14 @@ def _measure(frames: Frames, claim: Claim, statistic: Statistic) -> Measurement:
         return judgement.unmeasured(claim)
 
     def judge(part: Part, column: str, kind: str = MICRO) -> Verdict:
-        passed = judgement.shows(at(found, PLAIN, 0.0), claim.control, column=column)
         metric = "accuracy" if part.name == "accuracy" else column
-        return worst({name: judgement.guarded(part, own, passed=passed, column=metric)
-                      for name, own in statistic(found, part, metric, kind).items()} or {
-                          "": judgement.guarded(part, [], passed=passed, column=metric)})
+        return worst({name: judgement.guarded(part, own, passed=shown(name, column), column=metric)
+                      for name, own in (statistic(found, part, metric, kind) or {"": []}).items()})
+
+    def shown(name: str, column: str) -> bool | None:
+        """Whether plain training is attacked: with the cross, if the value is about it."""
+        trigger, least = (CROSS, LEAST_CROSS) if name == CROSS else (CORNERS, claim.control)
+        return judgement.shows(at(found, PLAIN, 0.0, trigger=trigger), least, column=column)
     measured = judgement.assemble(claim, judge, found, metric=TURNED, beside=BESIDE)
     beside = judgement.line_beside(claim, lambda part, column: judge(part, column, SAMPLES),
                                    PER_SAMPLE, metric=TURNED)

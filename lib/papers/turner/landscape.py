@@ -232,7 +232,8 @@ def table(found: "DataFrame", shares: Iterable[float]) -> "DataFrame":
 
 
 def surrogates(found: "DataFrame") -> "DataFrame":
-    """How good each surrogate is: clean and robust accuracy, and whether that is weak."""
+    """How good each surrogate is: clean and robust accuracy, and of those that were trained to be
+    robust, whether that is weak."""
     import pandas as pd
 
     lines = []
@@ -241,7 +242,8 @@ def surrogates(found: "DataFrame") -> "DataFrame":
         if not math.isnan(robust):
             lines.append({METHOD: one, "accuracy": own["facts.surrogate_accuracy"].mean(),
                           "robust accuracy": robust,
-                          "surrogate": "weak" if robust < WEAK else "robust"})
+                          "surrogate": STANDARD if one.startswith(STANDARD) else
+                          "weak" if robust < WEAK else "robust"})
     return pd.DataFrame(lines, columns=None if lines else [METHOD])
 
 
@@ -251,7 +253,7 @@ def surrogates_finding(lines: "DataFrame") -> str:
         return ""
     weak = list(lines.loc[lines["surrogate"].eq("weak"), METHOD])
     if not weak:
-        return f"All surrogates keep {WEAK:.0%} of the images under attack."
+        return f"All robust surrogates keep {WEAK:.0%} of the images under attack."
     return f"Weak surrogates, under {WEAK:.0%} of the images under attack: {'; '.join(weak)}."
 
 
