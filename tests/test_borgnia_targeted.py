@@ -10,7 +10,16 @@ from claim_frames import outcomes
 
 from lib import figures, papers, verdicts
 from lib.papers.borgnia import matching, patching, transfer, trials, victims
-from lib.papers.borgnia.matching import AUGMENTATIONS, CUTOUT, FOUR, MAXUP, RELEASED, TWO
+from lib.papers.borgnia.matching import (
+    AUGMENTATIONS,
+    CUTOUT,
+    FOUR,
+    FOUR_DRAWN,
+    MAXUP,
+    RELEASED,
+    TWO,
+    TWO_DRAWN,
+)
 from lib.papers.borgnia.patching import CLUSTERING, CUTMIX, MIXUP, NEIGHBOURS, NONE, SPECTRAL
 from lib.papers.borgnia.transfer import CLEAN_LABEL, COLLISION, HIDDEN, LOOSER, POLYTOPE
 from lib.papers.borgnia.trials import CLIPPED
@@ -67,8 +76,10 @@ def test_an_unknown_attack_is_one_line():
 # ---- made rows
 
 RATES = {NONE: 0.9, TWO: 0.45, FOUR: 0.03, CUTOUT: 0.6, CUTMIX: 0.9, MAXUP: 0.03, RELEASED: 0.5,
-         SPECTRAL: 0.95, NEIGHBOURS: 0.95, CLUSTERING: 0.2, CLIPPED: 0.9, "DP-SGD, z 1.28": 0.1}
-ADAPTIVE = {TWO: 0.8, FOUR: 0.6, CUTOUT: 0.9, CUTMIX: 0.5, MAXUP: 0.2, RELEASED: 0.9}
+         SPECTRAL: 0.95, NEIGHBOURS: 0.95, CLUSTERING: 0.2, CLIPPED: 0.9, "DP-SGD, z 1.28": 0.1,
+         TWO_DRAWN: 0.5, FOUR_DRAWN: 0.8}
+ADAPTIVE = {TWO: 0.8, FOUR: 0.6, CUTOUT: 0.9, CUTMIX: 0.5, MAXUP: 0.2, RELEASED: 0.9,
+            TWO_DRAWN: 0.8, FOUR_DRAWN: 0.8}
 
 
 @functools.cache
@@ -170,6 +181,18 @@ def test_maxup_as_released_stands_beside():
     assert set(beside) == {RELEASED, "success - natural"}
 
 
+def test_random_weights_stand_beside():
+    one = papers.claim("I5")
+    got = one.measure({one.notebook: made_up()}, one)
+    assert [(name, direction.outcome, size.outcome) for name, direction, size in got.beside][-1] \
+        == ("random weights", "fails", "fails")
+
+
+def test_k_below_one_is_one_line():
+    with pytest.raises(ValueError, match="k 0: expected 1 or more; 1 mixes nothing"):
+        matching.noisy(0, 8)
+
+
 def test_eight_trials_say_how_many_could_decide():
     one = papers.claim("I5")
     found = one.measure({one.notebook: made_up(8, unaware={NONE: 1.0, FOUR: 0.0})}, one).size
@@ -249,7 +272,7 @@ def test_figures_and_tables():
     found = trials.main(made_up(), papers.claim("I5").setup)
     specs = trials.table2(found, list(AUGMENTATIONS))
     assert [spec["frame"]["rule"].value_counts().to_dict() for spec in specs] == [
-        {"measured here": 7, "without poison": 7, "published": 5}] * 2
+        {"measured here": 9, "without poison": 9, "published": 5}] * 2
     assert len(figures.proportions(specs, by="arm").axes) == 2
     lines = trials.rates(specs).set_index(["panel", "arm"])
     assert lines.at[(trials.ADAPTIVE, TWO), "published, %"] == "73 [43, 90] (8/11)"
@@ -263,7 +286,7 @@ def test_figures_and_tables():
     apart = trials.against_none(found, [NONE, SPECTRAL])
     assert set(apart["than"]) == {SPECTRAL}
     brews = trials.brews(found).set_index("attacker")
-    assert list(brews.index)[:2] == [trials.UNAWARE, f"aware of {TWO}"] and len(brews) == 7
+    assert list(brews.index)[:2] == [trials.UNAWARE, f"aware of {TWO}"] and len(brews) == 9
     assert brews.at[trials.UNAWARE, "linf"] == pytest.approx(16 / 255)
 
 

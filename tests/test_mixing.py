@@ -11,7 +11,7 @@ from torch import nn
 from lib import training
 from lib.defences.dpsgd import DPSGD
 from lib.study import Run, from_dict
-from lib.training import Member, Rule, Schedule, generator
+from lib.training import Member, Rule, Schedule, Training, generator
 from lib.training.batches import pad_rows
 from lib.training.transforms import inside, orders, partners
 from lib.training.transforms.crop import Crop
@@ -48,6 +48,11 @@ def test_labels_are_mixed_as_the_images_are(transform):
         told = labels[..., None, None].expand(*labels.shape, *SHAPE[1:])[:, :, :2]
         shown, _ = transform.apply(told.contiguous(), labels, draws)
         torch.testing.assert_close(shown.mean((3, 4))[model, :size], soft[model, :size, :2])
+
+
+def test_a_mix_of_more_records_than_a_batch_has_is_one_line():
+    with pytest.raises(ValueError, match="mixes 4 records with batch_size 2: expected at most"):
+        Training(batch_size=2, transforms=({"name": "mixup", "width": 4},))
 
 
 @pytest.mark.parametrize("width", [2, 4])

@@ -169,7 +169,8 @@ def _searched(run: Run, models: list[tuple[Trained, Poisoned]], answers: members
     facts = [training_set.facts for _, training_set in models]
     nothing = Guarantee.none("nothing was trained: the attack made no usable poison")
     row = {"status": "ok", "metrics": searches.means(ends), "curve": [],
-           "privacy": nothing.as_dict(), "facts": {}, "tries": searches.NONE}
+           "privacy": nothing.as_dict(), "tries": searches.NONE,
+           "facts": searches.means([model.facts for model, _ in models])}
     if not models:
         return row
     if run.anatomy:

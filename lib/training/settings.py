@@ -71,6 +71,7 @@ class Training:
         object.__setattr__(self, "transforms", tuple(map(build, self.transforms)))
         mixing_a_batch(self.transforms)
         viewed(self.transforms)
+        self._check_widths()
         averages.check(self.averages, self.ema_decay)
         check_smoothing(self.label_smoothing)
         if self.appended not in APPENDED:
@@ -94,6 +95,14 @@ class Training:
         if self.nesterov and not (self.optimizer == "sgd" and self.momentum):
             raise ValueError(f"training nesterov with optimizer {self.optimizer!r} and momentum "
                              f"{self.momentum}: expected optimizer 'sgd' with momentum above 0")
+
+    def _check_widths(self) -> None:
+        """Raise ValueError for a mix of more records than a batch has."""
+        for transform in self.transforms:
+            width = getattr(transform, "width", 0) if transform.mixes == "batch" else 0
+            if width > self.batch_size:
+                raise ValueError(f"transform that mixes {width} records with batch_size "
+                                 f"{self.batch_size}: expected at most as many as a batch has")
 
     def steps(self, n: int) -> int:
         """Number of updates in this training on `n` records."""

@@ -4,7 +4,8 @@ A trial is one target, a test image, with the label that the attacker wants for 
 images, their brew and the victim's training have seeds of their own. The classes of a trial are
 those of `PAIRS` in turn, so that ten trials use each class once as the target's and once as the
 wanted one; the paper draws them. Every trial has its clean twin, a training on the unchanged images
-with the same seeds: what the target is called without poison.
+with the same seeds: what the target is called without poison. The attacker's networks are the same
+in all trials of an arm, so that intervals over trials do not cover their training.
 
 An *unaware* attacker brews on a network of the victim's kind that is trained without the defence,
 an *adaptive* one on a network trained with it, through which the poisons pass as well. Against a
@@ -28,13 +29,17 @@ from lib.training.transforms.maxup import MaxUp
 from lib.training.transforms.mixup import Mixup
 
 TWO, FOUR, CUTOUT = "2-way mixup", "4-way mixup", "cutout"
+TWO_DRAWN, FOUR_DRAWN = f"{TWO}, random weights", f"{FOUR}, random weights"
 MAXUP, RELEASED = "MaxUp-cutout", "MaxUp-cutout, as released"
+LATE = 0.125  # share of the training before MaxUp: 5 of 40 epochs (appendix A.2)
 BOX = Cutout(18)  # of 32 pixels, in the released code
 AUGMENTATIONS: Mapping[str, tuple[Transform, ...]] = {
     NONE: (), TWO: (Mixup(),), FOUR: (Mixup(4),), CUTOUT: (BOX,), CUTMIX: (CutMix(),),
-    MAXUP: (MaxUp(4, (BOX,)),),
-    # Four stacked boxes and no maximum (see `MaxUp`), after 5 of 40 epochs.
-    RELEASED: (MaxUp(4, (BOX,), worst=False, after=0.125),),
+    MAXUP: (MaxUp(4, (BOX,), after=LATE),),
+    # Four stacked boxes and no maximum, see `MaxUp`.
+    RELEASED: (MaxUp(4, (BOX,), worst=False, after=LATE),),
+    # The text of the paper prints equal weights; the released code draws them once a batch.
+    TWO_DRAWN: (Mixup(weights="dirichlet"),), FOUR_DRAWN: (Mixup(4, "dirichlet"),),
 }
 
 
@@ -47,7 +52,10 @@ def noisy(width: int, scale: float) -> tuple[Transform, ...]:
     """DP-InstaHide as it is run: k-way mixup with equal weights, then Laplace noise.
 
     width: k, 1 for no mixing. scale: of the noise in levels of a pixel, 0 to 255; 0 for none.
+    Raises ValueError for k below 1.
     """
+    if width < 1:
+        raise ValueError(f"DP-InstaHide with k {width}: expected 1 or more; 1 mixes nothing")
     mixed = (Mixup(width),) if width > 1 else ()
     return (*mixed, Laplace(scale / 255)) if scale else mixed
 

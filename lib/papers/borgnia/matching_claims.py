@@ -10,7 +10,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lib.papers.borgnia import trials
-from lib.papers.borgnia.matching import CUTOUT, FOUR, MAXUP, RELEASED, TWO
+from lib.papers.borgnia.matching import (
+    CUTOUT,
+    FOUR,
+    FOUR_DRAWN,
+    MAXUP,
+    RELEASED,
+    TWO,
+    TWO_DRAWN,
+)
 from lib.papers.borgnia.patching import CLUSTERING, CUTMIX, NEIGHBOURS, NONE, SPECTRAL
 from lib.papers.borgnia.trials import CLIPPED
 from lib.verdicts import judgement, rows
@@ -31,12 +39,15 @@ Statistic = Callable[["DataFrame", Part, str], "Mapping[str, Series]"]
 # ---------------------------------------------------------------- claims
 
 def four_not_two(frames: Frames, claim: Claim) -> Measurement:
-    """I5: four-way against two-way mixup, unaware attacker."""
-    def statistic(found: "DataFrame", part: Part, column: str) -> "Mapping[str, Series]":
-        if part.name == "order":
-            return {"": trials.difference(found, FOUR, column, than=TWO)}
-        return {"": trials.values(found, FOUR, column)}
-    return _measure(frames, claim, statistic)
+    """I5: four-way against two-way mixup, unaware attacker; equal weights, and drawn ones beside."""
+    def statistic(four: str, two: str) -> Statistic:
+        def values(found: "DataFrame", part: Part, column: str) -> "Mapping[str, Series]":
+            if part.name == "order":
+                return {"": trials.difference(found, four, column, than=two)}
+            return {"": trials.values(found, four, column)}
+        return values
+    return _measure(frames, claim, statistic(FOUR, TWO),
+                    {"random weights": statistic(FOUR_DRAWN, TWO_DRAWN)})
 
 
 def adapting_helps(frames: Frames, claim: Claim) -> Measurement:
