@@ -48,8 +48,8 @@ epochs = 200  # passes over the 700 points
 batch_size = 350  # expected size of a Poisson batch
 points = 5  # along a training, where the map is kept
 stops = 40  # the same along the vanilla training, so that it can be stopped early
-# changes of figure 12's trainings by model, for a quick look: {"baskets": {"train_size": 1000}}
-changes = {}
+# changes of figure 12's trainings by model; the CNN has a tenth of the paper's 100 epochs
+changes = {"cifar-cnn": {"training__epochs": 10.0, "training__every": 1.0}}
 
 # %% [markdown]
 # Then what is worth changing. A changed number trains what is missing.
@@ -59,7 +59,7 @@ draws = 10  # of initial weights, batches and noise
 max_grad_norm = 1.0  # clipping norm C on two moons
 noise = 1.0  # absolute deviation on two moons; at C = 1 it is the noise multiplier as well
 # models of figure 12: location, baskets, fashion-mlp, cifar-cnn, and purchase if you have the data
-cases = ["location", "baskets", "fashion-mlp"]
+cases = ["location", "baskets", "fashion-mlp", "cifar-cnn"]
 norms = [8.0, 4.0, 2.0, 1.0, 0.1]  # clipping norms C without noise
 noises = [0.001, 0.01, 0.1, 0.4, 0.8, 1.0, 2.0, 4.0]  # absolute deviations at C = noise_norm
 noise_norm = 4.0  # clipping norm C beside the noise
@@ -131,8 +131,8 @@ print(boundaries.readings(boundaries.differences(final)))
 # Higher is better; the vanilla model stands at C = ∞. What the paper prints as noise is an absolute
 # deviation on the summed clipped gradient, so its noise multiplier is $z = \text{noise} / C$. The
 # accuracy is that of the best epoch, as in the released code. Purchase-100 cannot be had here:
-# `location-30` (real) and `baskets` (drawn) are substitutes for it. The CNN on CIFAR-10 is not
-# measured: `params/paper` has it.
+# `location-30` (real) and `baskets` (drawn) are substitutes for it. The CNN, on CIFAR-10 (JPEG),
+# has a tenth of the paper's epochs, the MLP a fifth.
 
 # %%
 rows = utility.named(run(utility.runs(cases, norms=norms, noises=noises, noise_norm=noise_norm,
@@ -200,9 +200,15 @@ for line in boundaries.published(final):
 # **Nearly all of the paper's noise levels are vacuous.** At $C = 4$ the noise of 0.01 that stops
 # most one-shot attacks in the paper is $z = 0.0025$: an epsilon of 11.5 and 11.6 million on our
 # substitutes for Purchase-100. Of its eight levels, none is at most 10 on `location-30`, one on
-# `baskets`, two on Fashion-MNIST, here with a fifth of the paper's epochs. The caps agree but for
-# one: of the 24 trainings four limit one poison at all, to 15.4% on `baskets` and 1.9% on
-# Fashion-MNIST at noise 4, to 14.0% there at noise 2, and to 57.1% on `location-30` at noise 4.
+# `baskets`, two each on Fashion-MNIST and CIFAR-10, here with a fifth and a tenth of the paper's
+# epochs. The caps agree but for one: of the 32 trainings six limit one poison at all. At noise 4
+# they do so to 1.6% on CIFAR-10, 1.9% on Fashion-MNIST, 15.4% on `baskets` and 57.1% on
+# `location-30`, at noise 2 to 9.3% on CIFAR-10 and 14.0% on Fashion-MNIST.
+#
+# **The CNN pays for the clipping, not for the noise.** At the paper's one learning rate it is right
+# on 56% of the images without clipping, on 43% at norm 8, 38% at 4 and 17% at 0.1. At norm 4 the
+# noise of 4, which is worth an epsilon of 0.7, costs 0.9 points more. One seed each; a rate chosen
+# for each norm would tell how much of this is the clipping's and how much the rate's.
 #
 # ## What to try next
 # Change `noise` or `rates`, and look at the map again: the thirty trainings on two moons take half

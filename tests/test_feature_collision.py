@@ -219,3 +219,11 @@ def test_one_training_answers_once(monkeypatch):
     for one, other in zip(alone, rows, strict=True):
         assert one["tries"]["path"] == other["tries"]["path"]
         assert one["metrics"] == pytest.approx(other["metrics"], abs=1e-5)
+
+
+def test_what_a_filter_removed_is_the_mean_over_tries():
+    from lib.study import measure
+
+    tries = [{"removed": 2.0, "recall": 0.5}, {"removed": 4.0, "recall": None}]
+    assert measure._mean_facts(tries) == {"removed": 3.0, "recall": None}
+    assert measure._mean_facts([]) == {}

@@ -170,7 +170,7 @@ def _searched(run: Run, models: list[tuple[Trained, Poisoned]], answers: members
     nothing = Guarantee.none("nothing was trained: the attack made no usable poison")
     row = {"status": "ok", "metrics": searches.means(ends), "curve": [],
            "privacy": nothing.as_dict(), "tries": searches.NONE,
-           "facts": searches.means([model.facts for model, _ in models])}
+           "facts": _mean_facts([model.facts for model, _ in models])}
     if not models:
         return row
     if run.anatomy:
@@ -183,6 +183,13 @@ def _searched(run: Run, models: list[tuple[Trained, Poisoned]], answers: members
         points.append([{name: end[name] for name in searches.PATH} for end in ends])
     return row | {"privacy": _privacy(run, models[0][0]),
                   "tries": searches.packed(facts, ends, epochs, points)}
+
+
+def _mean_facts(tries: list[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Mean over the tries of what the defence counted; None where a try has no number."""
+    found = {name: [facts[name] for facts in tries] for name in (tries[0] if tries else {})}
+    return {name: None if None in values else sum(v or 0 for v in values) / len(values)
+            for name, values in found.items()}
 
 
 def measure(run: Run, model: Trained, training_set: Poisoned) -> dict:

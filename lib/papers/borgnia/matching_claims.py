@@ -39,7 +39,7 @@ Statistic = Callable[["DataFrame", Part, str], "Mapping[str, Series]"]
 # ---------------------------------------------------------------- claims
 
 def four_not_two(frames: Frames, claim: Claim) -> Measurement:
-    """I5: four-way against two-way mixup, unaware attacker; equal weights, and drawn ones beside."""
+    """I5: four-way against two-way mixup, unaware attacker; drawn weights beside equal ones."""
     def statistic(four: str, two: str) -> Statistic:
         def values(found: "DataFrame", part: Part, column: str) -> "Mapping[str, Series]":
             if part.name == "order":
