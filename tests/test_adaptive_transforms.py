@@ -265,9 +265,9 @@ def losses_of(build, seed=0):
 @pytest.mark.parametrize("transform", [LINF, WORST])
 def test_what_is_chosen_for_a_record_depends_on_no_other(build, transform):
     group = losses_of(build)
-    x, labels = torch.rand(1, 6, *SHAPE), torch.arange(6)[None] % 4
-    draws = {name: values[None] for name, values in transform.draw(
-        6, SHAPE, torch.Generator().manual_seed(0)).items()}
+    random = torch.Generator().manual_seed(0)
+    x, labels = torch.rand(1, 6, *SHAPE, generator=random), torch.arange(6)[None] % 4
+    draws = {name: values[None] for name, values in transform.draw(6, SHAPE, random).items()}
     before = {name: buffer.clone() for name, buffer in group.buffers.items()}
     first = transform.choose(x, labels, draws, group._losses)
     changed = x.clone()
