@@ -205,7 +205,7 @@ for line in boundaries.published(final):
 # they do so to 1.6% on CIFAR-10, 1.9% on Fashion-MNIST, 15.4% on `baskets` and 57.1% on
 # `location-30`, at noise 2 to 9.3% on CIFAR-10 and 14.0% on Fashion-MNIST.
 #
-# **The CNN pays for the clipping, not for the noise.** At the paper's one learning rate it is right
+# **In one run each, clipping costs the CNN more than noise.** At the one learning rate it is right
 # on 56% of the images without clipping, on 43% at norm 8, 38% at 4 and 17% at 0.1. At norm 4 the
 # noise of 4, which is worth an epsilon of 0.7, costs 0.9 points more. One seed each; a rate chosen
 # for each norm would tell how much of this is the clipping's and how much the rate's.
