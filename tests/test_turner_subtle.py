@@ -39,15 +39,6 @@ def test_clean_trainings_are_those_of_notebook_31_once_a_class():
     assert {run.attack.in_world for run in subtle.parts(PLAIN, shares=[0.06])} == {"T", "H"}
 
 
-def test_grey_data_is_compressed_or_not():
-    runs = subtle.grey(victims.grey("mnist"), shares=[0.06], networks=consistent.GREY)
-    assert {run.dataset for run in runs} == {"mnist", "mnist-jpeg"}
-    saved = [run for run in runs if run.attack.jpeg is not None]
-    assert len(saved) == 2 * 3 and {run.dataset for run in saved} == {"mnist-jpeg"}
-    assert {run.attack.jpeg for run in saved} == {75}
-    assert len({measure.identity(run) for run in runs if run.attack.in_world == "C"}) == 2 * 3
-
-
 def test_other_numbers_of_corners_are_refused():
     with pytest.raises(ValueError, match="corners 2: expected 1 or 4"):
         Stamp(32, 2)
@@ -65,9 +56,8 @@ def asked(targets, shares):
             + subtle.clean(PLAIN, **every) + subtle.clean(AUGMENTED, **every))
     if targets <= 3:
         few = own | dict(shares=[0.06])
-        grey = dict(networks=consistent.GREY) | few
         runs += (subtle.cornered(AUGMENTED, late=True, **few) + subtle.saved(PLAIN, **few)
-                 + subtle.parts(PLAIN, **few) + subtle.grey(victims.grey("mnist"), **grey))
+                 + subtle.parts(PLAIN, **few))
     return table(list({run.key: run for run in runs}.values()))
 
 
@@ -99,20 +89,16 @@ def made_up(*, targets=10, shares=SHARES, changes=None, few=0.05, robust=0.33):
 
 
 def test_rows_say_how_they_were_stamped():
-    found = subtle.prepared(made_up(targets=3))
-    own = subtle.on(found, "cifar10-jpeg")
-    assert found["world"].eq("P").all() and set(own[LOOK]) == {
+    own = subtle.prepared(made_up(targets=3))
+    assert own["world"].eq("P").all() and set(own[LOOK]) == {
         "one corner", "four corners", "one corner, augmented", "four corners, augmented",
         "one corner, stamped after augmentation", "four corners, stamped after augmentation",
         "one corner, saved as JPEG"}
-    assert found["natural"].eq(0.03).all()  # of the clean training, whatever the trigger
+    assert own["natural"].eq(0.03).all()  # of the clean training, whatever the trigger
     assert set(subtle.faint_rows(own)[AMPLITUDE]) == {16, 32, 64, 255}
     corners = subtle.corner_rows(own)
     assert set(corners[CORNERS]) == {1, 4} and not corners[SAVED].any()
     assert subtle.share_of(corners) == [0.015, 0.06] and subtle.share_of(corners, 0.06) == [0.06]
-    grey = subtle.on(found, "mnist")
-    assert {subtle.compression(row) for _, row in grey.iterrows()} == {
-        "never compressed", "JPEG data, then stamped", "stamped, then saved as JPEG"}
     effects = subtle.at(own, share=0.06)["effect"]  # the other stamps have no hardened-only twin
     assert effects.notna().all() and subtle.at(own, amplitude=64)["effect"].isna().all()
 
@@ -164,8 +150,9 @@ def test_without_rows_nothing_is_measured(rows):
         assert set(outcomes(name, frame)) <= {"not measured", None}
     found = subtle.prepared(frame)
     assert found.empty and subtle_figures.table(found).empty
-    assert subtle_figures.grey_table(found).empty and subtle_figures.finding(found) == ""
-    assert subtle_figures.gains_finding(subtle_figures.saved_gains(found), "Saving") == ""
+    saved = subtle_figures.saved_gains(hardened=subtle.saving(found))
+    assert subtle_figures.finding(found) == "" and saved.empty
+    assert subtle_figures.gains_finding(saved, "Saving") == ""
     assert figures.panels([subtle_figures.by_amplitude(found), subtle_figures.by_look(found),
                            subtle_figures.by_class(found)]).axes
     shown = subtle_figures.headline(frame)
@@ -176,8 +163,7 @@ def test_without_rows_nothing_is_measured(rows):
 
 def test_figures_tables_and_findings():
     frame = made_up(targets=3)
-    found = subtle.prepared(frame)
-    own = subtle.on(found, "cifar10-jpeg")
+    own = subtle.prepared(frame)
     specs = [subtle_figures.by_amplitude(subtle.faint_rows(own)),
              subtle_figures.by_look(subtle.corner_rows(own)),
              subtle_figures.by_class(subtle.at(own), "amplitude 32")]
@@ -188,16 +174,15 @@ def test_figures_tables_and_findings():
         "stamped after augmentation, 6.0%"}
     assert len(gains) == 5 * 3
     assert len(subtle_figures.late_gains(own)) == 2 * 3
-    saved = subtle_figures.saved_gains(own).groupby("than")["difference"].mean()
-    assert saved["amplitude 16"] == pytest.approx(-0.3, abs=0.02)
-    assert saved["amplitude 255"] == pytest.approx(0, abs=0.02)
-    said = subtle_figures.gains_finding(subtle_figures.saved_gains(own), "Saving as JPEG changes")
-    assert said.startswith("Saving as JPEG changes, in points of success: amplitude 16 −")
+    saved = subtle_figures.saved_gains(hardened=subtle.saving(own))
+    means = saved.groupby("than")["difference"].mean()
+    assert means["hardened, amplitude 16"] == pytest.approx(-0.3, abs=0.02)
+    assert means["hardened, amplitude 255"] == pytest.approx(0, abs=0.02)
+    said = subtle_figures.gains_finding(saved, "Saving as JPEG changes")
+    assert said.startswith("Saving as JPEG changes, in points of success: hardened, amplitude 16 −")
     lines = subtle_figures.table(own)
     assert lines["classes"].eq(3).all() and {"success, %", "lift, %", "lost recall, %"} < set(
         lines.columns)
-    grey = subtle_figures.grey_table(found)
-    assert len(grey) == 2 * 3 and set(grey["data"]) == {"mnist"}
     assert subtle_figures.finding(own).startswith("Success with 6% of the class poisoned: ampl")
     shown = subtle_figures.headline(frame)
     assert len(shown.data) == 5 * 3 and "after PGD within linf 8" in shown.finding

@@ -54,15 +54,13 @@ class Attacker:
 
 SMALL = Attacker(hardenings.SMALL, hardenings.GAN_SMALL)
 DRAWN = Attacker(hardenings.DRAWN, hardenings.GAN_DRAWN)
-GREY = Attacker(replace(hardenings.SMALL, data="victim", training=replace(
-    hardenings.SMALL.training, transforms=(Crop(2), hardenings.SEARCH))), hardenings.GAN_SMALL)
 # For a GPU; not tried yet. The GAN is the thesis's.
 FULL = Attacker(replace(hardenings.SMALL, model="convnet-bn", training=replace(
     hardenings.SMALL.training, epochs=30.0, transforms=(Flip(), Crop(), Adversarial()))),
                 GAN(data="both"))
 SMOKE = Attacker(replace(hardenings.DRAWN, training=replace(hardenings.DRAWN.training, epochs=1.0)),
                  GAN(dim=4, iterations=2, steps=3, step=0.5))
-ATTACKERS = {"small": SMALL, "drawn": DRAWN, "grey": GREY, "full": FULL, "smoke": SMOKE}
+ATTACKERS = {"small": SMALL, "drawn": DRAWN, "full": FULL, "smoke": SMOKE}
 
 
 def attacker(name: str) -> Attacker:

@@ -8,9 +8,9 @@ figure 3.1 inspects 300 of 50,000 records, of which 100 are poisons; on fewer im
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lib.attacks.badnets import BadNets
 from lib.defences.label_probability import DETECTOR, LabelProbability
@@ -36,9 +36,10 @@ INSPECTED = {"records": "records", "removed": "inspected", "poisons": "poisons",
 
 # ---------------------------------------------------------------- runs
 
-def mislabelled(target: int, poisons: int) -> BadNets:
-    """Stamp and relabel this many images of any class but the target."""
-    return BadNets(None, target, poisons=poisons, **victims.trigger())
+def mislabelled(target: int, poisons: int, **trigger: Any) -> BadNets:
+    """Stamp and relabel this many images of any class but the target. trigger: by default the
+    thesis's."""
+    return BadNets(None, target, poisons=poisons, **(trigger or victims.trigger()))
 
 
 def poisons(victim: Run, shares: Iterable[float] = victims.ALL_SHARES) -> list[int]:
@@ -48,12 +49,13 @@ def poisons(victim: Run, shares: Iterable[float] = victims.ALL_SHARES) -> list[i
 
 
 def attacked(victim: Run, counts: Iterable[int], *, targets: Iterable[int] = victims.TARGET_CLASSES,
-             seeds: int | None = 3, names: str = "PC") -> list[Run]:
+             seeds: int | None = 3, names: str = "PC", trigger: Mapping[str, Any] | None = None
+             ) -> list[Run]:
     """Figure 2.1: the victim with each number of poisons for each target class, in the named
-    worlds. Targets of one seed share their clean training."""
-    targets = list(targets)
+    worlds. Targets of one seed share their clean training. trigger: of `mislabelled`."""
+    targets, stamp = list(targets), dict(trigger or {})
     return [world for count in counts
-            for one in instances(victim.with_(attack=mislabelled(targets[0], count)),
+            for one in instances(victim.with_(attack=mislabelled(targets[0], count, **stamp)),
                                  [(None, target) for target in targets], seeds=seeds)
             for world in worlds(one, names)]
 

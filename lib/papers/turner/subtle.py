@@ -1,20 +1,19 @@
-"""Fainter triggers, four corners, augmentation and JPEG (sections 3.5 and 3.6): the runs and rows
-of notebook 32.
+"""Fainter triggers, four corners and augmentation (sections 3.5 and 3.6): the runs and rows of
+notebook 32.
 
-All attacks harden as `consistent.CHOSEN`. A `Stamp` says how the trigger is put on. CIFAR-10 was
-distributed as JPEG here, so that a stamp is the only part of a training image that was never
-compressed; with `jpeg` the attacker saves poisons, and stamped test images, as JPEG again. MNIST
-and Fashion-MNIST, which were not compressed, and copies of them that were, show which of the two a
-network learns.
+All attacks harden as `consistent.CHOSEN`. A `Stamp` says how the trigger is put on; with `jpeg` the
+attacker saves poisons, and stamped test images, as JPEG, which weakens the hardening too. What a
+network learns of a stamp that is not compressed is `compression`'s question.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lib.attacks.triggers import FOUR_CORNERS
 from lib.papers.turner import consistent, panels, victims
+from lib.papers.turner.compression import AMPLITUDE, QUALITY, SAVED
 from lib.papers.turner.consistent import CHOSEN, COMPARED, SMALL, Attacker
 from lib.study.runs import Run
 from lib.verdicts import contrasts, rows
@@ -25,11 +24,8 @@ if TYPE_CHECKING:
 AMPLITUDES = panels.AMPLITUDES
 FULL = 255  # levels: replaces the pixels
 SUBTLE = panels.SUBTLE
-QUALITY = 75  # that of the copy of CIFAR-10
-GREY = ("mnist", "fashion-mnist")
-GREY_LEVELS = (SUBTLE, FULL)
-AMPLITUDE, CORNERS, AUGMENTED = "amplitude", "corners", "augmented"
-SAVED, LATE, LOOK = "saved as JPEG", "stamped after augmentation", "trigger"
+CORNERS, AUGMENTED = "corners", "augmented"
+LATE, LOOK = "stamped after augmentation", "trigger"
 ONE, FOUR = 1, 4
 
 
@@ -99,16 +95,6 @@ def parts(victim: Run, *, amplitude: float = SUBTLE, **settings: Any) -> list[Ru
     return attacked(victim, [Stamp(amplitude)], names="TH", **settings)
 
 
-def grey(victim: Run, levels: Sequence[float] = GREY_LEVELS, *, quality: int = QUALITY,
-         **settings: Any) -> list[Run]:
-    """The controls on grey data: stamped; the data compressed, then stamped; and saved as JPEG
-    after that. victim: on the data that was never compressed. settings: of `attacked`."""
-    compressed = victim.with_(dataset=f"{victim.dataset}-jpeg")
-    return [*(run for own in (victim, compressed)
-              for run in (*faint(own, levels, **settings), *clean(own, **settings))),
-            *saved(compressed, levels, quality=quality, **settings)]
-
-
 # ---------------------------------------------------------------- rows
 
 def prepared(frame: "DataFrame") -> "DataFrame":
@@ -159,25 +145,13 @@ def corner_rows(found: "DataFrame", amplitude: float = SUBTLE) -> "DataFrame":
     return found[found[AMPLITUDE].eq(amplitude) & ~found[SAVED] & ~found[LATE]]
 
 
-def on(found: "DataFrame", dataset: str) -> "DataFrame":
-    """The rows on one data set, or on its compressed copy."""
-    return found[found["dataset"].isin((dataset, f"{dataset}-jpeg"))]
-
-
-def compression(row: "Series") -> str:
-    """What was compressed, in words: nothing, the data, or the data and the stamped images."""
-    if row[SAVED]:
-        return "stamped, then saved as JPEG"
-    return "JPEG data, then stamped" if str(row["dataset"]).endswith("-jpeg") else (
-        "never compressed")
+def saving(found: "DataFrame") -> "DataFrame":
+    """The rows at 6% that `saved` has beside rows that are not saved: one corner, no augmentation.
+    """
+    return consistent.at(found[found[CORNERS].eq(ONE) & ~found[AUGMENTED]], COMPARED)
 
 
 def share_of(found: "DataFrame", least: float = 0.0, most: float = math.inf) -> list[float]:
     """The shares between two, both included, ascending."""
     known = found[consistent.SHARE]
     return sorted(set(known[known.between(least, most)]))
-
-
-def compared(found: "DataFrame") -> "DataFrame":
-    """The rows at the share at which triggers are compared."""
-    return consistent.at(found, COMPARED)

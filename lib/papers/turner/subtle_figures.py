@@ -6,15 +6,9 @@ from typing import TYPE_CHECKING, Any
 from lib import figures
 from lib.papers import Headline
 from lib.papers.turner import SETUP, consistent_figures, panels, subtle
+from lib.papers.turner.compression import AMPLITUDE, COMPRESSED, DATA, SAVED
 from lib.papers.turner.consistent import CHOSEN, CLASS, COMPARED, SHARE, Attacker, at
-from lib.papers.turner.subtle import (
-    AMPLITUDE,
-    AUGMENTED,
-    CORNERS,
-    FOUR,
-    LOOK,
-    ONE,
-)
+from lib.papers.turner.subtle import AUGMENTED, CORNERS, FOUR, LOOK, ONE
 from lib.study.runs import Run
 from lib.verdicts import judgement, rows
 
@@ -23,7 +17,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 SIDES = ("one corner does better", "four corners do better")
-DATA, COMPRESSED = "data", "compressed"
 ATTACKERS_SIDE = ("the attack loses", "it gains")
 
 
@@ -138,11 +131,15 @@ def late_gains(found: "DataFrame") -> "DataFrame":
           for late in (True, False)))])
 
 
-def saved_gains(found: "DataFrame") -> "DataFrame":
-    """Saved as JPEG minus not, by amplitude, at 6%."""
-    return _frame([line for level in sorted(set(found[AMPLITUDE])) for line in _lines(
-        f"amplitude {level:g}", *(subtle.at(found, amplitude=level, saved=saved, share=COMPARED)
-                                  for saved in (True, False)))])
+def saved_gains(**attacks: "DataFrame") -> "DataFrame":
+    """Saved as JPEG minus not, by attack and amplitude.
+
+    attacks: rows by the attack's name in words, of `subtle.saving` or `compression.prepared`.
+    """
+    return _frame([line for name, found in attacks.items()
+                   for level, own in found.groupby(AMPLITUDE)
+                   for line in _lines(f"{name}, amplitude {level:g}", own[own[SAVED]],
+                                      own[~own[SAVED]])])
 
 
 def _lines(words: str, one: "DataFrame", other: "DataFrame") -> list[tuple[str, str, float]]:
@@ -165,11 +162,12 @@ def gains_finding(lines: "DataFrame", what: str) -> str:
 
 # ---------------------------------------------------------------- tables
 
-def table(found: "DataFrame", by: Sequence[str] = (LOOK, AMPLITUDE, SHARE)) -> "DataFrame":
+def table(found: "DataFrame", by: Sequence[str] = (LOOK, AMPLITUDE, SHARE),
+          names: Sequence[str] = ("success", "natural", "lift", "effect", "lost_recall")
+          ) -> "DataFrame":
     """A line a trigger, amplitude and share: means with 95% t intervals over target classes."""
     import pandas as pd
 
-    names = ("success", "natural", "lift", "effect", "lost_recall")
     lines = []
     for keys, own in found.sort_values(list(by)).groupby(list(by), sort=False):
         texts = {f"{name.replace('_', ' ')}, %": judgement.level(own, name) for name in names}
@@ -179,14 +177,10 @@ def table(found: "DataFrame", by: Sequence[str] = (LOOK, AMPLITUDE, SHARE)) -> "
         made)
 
 
-def grey_table(found: "DataFrame", datasets: Iterable[str] = subtle.GREY) -> "DataFrame":
-    """The grey controls: a line a data set, amplitude and what was compressed."""
-    own = at(found[found["dataset"].isin([name for one in datasets
-                                          for name in (one, f"{one}-jpeg")])], COMPARED)
-    names = own["dataset"].map(lambda name: str(name).removesuffix("-jpeg"))
-    return table(own.assign(**{
-        DATA: names, COMPRESSED: [subtle.compression(row) for _, row in own.iterrows()]}),
-                 (DATA, AMPLITUDE, COMPRESSED))
+def compression_table(found: "DataFrame") -> "DataFrame":
+    """Mislabelled poisons: a line a data set, amplitude and what was compressed. found: of
+    `compression.prepared`."""
+    return table(found, (DATA, AMPLITUDE, COMPRESSED), ("success", "natural", "lift", "accuracy"))
 
 
 def finding(found: "DataFrame") -> str:

@@ -4,8 +4,7 @@ The thesis trains a pre-activation ResNet-32 on all of CIFAR-10 for 100,000 step
 augmentation except where it studies that (section 3.6), and attacks each of the ten classes.
 `small` is its substitute for a CPU and `full` one for a GPU, both from `borgnia.victims`, so that
 papers share their networks; without augmentation `small` classifies 66% of 1,000 images that it
-leaves out. `grey` is the same small network on MNIST and Fashion-MNIST, `drawn` on
-generated digits.
+leaves out. `drawn` is the same on generated digits.
 
 Target classes, by a rule fixed beforehand: of the pairs of the derangement that every paper uses
 (`borgnia.patching.PAIRS`), those whose target a figure of the thesis singles out (airplane: 3.6 and
@@ -42,12 +41,6 @@ GREY: tuple[Transform, ...] = (Crop(2),)  # a mirrored digit is none
 def small(*, augmented: bool = False, train_size: int = 10_000) -> Run:
     """The small convnet on the first images of CIFAR-10 (JPEG), without an attack's settings."""
     return _changed(networks.small(batch_norm=True, train_size=train_size), augmented=augmented)
-
-
-def grey(dataset: str, *, augmented: bool = False, train_size: int = 10_000) -> Run:
-    """The same on "mnist" or "fashion-mnist", for half as many epochs."""
-    run = networks.small(batch_norm=True, train_size=train_size)
-    return _changed(run.with_(dataset=dataset, training__epochs=6.0), augmented=augmented)
 
 
 def drawn(*, colour: bool = False, train_size: int = 600, test_size: int = 300) -> Run:
