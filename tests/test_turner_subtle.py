@@ -12,7 +12,6 @@ from lib import figures, verdicts
 from lib.attacks.triggers import FOUR_CORNERS
 from lib.papers.turner import consistent, subtle, subtle_figures, victims
 from lib.papers.turner.subtle import AMPLITUDE, CORNERS, FOUR, LOOK, ONE, SAVED, Stamp
-from lib.study import measure
 from lib.study.table import table
 
 NOTEBOOK = "32_subtle_triggers"

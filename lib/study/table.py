@@ -113,17 +113,14 @@ def curves(frame: pd.DataFrame) -> pd.DataFrame:
     Columns: the run's, step, epoch, the metrics at that step, and the measurements of `traces` (NaN
     in rows that predate them).
     """
-    kept = [name for name in frame.columns if name not in MEASURED]
     metrics = [name for name in columns.METRICS if name in frame.columns and name != BEST]
     names = ["step", "epoch", *metrics, *TRACES]
-    lines = []
-    for _, line in frame.iterrows():
-        row = ledger.find(line["key"])[0] or {}
-        found = row if line["weights"] == "last" else row.get("averaged", {}).get(line["weights"])
-        lines += [{name: line[name] for name in kept}
-                  | {name: _value(point.get(name)) for name in names}
-                  for point in (found or {}).get("curve", [])]
-    return pd.DataFrame(lines, columns=[*kept, *names])
+    paths = []
+    for key, weights in zip(frame["key"], frame["weights"]):
+        row = ledger.find(key)[0] or {}
+        found = row if weights == "last" else row.get("averaged", {}).get(weights)
+        paths.append(_as_measured((found or {}).get("curve", []), names))
+    return _along(frame, paths, names)
 
 
 def anatomy(frame: pd.DataFrame, *, by_epoch: bool = False) -> pd.DataFrame:
@@ -135,30 +132,37 @@ def anatomy(frame: pd.DataFrame, *, by_epoch: bool = False) -> pd.DataFrame:
     has the points after e - 1, up to e. Hong et al. average gradients over the batches of an epoch,
     which several points an epoch come close to; their scalar is the mean of the epochs' ratios.
     """
-    kept = [name for name in frame.columns if name not in MEASURED]
     names = ["step", "epoch", *columns.ANATOMY]
-    lines = []
-    for _, line in frame[frame["anatomy"].astype(bool) & frame["weights"].eq("last")].iterrows():
-        points = (ledger.find(line["key"])[0] or {}).get("curve", [])
-        own = {name: line[name] for name in kept}
-        measured = _as_measured(points, names)
-        lines += [own | point for point in (
-            _by_epoch(measured, line["training.every"]) if by_epoch else measured)]
-    found = pd.DataFrame(lines, columns=[*kept, *names])
-    return found.astype(dict.fromkeys(names, float))  # numbers also where no row is measured
+    own = frame[frame["anatomy"].astype(bool) & frame["weights"].eq("last")]
+    paths = _paths(own, names)
+    if by_epoch:
+        paths = [_by_epoch(path, every) for path, every in zip(paths, own["training.every"])]
+    # numbers also where no row is measured
+    return _along(own, paths, names).astype(dict.fromkeys(names, float))
 
 
 def training_losses(frame: pd.DataFrame) -> pd.DataFrame:
     """One line per run and point of its path, of the runs with `losses=True` and their last
     weights: the run's columns, step, epoch, and `lib.study.columns.LOSSES`.
     """
-    kept = [name for name in frame.columns if name not in MEASURED]
     names = ["step", "epoch", *columns.LOSSES]
-    lines = [{name: line[name] for name in kept} | point
-             for _, line in frame[frame["losses"].astype(bool) & frame["weights"].eq("last")
-                                  ].iterrows()
-             for point in _as_measured((ledger.find(line["key"])[0] or {}).get("curve", []), names)]
-    return pd.DataFrame(lines, columns=[*kept, *names]).astype(dict.fromkeys(names, float))
+    own = frame[frame["losses"].astype(bool) & frame["weights"].eq("last")]
+    return _along(own, _paths(own, names), names).astype(dict.fromkeys(names, float))
+
+
+def _along(frame: pd.DataFrame, paths: list[list[dict]], names: list[str]) -> pd.DataFrame:
+    """One line per row of the frame and point of its path: the run's columns, and these names."""
+    places = [place for place, path in enumerate(paths) for _ in path]
+    kept = [name for name in frame.columns if name not in (*MEASURED, *names)]
+    own = frame[kept].iloc[places].reset_index(drop=True).infer_objects()
+    points = pd.DataFrame([point for path in paths for point in path], columns=names)
+    return pd.concat([own, points], axis=1)
+
+
+def _paths(frame: pd.DataFrame, names: list[str]) -> list[list[dict]]:
+    """The points of each row's path."""
+    return [_as_measured((ledger.find(key)[0] or {}).get("curve", []), names)
+            for key in frame["key"]]
 
 
 def _as_measured(points: list[dict], names: list[str]) -> list[dict]:

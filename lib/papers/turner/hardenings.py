@@ -23,10 +23,9 @@ REACH = 2.5  # bounds that PGD's steps add up to
 
 # Two steps, as each of them costs half of what the rest of an update does.
 SEARCH = Adversarial(step=5 / 255, steps=2)
-# For CIFAR-10 (JPEG). With the last 40,000 training images and 7 epochs (one seed; 240 s on one core
+# For CIFAR-10 (JPEG). With the last 40,000 training images and 7 epochs (one seed; 240 s on a core
 # with AVX-512 and bfloat16) 60.2% of 2,500 test images are right, 32.9% after PGD (linf, 8/255, 20
-# steps); after 6 epochs 30.8%, so near the 30% below which figures call a surrogate weak that one
-# epoch more than those 7 is trained.
+# steps); after 6 epochs 30.8%. Figures call a surrogate below 30% weak, so it trains one more.
 SMALL = PGD(model="convnet-small-bn", data="both", training=Training(
     "sgd", 0.1, nesterov=True, weight_decay=5e-4, epochs=8.0, batch_size=128, sampling="shuffle",
     schedule="one-cycle", transforms=(Flip(), Crop(), SEARCH)))
