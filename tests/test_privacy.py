@@ -764,3 +764,19 @@ def test_no_guarantee_is_said_in_words():
 def test_large_epsilons_fall_with_the_noise_where_the_composition_overflows():
     found = [dpsgd_epsilon(z, 100 / 2505, 2505, 1e-5) for z in (0.24, 0.25, 0.26)]
     assert found[0] > found[1] > found[2] > 100
+
+
+@pytest.mark.parametrize("adjacency", ["add-remove", "replace-one"])
+def test_steps_that_share_a_distribution_are_composed_as_by_the_accountant(adjacency):
+    import dp_accounting
+
+    relation = dp_accounting.NeighboringRelation
+    for steps in (1, 40, 300, 40):  # intervals differ, so the kept distributions must too
+        interval = account._interval(1.0, 0.01, steps, adjacency)
+        accountant = dp_accounting.pld.PLDAccountant(
+            relation.ADD_OR_REMOVE_ONE if adjacency == "add-remove" else relation.REPLACE_ONE,
+            interval)
+        accountant.compose(dp_accounting.PoissonSampledDpEvent(
+            0.01, dp_accounting.GaussianDpEvent(1.0)), steps)
+        assert account._composed_epsilon(1.0, 0.01, steps, 1e-5, adjacency) == (
+            accountant.get_epsilon(1e-5))
