@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 SIDES = ("hardening does not help", "it helps the attack")
 SUCCESS = "attack success (lower is better)\n[% of other classes' images]"
+WHOSE = {"drawn": "generated digits", "victim": "the victim's data"}  # pictures
 NO_DATA = "these pictures need the data set, which is not at hand"
 MAGNIFIED = 4
 ORDER = (MISLABELLED, BASELINE, *PGD_ARMS, *GAN_ARMS)
@@ -43,11 +44,11 @@ TABLE = (ARM, "of the class", "poisons", "classes", "success, %", "natural, %", 
 # ---------------------------------------------------------------- pictures
 
 def pictured(name: str, victim: Run, networks: Attacker) -> tuple[Run, Attacker]:
-    """Whose pictures are drawn: "drawn" (generated digits, hardened within seconds) or "victim"."""
+    """What is hardened for the pictures named in `WHOSE`; digits are hardened within seconds."""
+    if name not in WHOSE:
+        raise ValueError(f"pictured {name!r}: expected {' or '.join(WHOSE)}")
     if name == "victim":
         return victim, networks
-    if name != "drawn":
-        raise ValueError(f"pictured {name!r}: expected drawn or victim")
     return victims.drawn(train_size=2000, test_size=500), consistent.DRAWN
 
 
