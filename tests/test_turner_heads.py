@@ -191,12 +191,14 @@ def test_clipping_stands_beside_plain_sgd_stopped_as_accurate():
     expected = np.interp(0.709, [0.7, 0.74], [0.49, 0.5476])
     assert one["reference"] == pytest.approx(expected)
     assert one["difference"] == pytest.approx(0.2 - expected)
-    data = heads_figures.by_epsilon(beside)
-    assert sorted(set(data["training"])) == [SAMPLES, PLAIN] and len(data) == 2 * 2 * 5
-    assert "DP-SGD, z 1" in heads_figures.finding(beside)
+    lines = heads_figures.compared(beside)
+    assert len(lines) == 2 * 2 * 5 and "DP-SGD, z 1" in heads_figures.finding(beside)
+    two = beside[~beside["arm"].eq("DP-SGD, z 1") | beside["instance"].isin(
+        sorted(set(beside["instance"]))[:2])]
+    assert len(heads_figures.compared(two)) == 3 * 5
+    assert "DP-SGD, z 1 " not in heads_figures.finding(two)
     nothing = heads_figures.as_accurate(found.iloc[:0], paths.iloc[:0])
     assert nothing.empty and heads_figures.finding(nothing) == ""
-    assert heads_figures.by_epsilon(nothing).empty
 
 
 def test_envelopes_have_families_of_noise_and_leave_clipping_alone_out():
@@ -213,6 +215,32 @@ def test_envelopes_have_families_of_noise_and_leave_clipping_alone_out():
     assert same["difference"].to_numpy() == pytest.approx(0.0)
     assert "DP-SGD −5.0" in heads_figures.envelope_finding(least)
     assert heads_figures.envelope_finding(least.iloc[:0]) == ""
+
+
+def test_noise_and_its_learning_rate_are_told_apart():
+    made = made_up(spread=0.0)
+    every = heads_figures.at_corners(made)
+    assert set(every["kind"]) == {PLAIN, SAMPLES, MICRO} and every["trigger"].eq(CORNERS).all()
+    panels = heads_figures.by_rate(every)
+    assert [set(spec["frame"]["kind"]) for spec in panels] == [{MICRO}, {SAMPLES}]
+    rates = heads.chosen(made)
+    other = every.copy()  # clipping alone at the rate of noise 1, which its own rate is not
+    chosen = other["training.lr"].eq(rates["DP-SGD, z 1"][0])
+    other.loc[other["arm"].eq("DP-SGD, z 0"), "turned"] = 0.9
+    other.loc[other["arm"].eq("DP-SGD, z 0") & chosen, "turned"] = 0.15
+    other.loc[other["arm"].eq("DP-SGD, z 1"), "turned"] = 0.20
+    assert "DP-SGD +5.0" in heads_figures.rate_finding(other, rates)
+    assert heads_figures.rate_finding(every.iloc[:0], rates) == ""
+
+
+def test_the_headline_says_what_noise_leaves_at_which_accuracy():
+    said = heads_figures.noise_finding(made_up(spread=0.0))
+    assert said.startswith("At tuned rates, success at accuracy: plain SGD ")
+    assert "micro-batches, z 1 20.0" in said and "DP-SGD, z 1 20.0" in said
+    for frame in (made_up(), made_up().iloc[:0]):  # no paths were recorded
+        shown = heads_figures.headline(frame)
+        assert shown.figure.axes and shown.data.empty
+    assert heads_figures.noise_finding(made_up().iloc[:0]) == ""
 
 
 def test_the_epsilon_of_a_replaced_record_is_that_of_micro_batches():

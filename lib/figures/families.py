@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 SHOWN = 0.2  # of accuracy below the largest: where backdoors are learnt
+TITLE = 42  # characters that fit above a panel
 
 
 def envelopes(lines: "DataFrame", differences: "DataFrame", *, measure: str = "lift",
@@ -77,7 +78,8 @@ def _difference(axes: "Axes", table: "DataFrame", measure: str, families: tuple[
     data_limits([axes], [0, *(end for b in bands for end in (b.low, b.high))])
     draw_sides(axes, "lower", vertical=True)
     axes.set(xlabel=measure_label("accuracy"), ylabel="difference [points]")
-    axes.set_title(f"{families[0]} minus {families[1]}: above 0 is worse")
+    title = f"{families[0]} minus {families[1]}: above 0 is worse"
+    axes.set_title(title if len(title) <= TITLE else title.replace(": ", ":\n"))
 
 
 def by_setting(points: "DataFrame", *, series: str, along: str, measure: str = "lift",

@@ -19,6 +19,7 @@ SETUP = Published(
     words="CIFAR-10, pre-activation ResNet-32, 100,000 steps of 50",
     datasets=("cifar10",),
     features=("none",),
+    models=("resnet-32",),
 )
 FROZEN = Published(
     words="CIFAR-10; ResNet-32 pretrained on CIFAR-100, last three layers trained; clipping by 16 "

@@ -1,5 +1,5 @@
 """The headline figures of the notebooks on Turner's thesis."""
 
-from lib.papers.turner import dirty_figures
+from lib.papers.turner import dirty_figures, heads_figures
 
-HEADLINES = {"30_dirty_label": dirty_figures.headline}
+HEADLINES = {"30_dirty_label": dirty_figures.headline, "34_dp_defence": heads_figures.headline}

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame, Series
 
-TRAINING, THAN, DIFFERENCE = "training", "than", "difference"
+THAN, DIFFERENCE, RATE, LINE = "than", "difference", "training.lr", "line"
 DRAWN = (TRIGGER, KIND, ARM, NOISE, SHARE, UNIT, "accuracy", TURNED, "success", "lift")
 SIDES = ("clipping leaves less", "it leaves more")
+FEWEST = 3  # instances, to compare an arm with plain SGD as accurate
 
 
 # ---------------------------------------------------------------- tuning and epsilon
@@ -74,12 +75,19 @@ def chosen_rows(frames: "Iterable[DataFrame]", grids: heads.Rates) -> "DataFrame
 def panels(found: "DataFrame", trigger: str) -> list[dict]:
     """Specs of `figures.panels`: success and accuracy over the poisoned share; above the thesis's
     micro-batches, below per-sample clipping, each beside plain SGD."""
-    own = found[found[TRIGGER].eq(trigger)].sort_values([KIND, NOISE], ascending=[False, True])
-    return [{"frame": own[own[KIND].isin([kind, PLAIN])], "x": SHARE, "y": y, "series": ARM,
+    own = _by_noise(found[found[TRIGGER].eq(trigger)])
+    return [{"frame": own[own[KIND].isin([kind, PLAIN])], "x": SHARE, "y": y, "series": LINE,
              "xscale": "category", "instance": UNIT, "spread": "none",
              "xlabel": "poisoned share of all images",
              "title": "micro-batches" if kind == MICRO else "per-sample clipping"}
             for kind in (MICRO, SAMPLES) for y in (TURNED, "accuracy")]
+
+
+def _by_noise(found: "DataFrame") -> "DataFrame":
+    """The rows by noise, plain SGD first, with what their line is called in a panel of one kind."""
+    own = found.assign(first=found[KIND].ne(PLAIN)).sort_values(["first", NOISE, SHARE, RATE])
+    return own.assign(**{LINE: [PLAIN if kind == PLAIN else f"noise {noise:.2g}"
+                                for kind, noise in zip(own[KIND], own[NOISE])]})
 
 
 def table(found: "DataFrame", triggers: Iterable[str], *, share: float = SHOWN) -> "DataFrame":
@@ -107,6 +115,37 @@ def guarantee(rows: "DataFrame") -> str:
     if not math.isfinite(epsilon):
         return "no guarantee"
     return f"{epsilon:.3g} ({rows['adjacency'].iloc[0]})"
+
+
+# ---------------------------------------------------------------- noise at one learning rate
+
+def by_rate(every: "DataFrame") -> list[dict]:
+    """Specs of `figures.panels`: success over the learning rate, a line a noise multiplier; the
+    thesis's micro-batches, then per-sample clipping. every: of `at_corners`."""
+    own = _by_noise(every[every[KIND].ne(PLAIN)])
+    return [{"frame": own[own[KIND].eq(kind)], "x": RATE, "y": TURNED, "series": LINE,
+             "xscale": "category", "instance": UNIT, "spread": "none", "xlabel": "learning rate",
+             "title": "micro-batches" if kind == MICRO else "per-sample clipping"}
+            for kind in (MICRO, SAMPLES)]
+
+
+def at_corners(frame: "DataFrame") -> "DataFrame":
+    """The attacked rows at every learning rate, with four corners and the shown share poisoned."""
+    found = at_share(prepared(frame))
+    return found[found[TRIGGER].eq(CORNERS)]
+
+
+def rate_finding(every: "DataFrame", grids: heads.Rates) -> str:
+    """In words: success at noise 1 minus that of clipping alone, both at the learning rate that was
+    chosen for noise 1. every: of `at_corners`."""
+    said = []
+    for kind in (MICRO, SAMPLES):
+        own = tuned(every.assign(**{ARM: heads.named(kind, 1.0)}), grids)
+        one, none = (values(at(own, kind, noise), TURNED) for noise in (1.0, 0.0))
+        if len(apart := (one - none).dropna()):
+            said.append(f"{kind} {judgement.points(apart.to_numpy())}")
+    return ("Noise 1 minus no noise, in points of success, both at the rate chosen for noise 1:"
+            f" {', '.join(said)}.") if said else ""
 
 
 # ---------------------------------------------------------------- beside training less
@@ -147,16 +186,17 @@ def paths_of(frames: "Iterable[DataFrame]", grids: heads.Rates) -> "DataFrame":
 
 
 def compared(beside: "DataFrame", *, trigger: str = CORNERS) -> "DataFrame":
-    """For `figures.contrasts`: each arm minus plain SGD stopped as accurate."""
+    """For `figures.contrasts`: each arm minus plain SGD stopped as accurate, where that was as
+    accurate in `FEWEST` instances or more."""
     own = beside[beside[TRIGGER].eq(trigger)].sort_values([KIND, NOISE])
+    own = own[own.groupby(ARM)[UNIT].transform("nunique").ge(FEWEST)]
     return own.assign(**{THAN: own[ARM]})[[THAN, KIND, NOISE, UNIT, DIFFERENCE]]
 
 
 def finding(beside: "DataFrame", *, trigger: str = CORNERS) -> str:
     """In words: what each arm leaves, minus plain SGD stopped as accurate; "" without rows."""
-    own = beside[beside[TRIGGER].eq(trigger)]
     said = [f"{name} {judgement.points(arm[DIFFERENCE].to_numpy())}"
-            for name, arm in own.sort_values([KIND, NOISE]).groupby(ARM, sort=False)]
+            for name, arm in compared(beside, trigger=trigger).groupby(THAN, sort=False)]
     return f"In points, against plain SGD stopped as accurate: {', '.join(said)}." if said else ""
 
 
@@ -186,52 +226,51 @@ def envelope(lines: "DataFrame", kind: str, *, metric: str = TURNED) -> "Figure"
 
 def envelope_finding(lines: "DataFrame", kinds: Sequence[str] = (SAMPLES, MICRO), *,
                      metric: str = TURNED) -> str:
-    """In words: the mean difference of the envelopes, over accuracies that both reach."""
+    """In words: the mean difference of the envelopes, over accuracies that both reach, and that at
+    the largest of them."""
     said = []
     for kind in kinds:
-        apart = envelopes.means(envelopes.differences(lines, metric=metric, own=kind))
-        if len(apart):
-            said.append(f"{kind} {judgement.points(apart.to_numpy())}")
-    return f"In points, the least that is left minus that of plain SGD: {', '.join(said)}." \
-        if said else ""
+        apart = envelopes.differences(lines, metric=metric, own=kind)
+        means = envelopes.means(apart)
+        if not len(means):
+            continue
+        whole = apart.pivot(index=envelopes.UNIT, columns=envelopes.LEVEL, values=DIFFERENCE)
+        level, top = max(whole.dropna(axis=1).items(), default=(None, None))
+        said.append(f"{kind} {judgement.points(means.to_numpy())}" + (
+            "" if top is None else f", at {level:.0%} {judgement.points(top.to_numpy())}"))
+    return ("In points, the least that is left minus that of plain SGD, mean over accuracies and at"
+            f" the largest: {'; '.join(said)}.") if said else ""
 
 
 # ---------------------------------------------------------------- the headline
 
-def by_epsilon(beside: "DataFrame", *, trigger: str = CORNERS) -> "DataFrame":
-    """For `figures.sweep`: success of per-sample DP-SGD and of plain SGD stopped as accurate, over
-    epsilon; one line a training, noise and instance."""
-    import pandas as pd
-
-    own = beside[beside[TRIGGER].eq(trigger) & beside[KIND].eq(SAMPLES)]
-    both = [own.assign(**{TRAINING: name, TURNED: own[column]})
-            for name, column in ((SAMPLES, "own"), (PLAIN, "reference"))]
-    found = pd.concat(both, ignore_index=True).assign(collapsed=False)
-    return found[[TRAINING, "epsilon", UNIT, "accuracy", TURNED, "collapsed"]]
-
-
-def drawn_by_epsilon(data: "DataFrame") -> "Figure":
-    """Success over epsilon, DP-SGD beside plain SGD stopped at the same accuracy."""
-    return figures.sweep(data, x="epsilon", y=TURNED, series=TRAINING, xscale="category",
-                         instance=UNIT, spread="interval",
-                         xlabel="ε of DP-SGD (δ 1e-5, add-remove); plain SGD: stopped as accurate")
-
-
 def headline(published: "DataFrame") -> Headline:
-    """Notebook 34: what DP-SGD leaves at each epsilon, beside plain SGD of equal accuracy."""
-    grids = heads.chosen(published)
-    found = chosen_rows([published], grids)
-    beside = as_accurate(at_share(found), paths_of([published], grids))
-    data = by_epsilon(beside)
-    count = data[UNIT].nunique()
+    """Notebook 34: the least success that micro-batches and plain SGD leave at each accuracy."""
+    from lib import study
+
+    keys = at_corners(published)["key"]
+    lines = least(study.curves(published[published["key"].isin(keys)]))
+    count = lines[envelopes.UNIT].nunique()
     return Headline(
-        "heads-headline", drawn_by_epsilon(data), data,
-        "Stamped test images that become deer, with the four-corner trigger and"
-        f" {SHOWN:.0%} of the training images poisoned: DP-SGD at each epsilon, and plain SGD"
-        f" stopped at the same clean accuracy; means and 95% t intervals over {count} draws of the"
-        " poison.",
-        "Two lines over epsilon: attack success of DP-SGD and of plain SGD stopped as accurate.",
-        finding(beside[beside[KIND].eq(SAMPLES)]))
+        "heads-headline", envelope(lines, MICRO), lines,
+        "The least share of stamped test images that become deer at each clean accuracy, over"
+        " learning rates, noise and length, with micro-batches and with plain SGD:"
+        f" {SHOWN:.0%} of the training images poisoned, four corners, {count} draws of the poison."
+        " Left: means. Right: their difference with its 95% t interval.",
+        "Left, least attack success over accuracy with micro-batches and with plain SGD; right,"
+        " their paired difference around zero.",
+        " ".join(filter(None, [noise_finding(published), envelope_finding(lines)])))
+
+
+def noise_finding(published: "DataFrame") -> str:
+    """In words: success and accuracy at the tuned rates, of plain SGD and of both kinds of clipping
+    at noise 1; "" without rows."""
+    found = at_share(chosen_rows([published], heads.chosen(published)))
+    said = [f"{name} {judgement.level(own, TURNED)}% at {judgement.level(own, 'accuracy')}%"
+            for name, own in ((heads.named(kind, 1.0), at(found, kind, noise))
+                              for kind, noise in ((PLAIN, 0.0), (MICRO, 1.0), (SAMPLES, 1.0)))
+            if len(own)]
+    return f"At tuned rates, success at accuracy: {', '.join(said)}." if said else ""
 
 
 def at_share(found: "DataFrame", share: float = SHOWN) -> "DataFrame":
