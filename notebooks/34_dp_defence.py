@@ -77,7 +77,7 @@ victim = {"dataset": "cifar10-jpeg", "train_size": 12000, "public": 2000,
           "training": {"epochs": 40.0, "batch_size": 400,
                        "transforms": [{"name": "view", "crops": 2, "flip": True}]}}
 noises = [0.0, 0.333333, 0.666667, 1.0]  # noise multipliers; 0 is clipping alone
-triggers = ["four corners", "red cross"]
+triggers = ["four corners", "red cross"]  # names of lib.papers.turner.heads.TRIGGERS
 shares = [0.01, 0.03, 0.1]  # poisoned, of all images
 seeds = 5  # draws of the poison, each with a training seed of its own
 
@@ -96,6 +96,9 @@ arms = heads.arms(noises, count=micro_batches)
 grids = heads.rates(arms, plain=plain_rates, samples=sample_rates, micro=micro_rates)
 tuning = run(heads.tuning(base, arms, grids))
 rates = heads.chosen(tuning)
+
+# %% [markdown]
+# The rates that came out of this.
 
 # %%
 figures.table(

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 def call(*command, cwd, **more):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.run(
-        [sys.executable, *map(str, command)], cwd=cwd, capture_output=True, text=True, timeout=300,
+        [sys.executable, *map(str, command)], cwd=cwd, capture_output=True, text=True, timeout=580,
         env=environment
         | {"STUDY_MODE": "read-only", "STUDY_STORE": str(cwd / "store"), "PYTHONPATH": str(ROOT)}
         | more)

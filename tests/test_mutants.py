@@ -380,8 +380,8 @@ MUTANTS = [
     mutant(
         "sampled replace-one as add-remove",
         ACCOUNT,
-        'relation.ADD_OR_REMOVE_ONE if adjacency == "add-remove" else relation.REPLACE_ONE',
-        "relation.ADD_OR_REMOVE_ONE",
+        "else relation.REPLACE_ONE",
+        "else relation.ADD_OR_REMOVE_ONE",
         "test_privacy.py::test_replace_one_matches_reference_and_costs_more[1.0-0.01-1000-2.8434]",
     ),
     mutant(

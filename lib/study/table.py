@@ -135,7 +135,7 @@ def anatomy(frame: pd.DataFrame, *, by_epoch: bool = False) -> pd.DataFrame:
     names = ["step", "epoch", *columns.ANATOMY]
     own = frame[frame["anatomy"].astype(bool) & frame["weights"].eq("last")]
     paths = _paths(own, names)
-    if by_epoch:
+    if by_epoch and len(own):
         paths = [_by_epoch(path, every) for path, every in zip(paths, own["training.every"])]
     # numbers also where no row is measured
     return _along(own, paths, names).astype(dict.fromkeys(names, float))

@@ -3,7 +3,7 @@ notebook 32.
 
 All attacks harden as `consistent.CHOSEN`. A `Stamp` says how the trigger is put on; with `jpeg` the
 attacker saves poisons, and stamped test images, as JPEG, which weakens the hardening too. What a
-network learns of a stamp that is not compressed is `compression`'s question.
+network learns of a stamp that is not compressed is `jpeg`'s question.
 """
 
 import math
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from lib.attacks.triggers import FOUR_CORNERS
 from lib.papers.turner import consistent, panels, victims
-from lib.papers.turner.compression import AMPLITUDE, QUALITY, SAVED
 from lib.papers.turner.consistent import CHOSEN, COMPARED, SMALL, Attacker
+from lib.papers.turner.jpeg import AMPLITUDE, QUALITY, SAVED
 from lib.study.runs import Run
 from lib.verdicts import contrasts, rows
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from lib import figures
 from lib.papers import Headline
 from lib.papers.turner import SETUP, consistent_figures, panels, subtle
-from lib.papers.turner.compression import AMPLITUDE, COMPRESSED, DATA, SAVED
 from lib.papers.turner.consistent import CHOSEN, CLASS, COMPARED, SHARE, Attacker, at
+from lib.papers.turner.jpeg import AMPLITUDE, COMPRESSED, DATA, SAVED
 from lib.papers.turner.subtle import AUGMENTED, CORNERS, FOUR, LOOK, ONE
 from lib.study.runs import Run
 from lib.verdicts import judgement, rows
@@ -134,7 +134,7 @@ def late_gains(found: "DataFrame") -> "DataFrame":
 def saved_gains(**attacks: "DataFrame") -> "DataFrame":
     """Saved as JPEG minus not, by attack and amplitude.
 
-    attacks: rows by the attack's name in words, of `subtle.saving` or `compression.prepared`.
+    attacks: rows by the attack's name in words, of `subtle.saving` or `jpeg.prepared`.
     """
     return _frame([line for name, found in attacks.items()
                    for level, own in found.groupby(AMPLITUDE)
@@ -179,7 +179,7 @@ def table(found: "DataFrame", by: Sequence[str] = (LOOK, AMPLITUDE, SHARE),
 
 def compression_table(found: "DataFrame") -> "DataFrame":
     """Mislabelled poisons: a line a data set, amplitude and what was compressed. found: of
-    `compression.prepared`."""
+    `jpeg.prepared`."""
     return table(found, (DATA, AMPLITUDE, COMPRESSED), ("success", "natural", "lift", "accuracy"))
 
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from lib.attacks.badnets import BadNets
-from lib.papers.turner import compression, dirty, subtle_figures, victims
-from lib.papers.turner.compression import AMPLITUDE, COMPRESSED, DATA, SAVED
+from lib.papers.turner import dirty, jpeg, subtle_figures, victims
+from lib.papers.turner.jpeg import AMPLITUDE, COMPRESSED, DATA, SAVED
 from lib.study import measure
 from lib.study.table import table
 
@@ -21,7 +21,7 @@ GREY = victims.small().with_(dataset="mnist", model="cnn", training__epochs=6.0)
 # ---- runs
 
 def test_only_the_stamp_sets_poisons_apart():
-    runs = compression.stamped(victims.small(), LEVELS, **SETTINGS)
+    runs = jpeg.stamped(victims.small(), LEVELS, **SETTINGS)
     poisoned = [run for run in runs if run.attack.in_world == "P"]
     assert {(run.attack.amplitude, run.attack.jpeg) for run in poisoned} == {
         (16, None), (16, 75), (255, None), (255, 75)}
@@ -32,13 +32,13 @@ def test_only_the_stamp_sets_poisons_apart():
 
 def test_the_full_amplitude_is_the_attack_of_notebook_30():
     theirs = {run.key for run in dirty.attacked(victims.small(), [60], targets=TARGETS)}
-    ours = {run.key for run in compression.stamped(victims.small(), [255], qualities=[None],
+    ours = {run.key for run in jpeg.stamped(victims.small(), [255], qualities=[None],
                                                    **SETTINGS)}
     assert ours == theirs
 
 
 def test_controls_are_compressed_or_not():
-    runs = compression.controls(GREY, LEVELS, **SETTINGS)
+    runs = jpeg.controls(GREY, LEVELS, **SETTINGS)
     assert {run.dataset for run in runs} == {"mnist", "mnist-jpeg"}
     saved = [run for run in runs if run.attack.jpeg is not None]
     assert len(saved) == 2 * 3 and {run.dataset for run in saved} == {"mnist-jpeg"}
@@ -50,8 +50,8 @@ def test_controls_are_compressed_or_not():
 
 @functools.cache
 def asked():
-    runs = (compression.stamped(victims.small(), LEVELS, **SETTINGS)
-            + compression.controls(GREY, LEVELS, **SETTINGS))
+    runs = (jpeg.stamped(victims.small(), LEVELS, **SETTINGS)
+            + jpeg.controls(GREY, LEVELS, **SETTINGS))
     return table(list({run.key: run for run in runs}.values()))
 
 
@@ -69,7 +69,7 @@ def made_up():
 
 
 def test_rows_say_what_was_compressed():
-    found = compression.prepared(made_up())
+    found = jpeg.prepared(made_up())
     assert found["world"].eq("P").all() and found["natural"].eq(0.03).all()
     assert set(found[DATA]) == {"cifar10-jpeg".removesuffix("-jpeg"), "mnist"}
     assert set(found[COMPRESSED]) == {
@@ -80,7 +80,7 @@ def test_rows_say_what_was_compressed():
 
 
 def test_what_saving_changes():
-    found = compression.prepared(made_up())
+    found = jpeg.prepared(made_up())
     own = found[found["dataset"].eq("cifar10-jpeg")]
     means = subtle_figures.saved_gains(mislabelled=own).groupby("than")["difference"].mean()
     assert means["mislabelled, amplitude 16"] == pytest.approx(-0.4, abs=0.02)
@@ -92,6 +92,6 @@ def test_what_saving_changes():
 
 
 def test_without_rows_nothing_is_measured():
-    found = compression.prepared(made_up().iloc[:0])
+    found = jpeg.prepared(made_up().iloc[:0])
     assert found.empty and subtle_figures.compression_table(found).empty
     assert subtle_figures.saved_gains(mislabelled=found).empty
